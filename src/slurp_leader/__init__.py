@@ -1,0 +1,1 @@
+"""Leader election on etcd leases, and a durable job queue that only the leader runs."""

@@ -1,0 +1,304 @@
+"""Every error of the library, in one tree.
+
+::
+
+    SlurpLeaderError
+    +- ConfigurationError (ValueError)        a setting is wrong; names the field and the fix
+    +- LifecycleError (RuntimeError)          not started, started twice, closed
+    +- AddressError (ValueError)              a UCXL address is malformed; names field and position
+    +- RequestInvalidError (ValueError)       a request field is wrong
+    +- LeadershipError
+    |  +- NotLeaderError                      this node does not lead; `leader` is who does
+    |  +- NoLeaderError                       nobody led within the time given
+    |  +- LeadershipLostError                 the term ended under way
+    |  +- DuplicateNodeError                  another live process has this node id
+    +- StoreError                             etcd; carries `outcome`
+    |  +- StoreUnavailableError               no answer, connection lost, no quorum
+    |  +- StoreTimeoutError (TimeoutError)    the deadline of the call passed
+    |  +- StoreDeniedError                    credentials, certificates, roles
+    |  +- StoreFullError                      NOSPACE alarm or quota reached
+    |  +- StoreBusyError                      "too many requests"
+    |  +- StoreChangedError                   another etcd cluster answers, or its history went back
+    |  +- RequestTooLargeError                beyond the request size or the operations of a transaction
+    |  +- RequestMalformedError               etcd refused the form of the request (duplicate key, empty key)
+    |  +- LeaseNotFoundError                  the lease is gone
+    |  +- LeaseExistsError                    a lease with this id is there already
+    |  +- RevisionCompactedError              the revision asked for was compacted away
+    |  +- StoreClosedError                    the store was closed by its owner
+    +- JobError
+    |  +- QueueFullError                      admission is closed; `retry_after_s`
+    |  +- IdempotencyConflictError            one idempotency key, two different bodies
+    |  +- JobNotFoundError (LookupError)      no such job, now or ever
+    |  +- ResultExpiredError (LookupError)    the job ended and its record was pruned
+    |  +- ResultPendingError (TimeoutError)   still not ended when the wait was over
+    |  +- JobFailedError                      ended `failed`; carries the recorded error
+    |  +- JobCancelledError                   ended `cancelled`
+    |  +- JobParkedError                      its record cannot be read; an operator has to look
+    +- RecordError                            a record in etcd is corrupt, forged or newer than this version
+    +- TerminalError                          raised by a generator: do not try again
+    |  +- FileRefusedError                    the file cannot be worked on: outside, binary, empty, huge, gone ...
+    +- RetryAfterError                        raised by a generator: try again, not before `delay_s`
+    +- JobInterrupted                         raised inside a running job: it has to stop now
+
+Two facts decide what a caller may do, and every error carries them:
+
+* ``retryable``: the same call may succeed later.
+* ``outcome``: whether the effect happened. ``NOT_APPLIED``: certainly not. ``UNKNOWN``: it may have, or may
+  still. Repeating blindly is safe only after ``NOT_APPLIED``, or with an idempotency key.
+
+All errors pickle.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """Whether the effect of a failed call happened."""
+
+    NOT_APPLIED = "not_applied"
+    UNKNOWN = "unknown"
+
+
+class SlurpLeaderError(Exception):
+    """Root of every error this library raises on purpose."""
+
+    retryable: bool = False
+    outcome: Outcome = Outcome.NOT_APPLIED
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), str(self), dict(self.__dict__))
+
+
+def _rebuild(kind: type[SlurpLeaderError], message: str, facts: dict[str, Any]) -> SlurpLeaderError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(facts)
+    return error
+
+
+# ---------------------------------------------------------------- the caller's side
+
+
+class ConfigurationError(SlurpLeaderError, ValueError):
+    """A setting is wrong. The message names the field and what to write instead."""
+
+
+class LifecycleError(SlurpLeaderError, RuntimeError):
+    """A part was used before it started, after it stopped, or started twice."""
+
+
+class AddressError(SlurpLeaderError, ValueError):
+    """A UCXL address is malformed."""
+
+    field: str = ""
+    position: int = 0
+    raw: str = ""
+
+
+class RequestInvalidError(SlurpLeaderError, ValueError):
+    """A field of a request is wrong. Nothing was submitted."""
+
+    field: str = ""
+
+
+# ---------------------------------------------------------------- leadership
+
+
+class LeadershipError(SlurpLeaderError):
+    """Something about who leads."""
+
+
+class NotLeaderError(LeadershipError):
+    """This node does not lead."""
+
+    retryable = True
+    leader: str | None = None
+
+
+class NoLeaderError(LeadershipError):
+    """Nobody led within the time given."""
+
+    retryable = True
+
+
+class LeadershipLostError(LeadershipError):
+    """The term ended while work was under way; what was being written may or may not have landed."""
+
+    outcome = Outcome.UNKNOWN
+    token: int = 0
+    reason: str = ""
+
+
+class DuplicateNodeError(LeadershipError):
+    """Another live process uses this node id. Give each node its own `node.id`."""
+
+    node_id: str = ""
+
+
+# ---------------------------------------------------------------- the store
+
+
+class StoreError(SlurpLeaderError):
+    """A call to etcd failed. `outcome` tells whether it may have had an effect."""
+
+    def __init__(self, message: str = "", *, outcome: Outcome | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        if outcome is not None:
+            self.outcome = outcome
+
+
+class StoreUnavailableError(StoreError):
+    """No answer came from etcd: connection lost, member down, or no quorum."""
+
+    retryable = True
+    outcome = Outcome.UNKNOWN
+
+
+class StoreTimeoutError(StoreError, TimeoutError):
+    """The deadline of the call passed before etcd answered."""
+
+    retryable = True
+    outcome = Outcome.UNKNOWN
+
+
+class StoreDeniedError(StoreError):
+    """etcd refused the credentials, the certificate or the role."""
+
+
+class StoreFullError(StoreError):
+    """etcd is over its quota (NOSPACE). At the edge such a write may have been applied."""
+
+    retryable = True
+    outcome = Outcome.UNKNOWN
+
+
+class StoreBusyError(StoreError):
+    """etcd refused the request before looking at it: too many requests."""
+
+    retryable = True
+
+
+class StoreChangedError(StoreError):
+    """Another etcd cluster answers than before, or its history went back. Refusing to go on."""
+
+
+class RequestTooLargeError(StoreError):
+    """The request is beyond etcd's size limit, or beyond the operations allowed in one transaction."""
+
+
+class RequestMalformedError(StoreError):
+    """etcd refused the form of the request."""
+
+
+class LeaseNotFoundError(StoreError):
+    """The lease is gone."""
+
+
+class LeaseExistsError(StoreError):
+    """A lease with this id exists already."""
+
+
+class RevisionCompactedError(StoreError):
+    """The revision asked for was compacted away; read anew and go on from there."""
+
+    compact_revision: int = 0
+
+
+class StoreClosedError(StoreError):
+    """The store was closed by its owner."""
+
+    outcome = Outcome.UNKNOWN
+
+
+# ---------------------------------------------------------------- jobs
+
+
+class JobError(SlurpLeaderError):
+    """Something about a job."""
+
+    job_id: str = ""
+
+
+class QueueFullError(JobError):
+    """The queue takes no new jobs at present. Nothing was submitted."""
+
+    retryable = True
+    retry_after_s: float = 1.0
+    reason: str = ""
+
+
+class IdempotencyConflictError(JobError):
+    """This idempotency key was used before with another request. Nothing was submitted."""
+
+
+class JobNotFoundError(JobError, LookupError):
+    """There is no such job."""
+
+
+class ResultExpiredError(JobError, LookupError):
+    """The job ended, and its record was pruned by age."""
+
+
+class ResultPendingError(JobError, TimeoutError):
+    """The job had not ended when the time to wait was over. It goes on."""
+
+    retryable = True
+
+
+class JobFailedError(JobError):
+    """The job ended `failed`. `error` is the last recorded error, `errors` all that were kept."""
+
+    error: dict[str, Any] | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+
+
+class JobCancelledError(JobError):
+    """The job ended `cancelled`."""
+
+    reason: str = ""
+
+
+class JobParkedError(JobError):
+    """The record of the job cannot be read. It is kept for an operator to look at."""
+
+
+class RecordError(SlurpLeaderError):
+    """A record in etcd is corrupt, forged, or of a newer version than this library reads."""
+
+    key: str = ""
+
+
+# ---------------------------------------------------------------- raised by, or inside, generators
+
+
+class TerminalError(SlurpLeaderError):
+    """Raised by a generator: trying again cannot help. The job ends `failed` at once."""
+
+    code: str = "terminal"
+
+
+class FileRefusedError(TerminalError):
+    """The file cannot be worked on. `code` tells why: outside, missing, binary, empty, too_large, encoding ..."""
+
+    path: str = ""
+
+
+class RetryAfterError(SlurpLeaderError):
+    """Raised by a generator: try again, but not before `delay_s` seconds have passed."""
+
+    retryable = True
+    delay_s: float = 0.0
+
+
+class JobInterrupted(SlurpLeaderError):  # noqa: N818 - a signal to stop, not a fault
+    """Raised inside a running job that has to stop: cancelled, out of time, or the term is over."""
+
+    reason: str = ""
