@@ -1,0 +1,72 @@
+"""The Protocols: what a generator is, and what it may ask of the job that runs it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from slurp_leader.jobs.request import ContextGenerationRequest
+
+
+class JobContextLike(Protocol):
+    """The running job, as a generator sees it. `slurp_leader.jobs` passes its `JobContext`."""
+
+    @property
+    def id(self) -> str:
+        """The job id."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run."""
+        ...
+
+    @property
+    def token(self) -> int:
+        """The fencing token of this run. Hand it to every outside store that is written to."""
+        ...
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this run will be cancelled; None when never."""
+        ...
+
+    @property
+    def log(self) -> logging.Logger | logging.LoggerAdapter[Any]:
+        """A logger whose records carry the job's fields."""
+        ...
+
+    def check(self) -> None:
+        """Return at once, or raise `JobInterrupted` when the run has to stop. Call it between steps."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Whether `check` would raise."""
+        ...
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Tell how far the run is, 0 to 1, for people."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Turns a request into context."""
+
+    def generate(self, request: ContextGenerationRequest, job: JobContextLike) -> Any | Awaitable[Any]:
+        """Do the work of one job.
+
+        Args:
+            request: What was asked for.
+            job: The run. Call `job.check()` between steps.
+
+        Returns:
+            A context node, any JSON value, or an object with ``to_wire()``; or an awaitable of one.
+
+        Raises:
+            TerminalError: Trying again cannot help.
+            RetryAfterError: Try again, later.
+        """
+        ...
