@@ -51,6 +51,7 @@ All errors pickle.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -87,8 +88,26 @@ def _rebuild(kind: type[SlurpLeaderError], message: str, facts: dict[str, Any]) 
 # ---------------------------------------------------------------- the caller's side
 
 
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """One wrong setting: ``field = given (origin): reason``. `given` is empty when it must not be shown."""
+
+    field: str
+    reason: str
+    given: str = ""
+    origin: str = ""
+
+    def __str__(self) -> str:
+        given = f" = {self.given}" if self.given else ""
+        origin = f" ({self.origin})" if self.origin else ""
+        return f"{self.field}{given}{origin}: {self.reason}"
+
+
 class ConfigurationError(SlurpLeaderError, ValueError):
     """A setting is wrong. The message names the field and what to write instead."""
+
+    field: str = ""
+    problems: tuple[SettingProblem, ...] = ()
 
 
 class LifecycleError(SlurpLeaderError, RuntimeError):

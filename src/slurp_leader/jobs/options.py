@@ -1,0 +1,144 @@
+"""The options of the job queue."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from slurp_leader.options import Count, Duration, FieldError, Options, Ratio, Size
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+_INSTANT = timedelta(milliseconds=1)
+
+
+class JobsOptions(Options):
+    """How jobs are run, kept and written. The leader's values rule; submitters use theirs for what they send."""
+
+    section: ClassVar[str] = "jobs"
+
+    workers: Count = Field(default=4, ge=1, le=256)
+    """Jobs that run at once on the leader, 1 to 256. More: more throughput for work that waits, more memory, and more
+    jobs that are interrupted when the leader dies."""
+
+    max_attempts: Count = Field(default=3, ge=1, le=100)
+    """Failed attempts after which a job ends `failed`, 1 to 100. More: rides out longer faults of what the generator
+    calls, but a hopeless job is paid for as often."""
+
+    max_interruptions: Count = Field(default=3, ge=1, le=100)
+    """Crashes of a leader under a job after which it ends `failed`, 1 to 100. More: a job that kills its process may do
+    so that often."""
+
+    timeout: Duration = Field(default=timedelta(seconds=300), ge=timedelta(milliseconds=10), le=timedelta(days=7))
+    """Longest run of one attempt, 10 ms to 7 d. Longer: a job that hangs holds its worker for as long."""
+
+    drain_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(0), le=timedelta(hours=1))
+    """How long a stop waits for running jobs to end by themselves, 0 to 1 h. Longer: fewer runs thrown away, a slower
+    stop."""
+
+    queue_limit: Count = Field(default=10_000, ge=1, le=1_000_000)
+    """Jobs that may wait before new ones are refused, 1 to 1,000,000. More: about 2 KiB of memory on every node for
+    each, and a longer takeover."""
+
+    queue_bytes: Size = Field(default=256 * _MIB, ge=1 * _MIB, le=4 * 1024 * _MIB)
+    """Bytes of waiting jobs before new ones are refused, 1 MiB to 4 GiB. More: nearer to the quota of etcd, where not
+    even a leader can be elected."""
+
+    backoff_base: Duration = Field(default=timedelta(seconds=1), ge=_INSTANT, le=timedelta(hours=1))
+    """Wait before the second attempt, doubled for each further one. 1 ms to 1 h. Longer: kinder to what failed, later
+    results."""
+
+    backoff_cap: Duration = Field(default=timedelta(seconds=60), ge=_INSTANT, le=timedelta(days=1))
+    """Longest wait between two attempts, 1 ms to 1 d and not below `backoff_base`. Longer: kinder, later."""
+
+    backoff_jitter: Ratio = Field(default=0.2, ge=0, le=1)
+    """Random share by which each wait is made longer or shorter, 0 to 1. More: jobs that failed together spread
+    out more."""
+
+    retain_completed: Duration = Field(default=timedelta(hours=1), ge=timedelta(0), le=timedelta(days=3650))
+    """How long the outcome of a completed job can be read, 0 to 10 years. Longer: more space in etcd."""
+
+    retain_failed: Duration = Field(default=timedelta(days=7), ge=timedelta(0), le=timedelta(days=3650))
+    """How long a failed job can be read and tried again, 0 to 10 years. Longer: more space in etcd."""
+
+    retain_cancelled: Duration = Field(default=timedelta(hours=1), ge=timedelta(0), le=timedelta(days=3650))
+    """How long a cancelled job can be read, 0 to 10 years. Longer: more space in etcd."""
+
+    flush_items: Count = Field(default=63, ge=1, le=63)
+    """Jobs written in one transaction, 1 to 63: two compares and two operations each, and etcd takes 128. More: more
+    throughput, a longer single write."""
+
+    flush_bytes: Size = Field(default=512 * _KIB, ge=16 * _KIB, le=1280 * _KIB)
+    """Bytes after which a transaction is sent without waiting for more, 16 KiB to 1280 KiB (etcd takes 1.5 MiB). More:
+    fewer, larger writes, which delay the heartbeats behind them."""
+
+    flush_delay: Duration = Field(default=timedelta(milliseconds=5), ge=timedelta(0), le=timedelta(seconds=1))
+    """Longest wait for more jobs to write together while other writes are under way, 0 to 1 s. Longer: fuller
+    transactions, slower single jobs."""
+
+    flushes_in_flight: Count = Field(default=4, ge=1, le=64)
+    """Transactions under way at once, 1 to 64. More: more throughput up to what etcd's disk takes, then only longer
+    queues in etcd."""
+
+    rpc_timeout: Duration = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=50), le=timedelta(minutes=5))
+    """Deadline of one call to etcd, 50 ms to 5 min. Longer: a slow etcd is endured, a dead member is noticed later."""
+
+    submit_timeout: Duration = Field(
+        default=timedelta(seconds=30), ge=timedelta(milliseconds=50), le=timedelta(hours=1)
+    )
+    """How long a submit goes on trying for a definite answer, 50 ms to 1 h. Longer: survives longer outages, holds the
+    caller for as long."""
+
+    result_limit: Size = Field(default=1 * _MIB, ge=1 * _KIB, le=1 * _MIB)
+    """Largest result of a job as it is stored (after compression), 1 KiB to 1 MiB; a job with a larger one ends
+    `failed`. More: more space in etcd and slower takeovers."""
+
+    compress_above: Size = Field(default=4 * _KIB, ge=0, le=1 * _MIB)
+    """Results larger than this are stored compressed, 0 to 1 MiB. More: less processor time, more space in etcd."""
+
+    @model_validator(mode="after")
+    def _check_backoff(self) -> Self:
+        if self.backoff_cap < self.backoff_base:
+            raise FieldError(
+                "backoff_cap",
+                f"{self.backoff_cap.total_seconds():g} s is less than backoff_base "
+                f"{self.backoff_base.total_seconds():g} s: raise it or lower backoff_base",
+            )
+        return self
+
+    @property
+    def timeout_s(self) -> float:
+        """Longest run of one attempt in seconds."""
+        return self.timeout.total_seconds()
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """Longest wait of a stop for running jobs in seconds."""
+        return self.drain_timeout.total_seconds()
+
+    @property
+    def backoff_base_s(self) -> float:
+        """First wait between two attempts in seconds."""
+        return self.backoff_base.total_seconds()
+
+    @property
+    def backoff_cap_s(self) -> float:
+        """Longest wait between two attempts in seconds."""
+        return self.backoff_cap.total_seconds()
+
+    @property
+    def flush_delay_s(self) -> float:
+        """Longest wait for a fuller transaction in seconds."""
+        return self.flush_delay.total_seconds()
+
+    @property
+    def rpc_timeout_s(self) -> float:
+        """Deadline of one call to etcd in seconds."""
+        return self.rpc_timeout.total_seconds()
+
+    @property
+    def submit_timeout_s(self) -> float:
+        """Longest time a submit tries in seconds."""
+        return self.submit_timeout.total_seconds()
