@@ -6,9 +6,11 @@ Two faces of one set of rules:
 * `MemoryStore`: the `Store` Protocol around it, with threads, real time, and faults to order (`Faults`).
 
 `rules` refuses what etcd refuses unseen, `keyspace` holds keys and revisions, `leases` the leases, `state` puts
-them together. The contract suite holds all of it to what real etcd does.
+them together; `watches` and `store` add the threads. The contract suite holds all of it to what real etcd does.
 """
 
+from slurp_leader.store.memory.faults import Fault, FaultKind, Faults
 from slurp_leader.store.memory.state import MemoryState
+from slurp_leader.store.memory.store import MemoryStore
 
-__all__ = ["MemoryState"]
+__all__ = ["Fault", "FaultKind", "Faults", "MemoryState", "MemoryStore"]
