@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -142,7 +142,7 @@ class EtcdProcess:
         """
         if self.is_running():
             raise LifecycleError("this etcd runs already")
-        _start_on_free_ports([self], timeout_s)
+        _start_together([self], timeout_s)
         return self
 
     def stop(self) -> None:
@@ -245,10 +245,16 @@ class EtcdProcess:
     def _serves(self) -> bool:
         """Whether our own process listens on its ports and knows a raft leader."""
         ports = self._known_ports()
-        pid = self.pid
-        if not (is_listener(pid, ports.client) and is_listener(pid, ports.metrics)):
+        if not self.is_running():
+            return False
+        if not (is_listener(self.pid, ports.client) and is_listener(self.pid, ports.metrics)):
             return False
         return "\netcd_server_has_leader 1\n" in _fetch_metrics(ports.metrics)
+
+    def _start_error(self, timeout_s: float) -> StoreUnavailableError:
+        state = f"did not serve within {timeout_s:g} s" if self.is_running() else "exited at start"
+        binary = f"etcd {self.binary.version} ({self.binary.path})"
+        return StoreUnavailableError(f"{binary} {state}; its log ends:\n{self.log_tail()}")
 
     def _port_was_taken(self, log_from: int) -> bool:
         with self.log_file.open("rb") as log:
@@ -284,7 +290,7 @@ class EtcdCluster:
         Raises:
             StoreUnavailableError: One did not come up; shows the end of its log.
         """
-        _start_on_free_ports([member for member in self.members if not member.is_running()], timeout_s)
+        _start_together([member for member in self.members if not member.is_running()], timeout_s)
         return self
 
     def stop(self) -> None:
@@ -314,35 +320,34 @@ class EtcdCluster:
 # ---------------------------------------------------------------- starting
 
 
-def _start_on_free_ports(members: Sequence[EtcdProcess], timeout_s: float) -> None:
-    """Start these members together; with other ports when one was taken between choosing and binding it."""
+def _start_together(members: Sequence[EtcdProcess], timeout_s: float) -> None:
+    """Start these members; on other ports when one was taken between choosing and binding it."""
+    fresh = [member for member in members if member._ports is None]
     for attempts_left in reversed(range(_PORT_ATTEMPTS)):
-        fresh = [member for member in members if member._ports is None]
-        for member in fresh:
-            member._ports = _Ports.free(member._client_port)
-        if len(fresh) > 1:
-            peers = ",".join(f"{member.name}={member._peer_url()}" for member in fresh)
-            for member in fresh:
-                member._initial_cluster = peers
+        _choose_ports(fresh)
         try:
-            _launch_and_wait(members, timeout_s)
+            _launch_and_wait(members, fresh, timeout_s)
         except _PortTakenError as taken:
-            for member in fresh:
-                member._forget_ports()
-            if not fresh or not attempts_left or taken.member._client_port is not None:
-                raise ConfigurationError(
-                    f"a port of etcd {taken.member.name} is taken by another process"
-                    f" (client port asked for: {taken.member._client_port}); choose another `client_port`"
-                ) from None
-        except BaseException:
-            for member in fresh:
-                member._forget_ports()
-            raise
-        else:
-            return
+            if fresh and attempts_left and taken.member._client_port is None:
+                continue
+            raise ConfigurationError(
+                f"a port of etcd {taken.member.name} is taken by another process"
+                f" (client port asked for: {taken.member._client_port}); choose another `client_port`"
+            ) from None
+        return
 
 
-def _launch_and_wait(members: Sequence[EtcdProcess], timeout_s: float) -> None:
+def _choose_ports(fresh: Sequence[EtcdProcess]) -> None:
+    for member in fresh:
+        member._ports = _Ports.free(member._client_port)
+    if len(fresh) > 1:
+        peers = ",".join(f"{member.name}={member._peer_url()}" for member in fresh)
+        for member in fresh:
+            member._initial_cluster = peers
+
+
+def _launch_and_wait(members: Sequence[EtcdProcess], fresh: Sequence[EtcdProcess], timeout_s: float) -> None:
+    """All of them serve afterwards, or none of them runs and the fresh ones have forgotten their ports."""
     log_from = {member.name: _size(member.log_file) for member in members}
     clock = SystemClock()
     give_up_at = clock.boottime() + timeout_s
@@ -350,18 +355,17 @@ def _launch_and_wait(members: Sequence[EtcdProcess], timeout_s: float) -> None:
         for member in members:
             member._launch()
         for member in members:
-            _wait_until(lambda member=member: not member.is_running() or member._serves(), give_up_at, clock)  # type: ignore[misc]
-            if member.is_running() and member._serves():
-                continue
-            if member._port_was_taken(log_from[member.name]):
-                raise _PortTakenError(member)
-            state = f"did not serve within {timeout_s:g} s" if member.is_running() else "exited at start"
-            raise StoreUnavailableError(
-                f"etcd {member.binary.version} ({member.binary.path}) {state}; its log ends:\n{member.log_tail()}"
-            )
+            while not member._serves():
+                if member._port_was_taken(log_from[member.name]):
+                    raise _PortTakenError(member)
+                if not member.is_running() or clock.boottime() > give_up_at:
+                    raise member._start_error(timeout_s)
+                threading.Event().wait(_POLL_S)
     except BaseException:
         for member in members:
             member.kill()
+        for member in fresh:
+            member._forget_ports()
         raise
 
 
@@ -369,12 +373,6 @@ class _PortTakenError(Exception):
     def __init__(self, member: EtcdProcess) -> None:
         super().__init__(member.name)
         self.member = member
-
-
-def _wait_until(condition: Callable[[], bool], give_up_at: float, clock: SystemClock) -> None:
-    pause = threading.Event()
-    while not condition() and clock.boottime() < give_up_at:
-        pause.wait(_POLL_S)
 
 
 def _size(file: Path) -> int:
