@@ -20,7 +20,7 @@ from slurp_leader.options.fields import FieldError
 Path = tuple[str, ...]
 
 _SHOWN = 60
-_USERINFO = re.compile(r"//[^/@\s]*@")
+_USERINFO = re.compile(r"[^\s'\"]+@")
 
 
 def configuration_error(
@@ -83,9 +83,10 @@ def is_secret(field: FieldInfo) -> bool:
 
 
 def _kinds(annotation: Any) -> list[type]:
-    if isinstance(annotation, type):
-        return [annotation]
-    return [kind for argument in get_args(annotation) for kind in _kinds(argument)]
+    arguments = get_args(annotation)
+    if not arguments:
+        return [annotation] if isinstance(annotation, type) else []
+    return [kind for argument in arguments for kind in _kinds(argument)]
 
 
 def _problems(model: type[BaseModel], details: ErrorDetails, prefix: Path) -> tuple[SettingProblem, ...]:
@@ -113,7 +114,7 @@ def _reason(details: ErrorDetails) -> str:
     if details["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return "must be a section with settings in it, not a single value"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return re.sub(r"^Input should (be )?", r"must \1", message)
+    return _without_userinfo(re.sub(r"^Input should (be )?", r"must \1", message))
 
 
 def _given(model: type[BaseModel], path: Path, details: ErrorDetails) -> str:
@@ -134,5 +135,10 @@ def _given(model: type[BaseModel], path: Path, details: ErrorDetails) -> str:
 
 def shown(value: object) -> str:
     """A value for an error message: one line, not too long, without the user and password of an address."""
-    text = _USERINFO.sub("//**********@", repr(value))
+    text = _without_userinfo(repr(value))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _without_userinfo(text: str) -> str:
+    """Addresses without user and password: people do write ``http://user:password@host``."""
+    return _USERINFO.sub("**********@", text)
