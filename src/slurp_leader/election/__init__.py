@@ -1,1 +1,69 @@
-"""To be written."""
+"""Who leads, and until when.
+
+::
+
+                 session opened               key taken, then proved once
+    follower ----------------> candidate ---------------------------------> leader
+        ^                       ^   ^                                       |    ^
+        |                       |   |  fenced, expired                      |    | renewed
+        |                       |   +---------------------------------------+    |
+        |                       |                                           |    |
+        |                       |    released              asked to leave   v    |
+        |                       +------------- draining <------------- suspended-+
+        |  stopped                                |                (cannot prove it
+        +-----------------------------------------+                 at present)
+
+**A term** is opened by a put of the leader key and closed by the next put or delete of it. Its *token* is the
+`mod_revision` of that key, which is written exactly once a term. Every write made as leader compares the token.
+
+**The trust window** says until when this node may believe that it leads: it counts from before the last successful
+keepalive was *sent*, lasts the TTL that etcd granted less a margin, and needs a fenced heartbeat committed *after* that
+keepalive (a cut-off etcd member goes on answering keepalives). The clock is one that counts through suspends.
+
+**What is promised.** At any revision at most one term holds the key. No write made under a fence lands after its term.
+**What is not.** That nothing of an old term still *runs* somewhere: a paused process cannot be told. Whatever it then writes
+through the fence is refused; whatever it does elsewhere has to be fenced there, by the token.
+
+The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thread, no clock) -> `transactions`,
+`records`, `view` (pure values).
+"""
+
+from slurp_leader.election.election import Election, ElectionEvent, Listener
+from slurp_leader.election.elector import Elector
+from slurp_leader.election.events import (
+    Drained,
+    DuplicateNode,
+    ElectionState,
+    Finished,
+    LeaderChanged,
+    Reason,
+    Renewed,
+    ResignWanted,
+    StateChanged,
+    StopWanted,
+)
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, LeaderRecord, nodes_prefix
+
+__all__ = [
+    "Drained",
+    "DuplicateNode",
+    "Election",
+    "ElectionEvent",
+    "ElectionKeys",
+    "ElectionOptions",
+    "ElectionState",
+    "Elector",
+    "Finished",
+    "Identity",
+    "LeaderChanged",
+    "LeaderInfo",
+    "LeaderRecord",
+    "Listener",
+    "Reason",
+    "Renewed",
+    "ResignWanted",
+    "StateChanged",
+    "StopWanted",
+    "nodes_prefix",
+]

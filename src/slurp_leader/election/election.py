@@ -1,0 +1,374 @@
+"""An election as a program uses it: the elector on a thread of its own, and what it says, told on.
+
+Two threads: one drives the `Elector`, the other tells listeners. Renewal never waits for a listener, and a listener
+hears everything, in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from slurp_leader.clock import Clock
+from slurp_leader.election.elector import Elector
+from slurp_leader.election.events import (
+    Drained,
+    DuplicateNode,
+    ElectionState,
+    Finished,
+    LeaderChanged,
+    Note,
+    Reason,
+    Renewed,
+    ResignWanted,
+    StateChanged,
+    StopWanted,
+)
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
+from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
+from slurp_leader.machine import Loop
+from slurp_leader.store import Store
+from slurp_leader.store.follow import Changes, FollowNotice, Snapshot
+from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.telemetry import metrics as instruments
+from slurp_leader.telemetry.events import LogEvent, log_event
+from slurp_leader.telemetry.metrics import Metrics, NoMetrics
+from slurp_leader.term import Term
+
+_logger = logging.getLogger("slurp_leader.election")
+
+ElectionEvent = StateChanged | LeaderChanged
+Listener = Callable[[ElectionEvent], None]
+
+
+class Election:
+    """Stands for one election until stopped. Safe to use from any thread.
+
+    It does not read the store itself: its owner hands it what a `Follower` of the election's keys (or of a wider range)
+    delivers, through `feed`. So a program with jobs has one watch for both.
+
+    Args:
+        store: Where calls go. Not closed here.
+        keyspace: Keys of the cluster.
+        options: Name, lease and timing.
+        identity: Who stands.
+        clock: Source of time.
+        metrics: Where measurements go.
+        facts: Figures to put into each heartbeat; must not block.
+        rng: Source of ids and jitter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keyspace: Keyspace,
+        options: ElectionOptions,
+        identity: Identity,
+        *,
+        clock: Clock,
+        metrics: Metrics | None = None,
+        facts: Callable[[], dict[str, Any]] = dict,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.options = options
+        self.identity = identity
+        self._clock = clock
+        self._metrics = metrics or NoMetrics()
+        keys = ElectionKeys.of(keyspace, options.name)
+        self._elector = Elector(
+            options,
+            identity,
+            keys,
+            nodes_prefix(keyspace, identity.node_id),
+            clock,
+            rng or random.Random(secrets.randbits(128)),
+            facts,
+        )
+        self._loop = Loop("slurp-election", _Started(self._elector), store, clock, self._perform, self._failed)
+        self._teller = _Teller()
+        self._changed = threading.Condition()
+        # Guarded by _changed:
+        self._state = ElectionState.FOLLOWER
+        self._reason: Reason | None = None
+        self._term: Term | None = None
+        self._leader: LeaderInfo | None = None
+        self._leader_known = False
+        self._duplicates: tuple[str, ...] = ()
+        self._finished = False
+        self._started = False
+        self._owners: set[str] = set()
+        self._pending_owners: set[str] = set()
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Begin to stand for election.
+
+        Raises:
+            LifecycleError: Started before.
+        """
+        with self._changed:
+            if self._started:
+                raise LifecycleError("this election was started before; make a new one")
+            self._started = True
+        self._teller.start()
+        self._loop.start()
+
+    def stop(self) -> bool:
+        """Drain, release the key, end the lease. Blocks at most `stop_timeout` and a little. Safe twice and before `start`.
+
+        Returns:
+            Whether everything was given back in time. If not, the lease ends the rest.
+        """
+        with self._changed:
+            if not self._started:
+                return True
+        self._loop.post(StopWanted())
+        with self._changed:
+            self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + 5)
+            clean = self._finished
+        self._loop.stop()
+        self._teller.stop()
+        return clean
+
+    def feed(self, event: FollowNotice) -> None:
+        """Hand over what was seen of the election's keys. Keys of others are ignored."""
+        if isinstance(event, Snapshot | Changes):
+            self._loop.post(event)
+
+    # ------------------------------------------------------------ questions
+
+    @property
+    def state(self) -> ElectionState:
+        """Where this node stands, as of the last thing that happened."""
+        return self._state
+
+    @property
+    def reason(self) -> Reason | None:
+        return self._reason
+
+    @property
+    def term(self) -> Term | None:
+        """The term this node may act in right now; None when there is none."""
+        term = self._term
+        return term if term is not None and term.is_valid else None
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node may act as leader right now: a computation over the clock, never a stored answer."""
+        return self.term is not None
+
+    @property
+    def leader(self) -> LeaderInfo | None:
+        """Who led when etcd was last heard; None: nobody, or not known yet."""
+        return self._leader
+
+    @property
+    def duplicates(self) -> tuple[str, ...]:
+        """Sessions of other live processes with this node id: a mistake in their settings or ours."""
+        return self._duplicates
+
+    def require_term(self) -> Term:
+        """The term in force.
+
+        Raises:
+            NotLeaderError: This node does not lead; `leader` names who does, if known.
+        """
+        term = self.term
+        if term is None:
+            leader = self._leader.node_id if self._leader else None
+            raise NotLeaderError(f"{self.identity.node_id!r} does not lead; the leader is {leader!r}", leader=leader)
+        return term
+
+    def wait_for_leadership(self, timeout_s: float | None = None) -> bool:
+        """Wait until this node leads. False when the time is over, or the election has stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_leader or self._finished, timeout=timeout_s)
+            return self.is_leader
+
+    def wait_for_leader(self, timeout_s: float | None = None) -> LeaderInfo:
+        """Wait until somebody leads.
+
+        Raises:
+            NoLeaderError: Nobody did within the time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._leader is not None, timeout=timeout_s):
+                raise NoLeaderError(f"nobody led {self.options.name!r} within {timeout_s} s")
+            assert self._leader is not None
+            return self._leader
+
+    # ------------------------------------------------------------ owners and listeners
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every change from now on, in order, on a thread of the election.
+
+        Returns:
+            A function that ends it.
+        """
+        return self._teller.add(listener)
+
+    def add_owner(self, name: str) -> None:
+        """Name somebody whose `drained` is awaited before a term is given back."""
+        with self._changed:
+            self._owners.add(name)
+
+    def drained(self, name: str, token: int) -> None:
+        """Say that nothing of the term with this token runs any more at owner `name`."""
+        with self._changed:
+            self._pending_owners.discard(name)
+            all_drained = not self._pending_owners
+        if all_drained:
+            self._loop.post(Drained(token))
+
+    def resign(self, pause_s: float = 2.0) -> None:
+        """Give the term back after draining, and let others go first for `pause_s` seconds.
+
+        Raises:
+            NotLeaderError: This node does not lead.
+        """
+        self.require_term()
+        self._loop.post(ResignWanted(pause_s))
+
+    # ------------------------------------------------------------ what the elector says (on its thread)
+
+    def _perform(self, command: Any) -> None:
+        match command:
+            case StateChanged():
+                self._on_state(command)
+            case LeaderChanged():
+                self._on_leader(command)
+            case DuplicateNode():
+                self._duplicates = command.sessions
+                log_event(
+                    _logger,
+                    logging.ERROR,
+                    LogEvent.ELECTION_DUPLICATE_NODE,
+                    node_id=command.node_id,
+                    sessions=list(command.sessions),
+                    fix="give each node its own node.id",
+                )
+            case Renewed():
+                name = self.options.name
+                self._metrics.record(instruments.RENEWAL, command.duration_s, election=name, outcome=command.outcome)
+                self._metrics.set(instruments.TRUST_REMAINING, command.remaining_s, election=name)
+            case Note():
+                log_event(_logger, command.level, command.event, election=self.options.name, **command.fields)
+            case Finished():
+                with self._changed:
+                    self._finished = True
+                    self._changed.notify_all()
+
+    def _on_state(self, event: StateChanged) -> None:
+        leads = event.state in (ElectionState.LEADER, ElectionState.SUSPENDED, ElectionState.DRAINING)
+        with self._changed:
+            self._state, self._reason = event.state, event.reason
+            self._term = event.term if leads else None
+            if event.state is ElectionState.DRAINING:
+                self._pending_owners = set(self._owners)
+            nobody_to_wait_for = not self._pending_owners
+            self._changed.notify_all()
+        term = event.term
+        if term is not None and not leads:
+            term.lost.set()
+        if term is not None and (not leads or event.state is ElectionState.DRAINING):
+            term.leaving.set()
+        name = self.options.name
+        self._metrics.set(instruments.IS_LEADER, float(event.state is ElectionState.LEADER), election=name)
+        self._metrics.add(instruments.TRANSITIONS, election=name, state=event.state.value, reason=event.reason.value)
+        log_event(
+            _logger,
+            logging.INFO,
+            LogEvent.ELECTION_STATE,
+            election=name,
+            node_id=self.identity.node_id,
+            state=event.state.value,
+            reason=event.reason.value,
+            token=term.token if term else None,
+            epoch=term.epoch if term else None,
+        )
+        self._teller.tell(event)
+        if event.state is ElectionState.DRAINING and nobody_to_wait_for and term is not None:
+            self._loop.post(Drained(term.token))
+
+    def _on_leader(self, event: LeaderChanged) -> None:
+        with self._changed:
+            self._leader, self._leader_known = event.leader, True
+            self._changed.notify_all()
+        name = self.options.name
+        if event.leader is not None and event.leader.record is not None:
+            self._metrics.set(instruments.EPOCH, float(event.leader.record.epoch), election=name)
+        if event.vacancy_s is not None:
+            self._metrics.record(instruments.VACANCY, event.vacancy_s, election=name)
+        self._teller.tell(event)
+
+    def _failed(self, error: BaseException) -> None:
+        """The elector had a bug: nothing renews any more, so nothing may be trusted any more."""
+        term = self._term
+        if term is not None:
+            term.trust.until = float("-inf")
+        self._on_state(StateChanged(ElectionState.FOLLOWER, Reason.FAILED, term))
+        with self._changed:
+            self._finished = True
+            self._changed.notify_all()
+
+
+class _Started:
+    """The elector, started by the first step on its own thread."""
+
+    def __init__(self, elector: Elector) -> None:
+        self._elector = elector
+        self._started = False
+
+    @property
+    def wake_at(self) -> float:
+        return self._elector.wake_at if self._started else float("-inf")
+
+    def step(self, event: Any, now: float) -> list[Any]:
+        if self._started:
+            return self._elector.step(event, now)
+        self._started = True
+        return self._elector.start(now) + self._elector.step(event, now)
+
+
+class _Teller:
+    """Tells listeners, in order, on its own thread; what a listener does or raises harms nobody else."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[ElectionEvent | None] = queue.SimpleQueue()
+        self._listeners: list[Listener] = []
+        self._thread = threading.Thread(target=self._run, name="slurp-election-events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def add(self, listener: Listener) -> Callable[[], None]:
+        self._listeners = [*self._listeners, listener]
+
+        def remove() -> None:
+            self._listeners = [known for known in self._listeners if known is not listener]
+
+        return remove
+
+    def tell(self, event: ElectionEvent) -> None:
+        self._queue.put(event)
+
+    def stop(self) -> None:
+        self._queue.put(None)
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        while (event := self._queue.get()) is not None:
+            for listener in self._listeners:
+                try:
+                    listener(event)
+                except Exception as error:
+                    log_event(_logger, logging.ERROR, LogEvent.ELECTION_LISTENER_FAILED, error=repr(error))
+                    _logger.exception("an election listener raised")

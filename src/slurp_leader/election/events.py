@@ -1,0 +1,121 @@
+"""What happens in an election, as values: states, reasons, and what owner and elector say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from slurp_leader.election.records import LeaderInfo
+from slurp_leader.telemetry.events import LogEvent
+from slurp_leader.term import Term
+
+
+class ElectionState(StrEnum):
+    """Where this node stands."""
+
+    FOLLOWER = "follower"
+    """Not a candidate: not started, stopped, or without a session."""
+    CANDIDATE = "candidate"
+    """Has a live session and would lead if nobody does."""
+    LEADER = "leader"
+    SUSPENDED = "suspended"
+    """Still holds the term but cannot prove it at present: starts nothing new."""
+    DRAINING = "draining"
+    """Will give the term back as soon as its owner says that all is done."""
+
+
+class Reason(StrEnum):
+    """Why a state was entered."""
+
+    STARTED = "started"
+    ELECTED = "elected"
+    ADOPTED = "adopted"
+    """Took a leader key that already named this node's session."""
+    STOLEN = "stolen"
+    """Took the key from a holder that was silent for its whole published TTL."""
+    RENEWED = "renewed"
+    UNREACHABLE = "unreachable"
+    STORE_FULL = "store_full"
+    EXPIRED = "expired"
+    FENCED = "fenced"
+    RESIGNED = "resigned"
+    SHUTDOWN = "shutdown"
+    STORE_CHANGED = "store_changed"
+    FAILED = "failed"
+    """A bug ended the elector; the log has the traceback."""
+
+
+# ---------------------------------------------------------------- the elector to its owner
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """This node's state. `term` is the term that began, goes on or just ended; None when there is none."""
+
+    state: ElectionState
+    reason: Reason
+    term: Term | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChanged:
+    """Who leads, seen in etcd. `leader` is None while nobody does; `vacancy_s`: how long nobody did, if known."""
+
+    leader: LeaderInfo | None
+    revision: int
+    vacancy_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateNode:
+    """Other live sessions carry this node's id, longer than a crashed predecessor could leave behind."""
+
+    node_id: str
+    sessions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A renewal round of a term ended. `remaining_s` is the trust that was left when it did."""
+
+    duration_s: float
+    outcome: str
+    remaining_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth a log entry."""
+
+    level: int
+    event: LogEvent
+    fields: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The elector has stopped: no term, no key, no lease, as far as it could make sure. `clean`: it could."""
+
+    clean: bool
+
+
+# ---------------------------------------------------------------- the owner to the elector
+
+
+@dataclass(frozen=True, slots=True)
+class StopWanted:
+    """Drain, release, end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResignWanted:
+    """Drain and release, and stay a candidate; others go first for `pause_s` seconds."""
+
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Nothing of the term with this token runs any more: release it."""
+
+    token: int

@@ -1,0 +1,157 @@
+"""The records of an election: what is written under which key. JSON, unknown fields ignored when read.
+
+========================================  =========================================================
+``m/election/{name}/leader`` (leased)     `LeaderRecord`; written once a term
+``m/election/{name}/epoch``               a number, written in the same transaction
+``m/election/{name}/hb``                  `heartbeat_value`; by the leader, each renewal, fenced
+``m/nodes/{node_id}/{session}`` (leased)  `NodeRecord`; by each candidate
+========================================  =========================================================
+
+(PROTOCOL B, A20, A23. The leader's value carries a random term id, so it is never the same twice.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+
+from slurp_leader.errors import RecordError
+from slurp_leader.store.keyspace import Keyspace, key_segment
+from slurp_leader.store.records import SCHEMA, read_object
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionKeys:
+    """The keys of one election."""
+
+    prefix: bytes
+    leader: bytes
+    epoch: bytes
+    heartbeat: bytes
+
+    @classmethod
+    def of(cls, keyspace: Keyspace, name: str) -> ElectionKeys:
+        prefix = keyspace.mirrored + b"election/" + key_segment("election.name", name).encode() + b"/"
+        return cls(prefix, prefix + b"leader", prefix + b"epoch", prefix + b"hb")
+
+
+def nodes_prefix(keyspace: Keyspace, node_id: str) -> bytes:
+    """Prefix of all sessions of one node id."""
+    return keyspace.mirrored + b"nodes/" + key_segment("node.id", node_id).encode() + b"/"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who stands for election. `session` is random for each start, so a restarted node is somebody else."""
+
+    node_id: str
+    session: str
+    endpoint: str = ""
+    capabilities: tuple[str, ...] = ()
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderRecord:
+    """The value of the leader key."""
+
+    node_id: str
+    session: str
+    term_id: str
+    ttl_s: int
+    epoch: int
+    endpoint: str = ""
+    reason: str = ""
+
+    def to_value(self) -> bytes:
+        return to_json(
+            {
+                "schema": SCHEMA,
+                "node": self.node_id,
+                "session": self.session,
+                "term": self.term_id,
+                "ttl": self.ttl_s,
+                "epoch": self.epoch,
+                "endpoint": self.endpoint,
+                "reason": self.reason,
+            }
+        )
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> LeaderRecord:
+        """Read a leader key.
+
+        Raises:
+            RecordError: Not a leader record. Whoever wrote it still holds the key; its address is unknown.
+        """
+        data = read_object(key, value)
+        try:
+            return cls(
+                node_id=_text(data["node"]),
+                session=_text(data["session"]),
+                term_id=_text(data["term"]),
+                ttl_s=_whole(data["ttl"], 1, 86_400),
+                epoch=_whole(data["epoch"], 0, 2**62),
+                endpoint=_text(data.get("endpoint", "")),
+                reason=_text(data.get("reason", "")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"leader record: {error!r}", key=key.decode("ascii", "replace")) from error
+
+
+def node_value(identity: Identity, lease_id: int, ttl_s: int) -> bytes:
+    """The value of a session key."""
+    return to_json(
+        {
+            "schema": SCHEMA,
+            "node": identity.node_id,
+            "session": identity.session,
+            "lease": lease_id,
+            "ttl": ttl_s,
+            "endpoint": identity.endpoint,
+            "capabilities": list(identity.capabilities),
+            "version": identity.version,
+        }
+    )
+
+
+def heartbeat_value(identity: Identity, epoch: int, beat: int, facts: dict[str, Any]) -> bytes:
+    """The value of the heartbeat key. `facts` are the leader's own figures, such as the depth of its queue."""
+    return to_json(
+        {**facts, "schema": SCHEMA, "node": identity.node_id, "session": identity.session, "epoch": epoch, "beat": beat}
+    )
+
+
+def epoch_value(epoch: int) -> bytes:
+    return b"%d" % epoch
+
+
+def read_epoch(value: bytes) -> int:
+    """The number in the epoch key; 0 when it cannot be read, for it only serves people."""
+    return int(value) if value.isdigit() and len(value) < 19 else 0
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{value!r} is not a whole number from {low} to {high}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderInfo:
+    """Who leads, as seen in etcd. `record` is None when the value cannot be read: somebody leads all the same."""
+
+    token: int
+    record: LeaderRecord | None = None
+
+    @property
+    def node_id(self) -> str | None:
+        return self.record.node_id if self.record else None

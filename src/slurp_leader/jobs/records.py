@@ -1,0 +1,525 @@
+"""The records of jobs: what is written under which key. JSON objects; unknown fields are kept or ignored, never refused.
+
+=========================  ==========================================================================================
+``m/queue/{id}``           `Spec`: the request and its options, as resolved at submit. Written once. Its revision is the
+                           job's incarnation; it is deleted only together with the writing of the outcome
+``m/run/{token}-{seq}``    `Claim`: who runs in this flush: ``[[id, queue revision, run number], ...]``
+``m/state/{id}``           `JobState`: only off the happy path (a retry, an interruption)
+``m/cancel/{id}``          `Cancel`: a wish; names the incarnation it means
+``m/control/floor``        the pruning floor: a job id as JSON text. Ids at or below it are over
+``m/control/closed``       there while no new jobs are admitted, and says why
+``m/parked/{kind}/{id}``   a note about a record that cannot be read; the record itself stays where it is
+``b/done/{id}``            `Outcome`: how it ended
+``b/idem/{hash}``          which job an idempotency key stands for
+``b/progress/{id}``        the newest progress of a running job
+=========================  ==========================================================================================
+
+Status of a job: in ``done/`` it has ended; in a *live* entry of a claim it runs; with a `run_at` in ``state/`` it is
+scheduled; else it is pending. An entry is live if and only if ``queue/{id}`` has the revision in it and its run number is
+above the last closed one in ``state/`` (PROTOCOL B).
+
+``done/`` lies under ``b/`` because results can be large and the leader does not need them to run jobs: a takeover reads
+live jobs only. Those who wait for outcomes watch that one kind.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from slurp_leader.errors import RecordError
+from slurp_leader.jobs.ids import is_job_id
+from slurp_leader.jobs.request import Priority
+from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.store.records import SCHEMA, read_object
+
+ERRORS_KEPT = 5
+_MOST_INFLATED = 64 * 1024 * 1024
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. `failed` is the dead-letter list."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PARKED = "parked"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class JobKeys:
+    """Keys of one cluster's jobs."""
+
+    __slots__ = (
+        "cancel",
+        "closed",
+        "control",
+        "done",
+        "floor",
+        "grant",
+        "idem",
+        "mirrored",
+        "parked",
+        "progress",
+        "queue",
+        "run",
+        "state",
+    )
+
+    def __init__(self, keyspace: Keyspace) -> None:
+        m, b = keyspace.mirrored, keyspace.bulk
+        self.mirrored = m
+        self.queue, self.run, self.state, self.cancel = m + b"queue/", m + b"run/", m + b"state/", m + b"cancel/"
+        self.control, self.parked, self.grant = m + b"control/", m + b"parked/", m + b"grant/"
+        self.floor, self.closed = self.control + b"floor", self.control + b"closed"
+        self.done, self.idem, self.progress = b + b"done/", b + b"idem/", b + b"progress/"
+
+    def claim(self, token: int, sequence: int) -> bytes:
+        """Key of one claim. Zero-padded, so that claims sort as they were made."""
+        return self.run + b"%016d-%08d" % (token, sequence)
+
+
+# ---------------------------------------------------------------- queue/
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """What the submitter's options came to. Stored with the job: a newer leader does not change them. Seconds."""
+
+    timeout_s: float = 300.0
+    max_attempts: int = 3
+    max_interruptions: int = 3
+    backoff_base_s: float = 1.0
+    backoff_cap_s: float = 60.0
+    backoff_jitter: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What is to be done. Immutable."""
+
+    job_id: str
+    payload: dict[str, Any]
+    """The request, as JSON. The queue does not look into it."""
+    priority: Priority
+    limits: JobLimits
+    submitted_at: str
+    submitted_by: str
+    run_at: str | None = None
+    idem: str | None = None
+    """Hash of the idempotency key, if one was given."""
+    trace: str | None = None
+
+    def to_value(self) -> bytes:
+        limits = self.limits
+        data: dict[str, Any] = {
+            "schema": SCHEMA,
+            "id": self.job_id,
+            "request": self.payload,
+            "priority": self.priority.value,
+            "options": {
+                "timeout_s": limits.timeout_s,
+                "max_attempts": limits.max_attempts,
+                "max_interruptions": limits.max_interruptions,
+                "backoff_base_s": limits.backoff_base_s,
+                "backoff_cap_s": limits.backoff_cap_s,
+                "backoff_jitter": limits.backoff_jitter,
+            },
+            "submitted_at": self.submitted_at,
+            "by": self.submitted_by,
+        }
+        for name, value in (("run_at", self.run_at), ("idem", self.idem), ("trace", self.trace)):
+            if value is not None:
+                data[name] = value
+        data["sum"] = _checksum(data["request"])
+        return to_json(data)
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> Spec:
+        """Read a spec.
+
+        Raises:
+            RecordError: Corrupt, forged, or of another schema version. The job has to be parked.
+        """
+        data = read_object(key, value)
+        try:
+            job_id = data["id"]
+            if not is_job_id(job_id) or not key.endswith(b"/" + job_id.encode()):
+                raise ValueError(f"the id inside, {job_id!r}, is not the one in the key")
+            if not isinstance(data["request"], dict):
+                raise TypeError("the request is not an object")
+            if data["sum"] != _checksum(data["request"]):
+                raise ValueError("the checksum does not match the request")
+            options = data["options"]
+            return cls(
+                job_id=job_id,
+                payload=data["request"],
+                priority=Priority(data["priority"]),
+                limits=JobLimits(
+                    timeout_s=_number(options["timeout_s"], 0.001),
+                    max_attempts=_whole(options["max_attempts"], 1),
+                    max_interruptions=_whole(options["max_interruptions"], 1),
+                    backoff_base_s=_number(options["backoff_base_s"], 0),
+                    backoff_cap_s=_number(options["backoff_cap_s"], 0),
+                    backoff_jitter=_number(options["backoff_jitter"], 0),
+                ),
+                submitted_at=_text(data["submitted_at"]),
+                submitted_by=_text(data["by"]),
+                run_at=_maybe_text(data.get("run_at")),
+                idem=_maybe_text(data.get("idem")),
+                trace=_maybe_text(data.get("trace")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad("queue record", key, error) from error
+
+
+# ---------------------------------------------------------------- run/
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEntry:
+    """One job in a claim: which incarnation of it, and the number of this run, counted from 1."""
+
+    job_id: str
+    queue_revision: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The jobs that one flush of a leader took. `quarantined`: a single suspect, and nothing else."""
+
+    session: str
+    entries: tuple[ClaimEntry, ...]
+    quarantined: bool = False
+
+    def to_value(self) -> bytes:
+        return to_json(
+            {
+                "schema": SCHEMA,
+                "session": self.session,
+                "quarantined": self.quarantined,
+                "entries": [[entry.job_id, entry.queue_revision, entry.run] for entry in self.entries],
+            }
+        )
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> Claim:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            entries = tuple(
+                ClaimEntry(_text(job_id), _whole(revision, 1), _whole(run, 1))
+                for job_id, revision, run in data["entries"]
+            )
+            return cls(_text(data["session"]), entries, data.get("quarantined") is True)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad("run record", key, error) from error
+
+
+# ---------------------------------------------------------------- state/
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What happened to a job so far, when it was not simply run once.
+
+    Attributes:
+        closed: Number of the last run that is over. Claims of that or a lower number are not live any more.
+        attempts: Runs that failed by themselves.
+        interruptions: Runs that ended with their leader, through no fault of their own.
+        crashes: Those of them where the leader crashed.
+        sole_crashes: Crashes in which this job was the only quarantined suspect (A14).
+        run_at: Not before this date; None: at once.
+        errors: The last few, oldest first.
+        op: Unique to the write that made this record.
+    """
+
+    closed: int = 0
+    attempts: int = 0
+    interruptions: int = 0
+    crashes: int = 0
+    sole_crashes: int = 0
+    run_at: str | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+    op: str = ""
+
+    def to_value(self) -> bytes:
+        return to_json(
+            {
+                "schema": SCHEMA,
+                "closed": self.closed,
+                "attempts": self.attempts,
+                "interruptions": self.interruptions,
+                "crashes": self.crashes,
+                "sole_crashes": self.sole_crashes,
+                "run_at": self.run_at,
+                "errors": list(self.errors[-ERRORS_KEPT:]),
+                "op": self.op,
+            }
+        )
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> JobState:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            return cls(
+                closed=_whole(data["closed"], 0),
+                attempts=_whole(data["attempts"], 0),
+                interruptions=_whole(data["interruptions"], 0),
+                crashes=_whole(data.get("crashes", 0), 0),
+                sole_crashes=_whole(data.get("sole_crashes", 0), 0),
+                run_at=_maybe_text(data.get("run_at")),
+                errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
+                op=_text(data.get("op", "")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad("state record", key, error) from error
+
+
+# ---------------------------------------------------------------- done/
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """How a job ended. Written exactly once, in the transaction that deletes its queue record.
+
+    Attributes:
+        op: Unique to the write that made this record.
+        run: Number of the run that ended it; 0 when it never ran.
+        queue_revision: The incarnation that ended.
+        result: Any JSON value of a completed job.
+        error: Of a failed one: ``{"code", "message", ...}``.
+        spec: The whole queue record of a failed job, for an operator who wants it to be tried again.
+    """
+
+    job_id: str
+    status: JobStatus
+    op: str
+    token: int
+    run: int
+    queue_revision: int
+    attempts: int
+    interruptions: int
+    submitted_at: str
+    started_at: str | None
+    finished_at: str
+    node_id: str
+    result: Any = None
+    error: dict[str, Any] | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+    idem: str | None = None
+    spec: dict[str, Any] | None = None
+
+    def to_value(self, compress_above: int) -> bytes:
+        data: dict[str, Any] = {
+            "schema": SCHEMA,
+            "id": self.job_id,
+            "status": self.status.value,
+            "op": self.op,
+            "token": self.token,
+            "run": self.run,
+            "queue_revision": self.queue_revision,
+            "attempts": self.attempts,
+            "interruptions": self.interruptions,
+            "submitted_at": self.submitted_at,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "node": self.node_id,
+        }
+        if self.status is JobStatus.COMPLETED:
+            data.update(_packed(self.result, compress_above))
+        for name, value in (("error", self.error), ("idem", self.idem), ("spec", self.spec)):
+            if value is not None:
+                data[name] = value
+        if self.errors:
+            data["errors"] = list(self.errors[-ERRORS_KEPT:])
+        return to_json(data)
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> JobOutcome:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            status = JobStatus(data["status"])
+            if not status.is_final:
+                raise ValueError(f"{status.value!r} is no outcome")
+            return cls(
+                job_id=_text(data["id"]),
+                status=status,
+                op=_text(data["op"]),
+                token=_whole(data["token"], 0),
+                run=_whole(data["run"], 0),
+                queue_revision=_whole(data.get("queue_revision", 0), 0),
+                attempts=_whole(data.get("attempts", 0), 0),
+                interruptions=_whole(data.get("interruptions", 0), 0),
+                submitted_at=_text(data["submitted_at"]),
+                started_at=_maybe_text(data.get("started_at")),
+                finished_at=_text(data["finished_at"]),
+                node_id=_text(data.get("node", "")),
+                result=_unpacked(data),
+                error=data.get("error"),
+                errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
+                idem=_maybe_text(data.get("idem")),
+                spec=data.get("spec"),
+            )
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            raise _bad("outcome record", key, error) from error
+
+
+def _packed(result: Any, compress_above: int) -> dict[str, Any]:
+    """A result as fields of its record: plain, or compressed and in base85 when that makes it smaller."""
+    plain = to_json(result)
+    if len(plain) > compress_above:
+        squeezed = base64.b85encode(zlib.compress(plain, 1))
+        if len(squeezed) < len(plain):
+            return {"result_zlib": squeezed.decode("ascii"), "result_bytes": len(plain)}
+    return {"result": result}
+
+
+def _unpacked(data: dict[str, Any]) -> Any:
+    packed = data.get("result_zlib")
+    if packed is None:
+        return data.get("result")
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(base64.b85decode(packed), _MOST_INFLATED)  # bounded: the record may be forged
+    if inflater.unconsumed_tail or len(plain) != data.get("result_bytes"):
+        raise ValueError("the compressed result does not have the size it names")
+    return from_json(plain)
+
+
+# ---------------------------------------------------------------- cancel/, idem/, control/
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A wish to end a job. It means the incarnation with this queue revision, and no other."""
+
+    queue_revision: int
+    reason: str
+    by: str
+
+    def to_value(self) -> bytes:
+        return to_json({"schema": SCHEMA, "queue_revision": self.queue_revision, "reason": self.reason, "by": self.by})
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> Cancel:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            return cls(_whole(data["queue_revision"], 1), _text(data.get("reason", "")), _text(data.get("by", "")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad("cancel record", key, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Which job an idempotency key stands for, and the digest of the fields that the caller gave (A27)."""
+
+    job_id: str
+    digest: str
+
+    def to_value(self) -> bytes:
+        return to_json({"schema": SCHEMA, "id": self.job_id, "digest": self.digest})
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> Idempotency:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            return cls(_text(data["id"]), _text(data["digest"]))
+        except (KeyError, TypeError) as error:
+            raise _bad("idempotency record", key, error) from error
+
+
+def idempotency_hash(key: str) -> str:
+    """What an idempotency key is stored under: its text may be long, or anything at all."""
+    return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def digest_of(fields: dict[str, Any]) -> str:
+    """Digest of the fields a caller gave, for telling one body from another."""
+    return hashlib.blake2b(_canonical(fields), digest_size=16).hexdigest()
+
+
+def floor_value(job_id: str) -> bytes:
+    """A floor as it is stored. Compared as bytes by etcd: quotes and length are the same for all."""
+    return b'"%s"' % job_id.encode()
+
+
+def read_floor(value: bytes) -> str | None:
+    """The id in a floor record; None when it is not one."""
+    text = value.decode("ascii", "replace").strip('"')
+    return text if is_job_id(text) else None
+
+
+def closed_value(reason: str, by: str) -> bytes:
+    return to_json({"schema": SCHEMA, "reason": reason, "by": by})
+
+
+def parked_value(reason: str) -> bytes:
+    return to_json({"schema": SCHEMA, "reason": reason})
+
+
+def progress_value(run: int, fraction: float, note: str) -> bytes:
+    return to_json({"schema": SCHEMA, "run": run, "fraction": fraction, "note": note})
+
+
+# ---------------------------------------------------------------- reading fields
+
+
+def _checksum(payload: Any) -> str:
+    return hashlib.blake2b(_canonical(payload), digest_size=8).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    """One form for equal JSON values: keys sorted at every level."""
+    return to_json(_sorted(value))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_sorted(item) for item in value]
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.100} is not text")
+    return value
+
+
+def _maybe_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _whole(value: Any, low: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**62:
+        raise ValueError(f"{value!r:.100} is not a whole number from {low} on")
+    return value
+
+
+def _number(value: Any, low: float) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < 1e12:
+        raise ValueError(f"{value!r:.100} is not a number from {low} on")
+    return float(value)
+
+
+def _bad(what: str, key: bytes, error: Exception) -> RecordError:
+    name = key.decode("ascii", "replace")
+    return RecordError(f"{name}: {what}: {error}", key=name)
