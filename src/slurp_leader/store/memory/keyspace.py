@@ -50,9 +50,12 @@ class Keyspace:
             revision: As of this revision; 0 or less for now. Ask `check_revision` first.
             limit: Most keys to return; 0 or less for all.
         """
-        found = self._at(key, range_end, revision) if revision > 0 else self._now(key, range_end)
-        count = len(found)
-        return (found[:limit] if 0 < limit < count else found), count
+        if 0 < revision < self.revision or (revision > 0 and self._pending):
+            found = self._at(key, range_end, revision)
+            return (found[:limit] if limit > 0 else found), len(found)
+        names = self._names_now(key, range_end)
+        wanted = names[:limit] if limit > 0 else names
+        return [self._live[name] for name in wanted], len(names)
 
     def check_revision(self, revision: int) -> None:
         """Refuse to read at a revision that is gone or not there yet; 0 or less means now."""
@@ -80,16 +83,12 @@ class Keyspace:
                 found.append(WatchEvents(entry.revision, events))
         return found
 
-    def _now(self, key: bytes, range_end: bytes | None) -> list[KeyValue]:
-        live = self._live
-        if not range_end:
-            kv = live.get(key)
-            return [] if kv is None else [kv]
-        return [live[name] for name in _slice(self._live_order, key, range_end)]
+    def _names_now(self, key: bytes, range_end: bytes | None) -> list[bytes]:
+        if range_end:
+            return _slice(self._live_order, key, range_end)
+        return [key] if key in self._live else []
 
     def _at(self, key: bytes, range_end: bytes | None, revision: int) -> list[KeyValue]:
-        if revision >= self.revision and not self._pending:
-            return self._now(key, range_end)
         names = _slice(self._past_order, key, range_end) if range_end else [key]
         versions = (_version_at(self._past.get(name, ()), revision) for name in names)
         return [kv for kv in versions if kv is not None]
@@ -119,7 +118,7 @@ class Keyspace:
     def delete(self, key: bytes, range_end: bytes | None) -> list[KeyValue]:
         """Delete a key or range at the coming revision. Returns what was there."""
         revision = self.revision + 1
-        gone = self._now(key, range_end)
+        gone = [self._live[name] for name in self._names_now(key, range_end)]
         for kv in gone:
             del self._live[kv.key]
             del self._live_order[bisect_left(self._live_order, kv.key)]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock
-from slurp_leader.errors import RequestTooLargeError, StoreFullError
-from slurp_leader.store.memory.keyspace import KEY_OVERHEAD_BYTES, Keyspace
+from slurp_leader.errors import RequestTooLargeError
+from slurp_leader.store.memory.compare import holds
+from slurp_leader.store.memory.keyspace import Keyspace
 from slurp_leader.store.memory.leases import Leases
 from slurp_leader.store.memory.rules import check_form
+from slurp_leader.store.memory.space import LEASE_COST, QUOTA_BYTES, Space, put_cost, txn_cost
 from slurp_leader.store.requests import (
-    Compare,
-    CompareOp,
-    CompareTarget,
     Delete,
     DeleteResult,
     Get,
@@ -27,7 +24,6 @@ from slurp_leader.store.requests import (
     KeepAlive,
     KeepAliveResult,
     KeyValue,
-    Operation,
     Put,
     PutResult,
     Request,
@@ -42,15 +38,10 @@ from slurp_leader.store.requests import (
 
 R = TypeVar("R")
 
-QUOTA_BYTES = 2 * 1024**3
-"""etcd's default quota."""
-
 MAX_ANSWER_BYTES = 4 * 1024**2
 """Longest answer to a read; what gRPC for Python receives by default."""
 
-_LEASE_BYTES = 64
 _MEMBER_ID = 1
-_ABSENT = KeyValue(b"", b"", 0, 0, 0)
 
 
 class MemoryState:
@@ -75,11 +66,10 @@ class MemoryState:
             cluster_id: What headers show.
         """
         self._clock = clock
-        self._quota_bytes = quota_bytes
+        self._space = Space(quota_bytes)
         self._cluster_id = cluster_id
         self._keys = Keyspace()
         self._leases = Leases()
-        self._no_space = False
         self._header = Header(cluster_id, _MEMBER_ID, self._keys.revision, 1)
         self._appliers: dict[type, Callable[[Any], Any]] = {
             Txn: self._apply_txn,
@@ -133,12 +123,19 @@ class MemoryState:
         return self._keys.events_since(revision, key, range_end)
 
     def compact(self, revision: int | None = None) -> None:
-        """Forget what was overwritten or deleted before `revision`; None: before the newest."""
-        self._keys.compact(self._keys.revision if revision is None else revision)
+        """Forget what was overwritten or deleted before `revision`; None: before the newest, if that is left to do.
+
+        Raises:
+            RevisionCompactedError: The revision named was compacted before.
+            RequestMalformedError: It lies ahead.
+        """
+        if revision is None and self.revision == self.compact_revision:
+            return
+        self._keys.compact(self.revision if revision is None else revision)
 
     def disarm(self) -> None:
         """Clear the NOSPACE alarm. It comes back with the next put when there is still no space."""
-        self._no_space = False
+        self._space.disarm()
 
     # ------------------------------------------------------------ single operations
 
@@ -151,7 +148,7 @@ class MemoryState:
         return result
 
     def _apply_put(self, put: Put) -> PutResult:
-        self._claim_space(_cost(put))
+        self._claim_space(put_cost(put))
         self._leases.check(put.lease)
         self._put(put)
         return PutResult(self._commit())
@@ -193,7 +190,7 @@ class MemoryState:
     # ------------------------------------------------------------ transactions
 
     def _apply_txn(self, txn: Txn) -> TxnResult:
-        self._claim_space(_txn_cost(txn))
+        self._claim_space(txn_cost(txn))
         taken = self._decide(txn)
         self._check(taken)  # all that can be refused is refused here: from the first write on nothing may fail
         header = self._fresh_header()
@@ -206,16 +203,10 @@ class MemoryState:
 
     def _decide(self, txn: Txn) -> _Taken:
         """Choose the branches, nested ones too, by the state *before* the transaction, as etcd does."""
-        succeeded = all(self._holds(compare) for compare in txn.compares)
+        succeeded = all(holds(c, self._keys.get(c.key)) for c in txn.compares)
         branch = txn.success if succeeded else txn.failure
         steps = tuple(self._decide(step) if isinstance(step, Txn) else step for step in branch)
         return _Taken(succeeded, steps)
-
-    def _holds(self, compare: Compare) -> bool:
-        kv = self._keys.get(compare.key)
-        if compare.target is CompareTarget.VALUE:
-            return kv is not None and _related(kv.value, compare.op, compare.operand)
-        return _related(_FACT[compare.target](kv or _ABSENT), compare.op, compare.operand)
 
     def _check(self, taken: _Taken) -> None:
         for step in taken.steps:
@@ -250,7 +241,7 @@ class MemoryState:
     # ------------------------------------------------------------ leases, space, status
 
     def _apply_grant(self, grant: Grant) -> GrantResult:
-        self._claim_space(_LEASE_BYTES)
+        self._claim_space(LEASE_COST)
         lease_id, ttl_s = self._leases.grant(grant.lease_id, grant.ttl_s, self._clock.boottime())
         return GrantResult(self._fresh_header(), lease_id, ttl_s)
 
@@ -269,14 +260,11 @@ class MemoryState:
 
     def _apply_status(self, _: Status) -> StatusResult:
         size = self._keys.bytes_held
-        alarms = ("NOSPACE",) if self._no_space else ()
+        alarms = ("NOSPACE",) if self._space.alarm else ()
         return StatusResult(self._fresh_header(), "memory", size, size, _MEMBER_ID, alarms)
 
     def _claim_space(self, cost: int) -> None:
-        if cost and not self._no_space:
-            self._no_space = self._keys.bytes_held + cost >= self._quota_bytes
-        if cost and self._no_space:
-            raise StoreFullError(f"the database has {self._keys.bytes_held} of {self._quota_bytes} bytes")
+        self._space.claim(cost, self._keys.bytes_held)
 
 
 # ---------------------------------------------------------------- transactions, decided
@@ -292,43 +280,6 @@ class _Taken:
 
 _Step = Get | Put | Delete | _Taken
 
-_FACT: dict[CompareTarget, Callable[[KeyValue], int]] = {
-    CompareTarget.MOD: attrgetter("mod_revision"),
-    CompareTarget.CREATE: attrgetter("create_revision"),
-    CompareTarget.VERSION: attrgetter("version"),
-    CompareTarget.LEASE: attrgetter("lease"),
-}
-
-_RELATION: dict[CompareOp, Callable[[Any, Any], bool]] = {
-    CompareOp.EQUAL: operator.eq,
-    CompareOp.NOT_EQUAL: operator.ne,
-    CompareOp.LESS: operator.lt,
-    CompareOp.GREATER: operator.gt,
-}
-
-
-def _related(fact: int | bytes, op: CompareOp, operand: int | bytes) -> bool:
-    return _RELATION[op](fact, operand)
-
 
 def _without_value(kv: KeyValue) -> KeyValue:
     return KeyValue(kv.key, b"", kv.create_revision, kv.mod_revision, kv.version, kv.lease)
-
-
-def _cost(put: Put) -> int:
-    return KEY_OVERHEAD_BYTES + len(put.key) + len(put.value)
-
-
-def _txn_cost(txn: Txn) -> int:
-    """Space a transaction may take: that of the branch which puts more; 0 when neither puts."""
-    return max(_branch_cost(txn.success), _branch_cost(txn.failure))
-
-
-def _branch_cost(branch: tuple[Operation, ...]) -> int:
-    cost = 0
-    for operation in branch:
-        if isinstance(operation, Put):
-            cost += _cost(operation)
-        elif isinstance(operation, Txn):
-            cost += _txn_cost(operation)
-    return cost

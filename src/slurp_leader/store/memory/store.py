@@ -21,7 +21,8 @@ from slurp_leader.errors import (
     StoreUnavailableError,
 )
 from slurp_leader.store.memory.faults import Fault, FaultKind, Faults
-from slurp_leader.store.memory.state import QUOTA_BYTES, MemoryState
+from slurp_leader.store.memory.space import QUOTA_BYTES
+from slurp_leader.store.memory.state import MemoryState
 from slurp_leader.store.memory.watches import Watches
 from slurp_leader.store.port import Watch, WatchSink
 from slurp_leader.store.requests import Request
