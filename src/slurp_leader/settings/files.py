@@ -137,18 +137,17 @@ class _YamlLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(
-                None, None, "aliases are not allowed; quote text that begins with *", mark
-            )
+            reason = "aliases are not allowed; quote text that begins with *"
+            raise yaml.composer.ComposerError(None, None, reason, self.get_event().start_mark)  # type: ignore[no-untyped-call]
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen if isinstance(key.value, str) else False:
-                raise yaml.composer.ComposerError(None, None, f"{key.value} stands there twice", key.start_mark)
-            seen.add(str(key.value))
+            name = str(key.value)
+            if name in seen:
+                raise yaml.composer.ComposerError(None, None, f"{name} stands there twice", key.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep=deep)
 
 
