@@ -51,7 +51,7 @@ class Symbol(_Value):
         line, end_line: First and last line, counted from 1.
         parent: The name of what it is defined in, empty at the top level.
         exported: Meant for use from outside, by the rules or habits of the language.
-        documented: A docstring or comment stands at it.
+        doc: The first sentence of its docstring or comment; empty when there is none.
         branches: Decision points inside (if, loop, case, catch, and/or); a measure of how hard it is to follow.
     """
 
@@ -61,7 +61,7 @@ class Symbol(_Value):
     end_line: int
     parent: str = ""
     exported: bool = True
-    documented: bool = False
+    doc: str = ""
     branches: int = 0
 
     @property
