@@ -1,14 +1,14 @@
 """Loads etcd3 0.12 beside a current protobuf, without touching anything that belongs to the host program.
 
-**Problem.** The generated modules of etcd3 (``etcd3.etcdrpc.kv_pb2``, ``auth_pb2``, ``rpc_pb2``) build their descriptors
-in Python. protobuf 4 and newer refuse that ("Descriptors cannot be created directly"). Pinning an old protobuf breaks
-today's OpenTelemetry exporters, and the environment variable that brings the old way back slows down every protobuf
-user in the process.
+**Problem.** The generated modules of etcd3 (``etcd3.etcdrpc.kv_pb2``, ``auth_pb2``, ``rpc_pb2``) build their
+descriptors in Python. protobuf 4 and newer refuse that ("Descriptors cannot be created directly"). Pinning an old
+protobuf breaks today's OpenTelemetry exporters, and the environment variable that brings the old way back slows down
+every protobuf user in the process.
 
 **Choice.** Each of those modules also holds its descriptor in serialized form. While etcd3 is imported, a finder in
-front of `sys.meta_path` answers for these three names only: it reads the serialized descriptor out of the installed file
-(the text is parsed, never run), adds it to a *private* `DescriptorPool`, and makes the message classes from there. All
-other modules of etcd3 are loaded as they are, and the finder is taken out again.
+front of `sys.meta_path` answers for these three names only: it reads the serialized descriptor out of the installed
+file (the text is parsed, never run), adds it to a *private* `DescriptorPool`, and makes the message classes from
+there. All other modules of etcd3 are loaded as they are, and the finder is taken out again.
 
 **What stays untouched.** The default descriptor pool, so another library may bring its own ``rpc.proto``; the
 environment; and an etcd3 that the host imported earlier in a way that worked, which is then used as it is.

@@ -356,9 +356,10 @@ def _launch_and_wait(members: Sequence[EtcdProcess], fresh: Sequence[EtcdProcess
             member._launch()
         for member in members:
             while not member._serves():
+                exited = not member.is_running()  # asked first: an exited member has written its last line
                 if member._port_was_taken(log_from[member.name]):
                     raise _PortTakenError(member)
-                if not member.is_running() or clock.boottime() > give_up_at:
+                if exited or clock.boottime() > give_up_at:
                     raise member._start_error(timeout_s)
                 threading.Event().wait(_POLL_S)
     except BaseException:
