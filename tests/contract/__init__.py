@@ -1,0 +1,1 @@
+"""What every store must do, held against the one in memory and against real etcd."""

@@ -1,0 +1,1 @@
+"""The parts of the store package that need no etcd."""

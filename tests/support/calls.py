@@ -1,0 +1,73 @@
+"""Short ways to use a store in a test."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import random
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from slurp_leader.store import Get, KeyValue, Put, Request, Store
+
+R = TypeVar("R")
+N = TypeVar("N")
+
+PATIENCE_S = 20.0
+"""How long to wait for something that must come. Generous, for the machine may be busy."""
+
+_lease_ids = itertools.count(random.SystemRandom().randrange(1, 2**62))
+
+
+def do(store: Store, request: Request[R]) -> R:
+    """Send one request and wait for the answer."""
+    return store.call(request, PATIENCE_S).result()
+
+
+def put(store: Store, key: bytes, value: bytes = b"v", lease: int = 0) -> int:
+    """Write one key. Returns the revision."""
+    return do(store, Put(key, value, lease)).header.revision
+
+
+def get(store: Store, key: bytes, revision: int = 0) -> KeyValue | None:
+    kvs = do(store, Get(key, revision=revision)).kvs
+    return kvs[0] if kvs else None
+
+
+def new_lease_id() -> int:
+    """A lease id that no other test uses."""
+    return next(_lease_ids)
+
+
+class Recorder(Generic[N]):
+    """A sink that keeps what it is given, for a test to wait for.
+
+    Attributes:
+        seen: What `next` and `until` have taken so far, in order.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[N] = []
+        self._queue: queue.SimpleQueue[N] = queue.SimpleQueue()
+
+    def __call__(self, notice: N) -> None:
+        self._queue.put(notice)
+
+    def next(self) -> N:
+        """The next notice; fails the test when none comes."""
+        try:
+            notice = self._queue.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            raise AssertionError(f"nothing more came after {self.seen!r}") from None
+        self.seen.append(notice)
+        return notice
+
+    def until(self, wanted: Callable[[N], bool]) -> N:
+        """Take notices until one is `wanted`; returns it."""
+        while not wanted(notice := self.next()):
+            pass
+        return notice
+
+    def is_empty(self) -> bool:
+        """Nothing waits to be taken."""
+        return self._queue.empty()
