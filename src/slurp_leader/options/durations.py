@@ -42,7 +42,7 @@ def _read(value: Any) -> timedelta:
         return _from_text(value.strip())
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a duration: {_FORM}")  # noqa: TRY004 - pydantic reports ValueError only
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be a finite duration: {_FORM}")
     return _from_seconds(value)
 

@@ -45,7 +45,7 @@ class GeneratorOptions(Options):
     """Folder whose files contexts are generated for; nothing outside it is ever read. A relative path counts from the
     working directory of the process."""
 
-    max_bytes: Size = Field(default=2 * _MIB, ge=1, le=64 * _MIB)
+    max_bytes: Size = Field(default=1 * _MIB, ge=1, le=64 * _MIB)
     """Largest file that is read, 1 B to 64 MiB; larger ones are refused. More: a job takes as much memory, several
     times over while it is parsed."""
 

@@ -123,6 +123,10 @@ class SlurpSettings(BaseSettings):
         """Our own sources: those of pydantic-settings neither refuse unknown names nor tell what came from where."""
         return tuple(_LayerSource(settings_cls, layer) for layer in _LAYERS.get())
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all values are the same, wherever they came from."""
+        return isinstance(other, SlurpSettings) and self.__dict__ == other.__dict__
+
     @property
     def file(self) -> Path | None:
         """The settings file that was read, if any."""
@@ -200,7 +204,10 @@ def _using(layers: tuple[Layer, ...]) -> Iterator[None]:
 
 
 def _origin_of(origins: Mapping[str, str], name: str) -> str:
-    """The origin of a field or, for a place in a list, of what it is in; empty for a default."""
-    while name not in origins and "." in name:
-        name = name.rpartition(".")[0]
-    return origins.get(name, "")
+    """The origin of a field; for a place in a list, of what it is in; for a section, of its content. Empty: default."""
+    holders = [name]
+    while "." in holders[-1]:
+        holders.append(holders[-1].rpartition(".")[0])
+    known = [origins[holder] for holder in holders if holder in origins]
+    content = [origin for field, origin in origins.items() if field.startswith(f"{name}.")]
+    return next(iter(known + content), "")

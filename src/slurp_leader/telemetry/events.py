@@ -2,8 +2,8 @@
 
 Every entry of the library goes through `log_event`. The name is the message; the facts are fields, reachable as
 attributes of the `logging.LogRecord` and printed by the formatters of `slurp_leader.telemetry.logs`.
-Loggers are named after the package that speaks (``slurp_leader.election`` ...), carry no handlers, and stay silent until
-a service configures logging.
+Loggers are named after the package that speaks (``slurp_leader.election`` ...), carry no handlers, and stay silent
+until a service configures logging.
 """
 
 from __future__ import annotations
