@@ -71,3 +71,10 @@ class Recorder(Generic[N]):
     def is_empty(self) -> bool:
         """Nothing waits to be taken."""
         return self._queue.empty()
+
+    def rest(self) -> list[N]:
+        """What waits to be taken at this moment; takes it."""
+        taken: list[N] = []
+        while not self._queue.empty():
+            taken.append(self._queue.get())
+        return taken
