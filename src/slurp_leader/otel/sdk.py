@@ -62,17 +62,19 @@ def configure(*, node_id: str, exporter: Exporter = "none", metrics: bool = True
     Raises:
         ConfigurationError: The package of the exporter is not installed.
     """
+    # First what may be refused, then what has threads: a refusal leaves nothing running.
+    metric_exporter = _metric_exporter(exporter) if metrics and exporter != "none" else None
+    span_exporter = _span_exporter(exporter) if traces and exporter != "none" else None
     closers: list[Callable[[], None]] = []
     metrics_port: Metrics = NoMetrics()
     tracer_port: Tracer = NoTracer()
-    if metrics and exporter != "none":
-        reader = PeriodicExportingMetricReader(_metric_exporter(exporter))
-        meters = MeterProvider([reader], resource=_resource(node_id))
+    if metric_exporter is not None:
+        meters = MeterProvider([PeriodicExportingMetricReader(metric_exporter)], resource=_resource(node_id))
         metrics_port = OtelMetrics(meters)
         closers.append(meters.shutdown)
-    if traces and exporter != "none":
+    if span_exporter is not None:
         tracers = TracerProvider(resource=_resource(node_id))
-        tracers.add_span_processor(BatchSpanProcessor(_span_exporter(exporter)))
+        tracers.add_span_processor(BatchSpanProcessor(span_exporter))
         tracer_port = OtelTracer(tracers)
         closers.append(tracers.shutdown)
     return Telemetry(metrics_port, tracer_port, closers)
