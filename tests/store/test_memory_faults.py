@@ -117,12 +117,18 @@ def test_broken_watches_are_silent_until_they_are_mended(memory_store: MemorySto
     assert revisions == written
 
 
-def test_a_silent_watch_is_told_that_it_is_up_to_date() -> None:
+def test_a_watch_without_news_is_told_that_it_is_up_to_date_however_busy_the_others_are() -> None:
     with MemoryStore(progress_interval_s=0.01) as store:
-        seen: Recorder[WatchNotice] = Recorder()
-        store.watch(b"a", None, 0, seen)
-        revision = put(store, b"elsewhere")
-        seen.until(lambda n: n == WatchProgress(revision))
+        silent: Recorder[WatchNotice] = Recorder()
+        store.watch(b"a", None, 0, silent)
+        busy: Recorder[WatchNotice] = Recorder()
+        store.watch(b"b", None, 0, busy)
+        revision = put(store, b"b")
+        while silent.is_empty():
+            put(store, b"b")
+        notice = silent.until(lambda n: isinstance(n, WatchProgress))
+        assert isinstance(notice, WatchProgress)
+        silent.until(lambda n: isinstance(n, WatchProgress) and n.revision > revision)
 
 
 def test_one_failing_sink_does_not_stop_the_others(memory_store: MemoryStore) -> None:

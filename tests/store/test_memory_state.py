@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from slurp_leader.errors import LeaseNotFoundError, RevisionCompactedError, StoreError
+from slurp_leader.errors import LeaseNotFoundError, RequestTooLargeError, RevisionCompactedError, StoreError
 from slurp_leader.store import (
     Delete,
     Event,
@@ -143,6 +143,15 @@ def test_compacting_to_now_is_safe_twice_and_naming_an_old_revision_is_not(state
     state.compact()
     with pytest.raises(RevisionCompactedError):
         state.compact(state.revision)
+
+
+def test_an_answer_that_could_not_be_received_is_refused(state: MemoryState) -> None:
+    for n in range(5):
+        state.apply(Put(b"%d" % n, bytes(1024 * 1024)))
+    with pytest.raises(RequestTooLargeError):
+        state.apply(Get(b"0", b"9"))
+    assert len(state.apply(Get(b"0", b"9", limit=3)).kvs) == 3
+    assert state.apply(Get(b"0", b"9", keys_only=True)).count == 5
 
 
 # ---------------------------------------------------------------- against a model that is too simple to be wrong

@@ -68,7 +68,7 @@ class MemoryStore:
             clock: Must run as real time does, for it is waited on; for virtual time drive a `MemoryState`.
             quota_bytes: Size of the database at which puts and grants are refused.
             cluster_id: What headers show.
-            progress_interval_s: Seconds without a change after which watches are told that they are up to date.
+            progress_interval_s: Every so many seconds a watch without news is told that it is up to date.
         """
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()  # guards all below but `faults`
@@ -80,7 +80,7 @@ class MemoryStore:
         self._count = itertools.count()
         self._closed = False
         self.faults = Faults(self._wake)
-        self._watches = Watches(self._state, self._lock, self.faults, progress_interval_s)
+        self._watches = Watches(self._state, self._lock, self.faults, self._clock, progress_interval_s)
         self._thread = threading.Thread(target=self._serve, name="slurp-memory-store", daemon=True)
         self._thread.start()
 

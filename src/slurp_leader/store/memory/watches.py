@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from slurp_leader.clock import Clock
 from slurp_leader.errors import RevisionCompactedError, StoreClosedError
 from slurp_leader.store.memory.faults import Faults
 from slurp_leader.store.memory.state import MemoryState
@@ -47,18 +48,23 @@ class MemoryWatch:
 class Watches:
     """All watches of one store, and the thread that feeds them."""
 
-    def __init__(self, state: MemoryState, lock: threading.Lock, faults: Faults, progress_interval_s: float) -> None:
+    def __init__(
+        self, state: MemoryState, lock: threading.Lock, faults: Faults, clock: Clock, progress_interval_s: float
+    ) -> None:
         """Start the thread.
 
         Args:
             state: Where changes come from.
             lock: Guards `state`, and the fields here.
             faults: May break the watches.
-            progress_interval_s: Seconds of silence after which every watch is told that it is up to date.
+            clock: Measures the silence.
+            progress_interval_s: Every so many seconds a watch without news is told that it is up to date.
         """
         self._state = state
         self._faults = faults
+        self._clock = clock
         self._progress_interval_s = progress_interval_s
+        self._progress_at = clock.boottime() + progress_interval_s  # the thread's own
         self._changes = threading.Condition(lock)  # on the store's lock, which guards all below
         self._watches: list[MemoryWatch] = []
         self._closed = False
@@ -111,11 +117,14 @@ class Watches:
         """Wait for something to hand over; None when the store was closed."""
         with self._changes:
             while not self._closed:
+                silence_left_s = self._progress_at - self._clock.boottime()
                 work = [(watch, news) for watch in list(self._watches) if (news := self._news(watch))]
+                if silence_left_s <= 0:
+                    self._progress_at = self._clock.boottime() + self._progress_interval_s
+                    work += self._progress(but_for=[watch for watch, _ in work])
                 if work:
                     return work
-                if not self._changes.wait(self._progress_interval_s):
-                    return self._progress()
+                self._changes.wait(max(0.0, silence_left_s))
         return None
 
     def _news(self, watch: MemoryWatch) -> list[WatchNotice]:
@@ -129,7 +138,8 @@ class Watches:
         watch.next_revision = self._state.revision + 1
         return list(events)
 
-    def _progress(self) -> list[tuple[MemoryWatch, list[WatchNotice]]]:
+    def _progress(self, but_for: list[MemoryWatch]) -> list[tuple[MemoryWatch, list[WatchNotice]]]:
         if self._faults.watches_broken:
             return []
-        return [(watch, [WatchProgress(self._state.revision)]) for watch in self._watches]
+        notice = WatchProgress(self._state.revision)
+        return [(watch, [notice]) for watch in self._watches if watch not in but_for]
