@@ -47,9 +47,9 @@ _COMPARE_TARGETS = {
     CompareTarget.LEASE: (4, "lease"),
 }
 _EVENT_DELETE = 1
-_ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
-_DB_SIZE_IN_USE = 9
-"""Field of StatusResponse since etcd 3.4; the protocol file of etcd3 is older and does not name it."""
+_ERRORS, _DB_SIZE_IN_USE = 8, 9
+"""Fields of StatusResponse since etcd 3.4; the protocol file of etcd3 is older and does not name them. An alarm reads
+``memberID:123 alarm:NOSPACE``."""
 
 
 # ---------------------------------------------------------------- there
@@ -173,16 +173,16 @@ def revoke_result(request: Any, message: Any) -> RevokeResult:
     return RevokeResult(header_of(message))
 
 
-def status_result(status: Any, alarms: Any) -> StatusResult:
-    """From the answers to Maintenance.Status and Maintenance.Alarm."""
-    in_use = [field.data for field in UnknownFieldSet(status) if field.field_number == _DB_SIZE_IN_USE]
+def status_result(request: Any, message: Any) -> StatusResult:
+    """Alarms come with the status of each member: no second question, which would need the whole cluster."""
+    in_use, alarms = message.dbSize, set()
+    for field in UnknownFieldSet(message):
+        if field.field_number == _DB_SIZE_IN_USE:
+            in_use = field.data
+        elif field.field_number == _ERRORS and b"alarm:" in field.data:
+            alarms.add(field.data.rpartition(b"alarm:")[2].strip().decode())
     return StatusResult(
-        header=header_of(status),
-        version=status.version,
-        db_size=status.dbSize,
-        db_size_in_use=in_use[-1] if in_use else status.dbSize,
-        leader_member_id=status.leader,
-        alarms=tuple(sorted({_ALARMS.get(alarm.alarm, f"ALARM-{alarm.alarm}") for alarm in alarms.alarms})),
+        header_of(message), message.version, message.dbSize, in_use, message.leader, tuple(sorted(alarms))
     )
 
 

@@ -154,6 +154,18 @@ RULES: tuple[Rule, ...] = (
     Rule(_Code.DATA_LOSS, "", StoreError, _UNKNOWN, "etcd found its members' data to differ (CORRUPT alarm)"),
 )
 
+_NO_ANSWER = {_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.CANCELLED, _Code.UNKNOWN, _Code.INTERNAL, _Code.ABORTED}
+
+_CANCELLATIONS = (
+    ("permission denied", _Code.PERMISSION_DENIED),
+    ("invalid auth token", _Code.UNAUTHENTICATED),
+    ("revision of auth store is old", _Code.UNAUTHENTICATED),
+    ("user name is empty", _Code.UNAUTHENTICATED),
+    ("leader", _Code.UNAVAILABLE),
+    ("watch canceled", _Code.UNAVAILABLE),
+    ("watcher has been closed", _Code.UNAVAILABLE),
+)
+
 _TOKEN_TEXTS = ("invalid auth token", "revision of auth store is old", "user name is empty")
 
 
@@ -174,6 +186,12 @@ def translate(code: grpc.StatusCode, details: str | None, *, writes: bool, endpo
     return rule.error(message, outcome=rule.outcome if writes else _NO, endpoint=endpoint)
 
 
+def translate_cancellation(reason: str, *, endpoint: str) -> StoreError:
+    """Say in our words why etcd cancelled a watch. It gives a text only, and the code, if any, is a part of it."""
+    code = next((code for text, code in _CANCELLATIONS if text in reason.lower()), _Code.INVALID_ARGUMENT)
+    return translate(code, reason or "the watch was cancelled", writes=False, endpoint=endpoint)
+
+
 def rule_for(code: grpc.StatusCode, details: str) -> Rule:
     """The first rule that fits."""
     text = details.lower()
@@ -192,6 +210,6 @@ def is_token_refused(details: str | None) -> bool:
     return any(known in text for known in _TOKEN_TEXTS)
 
 
-def should_change_member(error: StoreError) -> bool:
+def should_change_member(code: grpc.StatusCode) -> bool:
     """Whether another member may do better: this one is silent, cut off, or cannot be reached in this way."""
-    return isinstance(error, StoreUnavailableError | StoreTimeoutError | StoreDeniedError)
+    return code in _NO_ANSWER

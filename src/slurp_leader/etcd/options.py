@@ -30,7 +30,7 @@ class EtcdOptions(Options):
     More: survives the loss of members; costs nothing while the first one answers."""
 
     username: _NonEmpty | None = None
-    """User of etcd. Unset: no login. A login costs etcd about 0.1 s of computing; its token is kept until it expires."""
+    """User of etcd. Unset: no login. A login costs etcd about 0.1 s of computing; tokens are kept in use."""
 
     password: SecretStr | None = None
     """Password of that user."""
