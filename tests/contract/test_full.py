@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -81,7 +80,7 @@ def test_a_store_takes_writes_again_once_there_is_room_and_the_alarm_is_cleared(
     fill_up(small.store)
     make_room(small)
     assert do(small.store, Status()).alarms == ()
-    put(small.store, b"a", uuid.uuid4().bytes)
+    put(small.store, b"a", bytes(QUOTA_BYTES // 2))
 
 
 def test_a_full_memory_store_still_deletes_in_transactions() -> None:

@@ -241,13 +241,16 @@ def test_a_sink_may_cancel_its_own_watch(store: Store, prefix: bytes) -> None:
         seen(notice)
 
     first = put(store, prefix + b"a")
+    for _ in range(5):
+        put(store, prefix + b"b")
     running.append(store.watch(prefix, prefix_end(prefix), first, sink))
+    put(store, prefix + b"c")
     ready.set()
     seen.next()
-    put(store, prefix + b"b")
+    put(store, prefix + b"d")
     other: Notices = Recorder()
-    second = watch(store, prefix, first + 1, other)
-    next_events(other)
+    second = watch(store, prefix, first, other)
+    events_until(other, prefix + b"d")
     second.cancel()
     assert seen.is_empty()
 

@@ -10,7 +10,6 @@ A kind that is not installed is skipped, with the reason.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import uuid
@@ -60,10 +59,8 @@ class EtcdOperator:
         self.post("/v3/maintenance/defragment")
 
     def disarm(self) -> None:
-        self.post("/v3/maintenance/alarm", action="DEACTIVATE", memberID="0", alarm="NOSPACE")
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self.post("/v3/kv/put", key=base64.b64encode(key).decode(), value=base64.b64encode(value).decode())
+        for alarm in self.post("/v3/maintenance/alarm", action="GET").get("alarms", ()):
+            self.post("/v3/maintenance/alarm", action="DEACTIVATE", memberID=alarm["memberID"], alarm=alarm["alarm"])
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         connection = http.client.HTTPConnection(self._endpoint, timeout=20)
