@@ -21,10 +21,11 @@ keepalive was *sent*, lasts the TTL that etcd granted less a margin, and needs a
 keepalive (a cut-off etcd member goes on answering keepalives). The clock is one that counts through suspends.
 
 **What is promised.** At any revision at most one term holds the key. No write made under a fence lands after its term.
-**What is not.** That nothing of an old term still *runs* somewhere: a paused process cannot be told. Whatever it then writes
-through the fence is refused; whatever it does elsewhere has to be fenced there, by the token.
+**What is not.** That nothing of an old term still *runs* somewhere: a paused process cannot be told. Whatever it then
+writes through the fence is refused; whatever it does elsewhere has to be fenced there, by the token.
 
-The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thread, no clock) -> `transactions`,
+The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thread, no clock), made of `SessionKeeper`
+(the lease), `Attempts` (writes that must become definite) and what it keeps about a term (`reign`) -> `transactions`,
 `records`, `view` (pure values).
 """
 

@@ -43,6 +43,9 @@ from slurp_leader.term import Term
 
 _logger = logging.getLogger("slurp_leader.election")
 
+_LONGEST_GOODBYE_S = 5.0
+"""A little more than the elector allows itself for giving key and lease back."""
+
 ElectionEvent = StateChanged | LeaderChanged
 Listener = Callable[[ElectionEvent], None]
 
@@ -101,9 +104,11 @@ class Election:
         self._leader_known = False
         self._duplicates: tuple[str, ...] = ()
         self._finished = False
+        self._gave_all_back = False
         self._started = False
         self._owners: set[str] = set()
-        self._pending_owners: set[str] = set()
+        self._awaited: set[str] = set()
+        self._draining_token: int | None = None
 
     # ------------------------------------------------------------ life
 
@@ -121,18 +126,20 @@ class Election:
         self._loop.start()
 
     def stop(self) -> bool:
-        """Drain, release the key, end the lease. Blocks at most `stop_timeout` and a little. Safe twice and before `start`.
+        """Drain, release the key, end the lease. Safe twice, and before `start`.
+
+        Blocks at most `stop_timeout` for the work of a term, and a few seconds for the rest.
 
         Returns:
-            Whether everything was given back in time. If not, the lease ends the rest.
+            Whether everything was given back. If not, the lease ends what is left.
         """
         with self._changed:
             if not self._started:
                 return True
         self._loop.post(StopWanted())
         with self._changed:
-            self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + 5)
-            clean = self._finished
+            self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + _LONGEST_GOODBYE_S)
+            clean = self._gave_all_back
         self._loop.stop()
         self._teller.stop()
         return clean
@@ -220,10 +227,12 @@ class Election:
             self._owners.add(name)
 
     def drained(self, name: str, token: int) -> None:
-        """Say that nothing of the term with this token runs any more at owner `name`."""
+        """Say that nothing of the term with this token runs any more at owner `name`. Of another term: ignored."""
         with self._changed:
-            self._pending_owners.discard(name)
-            all_drained = not self._pending_owners
+            if token != self._draining_token:
+                return
+            self._awaited.discard(name)
+            all_drained = not self._awaited
         if all_drained:
             self._loop.post(Drained(token))
 
@@ -245,15 +254,7 @@ class Election:
             case LeaderChanged():
                 self._on_leader(command)
             case DuplicateNode():
-                self._duplicates = command.sessions
-                log_event(
-                    _logger,
-                    logging.ERROR,
-                    LogEvent.ELECTION_DUPLICATE_NODE,
-                    node_id=command.node_id,
-                    sessions=list(command.sessions),
-                    fix="give each node its own node.id",
-                )
+                self._on_duplicates(command)
             case Renewed():
                 name = self.options.name
                 self._metrics.record(instruments.RENEWAL, command.duration_s, election=name, outcome=command.outcome)
@@ -261,18 +262,19 @@ class Election:
             case Note():
                 log_event(_logger, command.level, command.event, election=self.options.name, **command.fields)
             case Finished():
-                with self._changed:
-                    self._finished = True
-                    self._changed.notify_all()
+                self._on_finished(clean=command.clean)
+            case _:
+                raise TypeError(f"the election knows no command {command!r}")
 
     def _on_state(self, event: StateChanged) -> None:
         leads = event.state in (ElectionState.LEADER, ElectionState.SUSPENDED, ElectionState.DRAINING)
         with self._changed:
             self._state, self._reason = event.state, event.reason
             self._term = event.term if leads else None
-            if event.state is ElectionState.DRAINING:
-                self._pending_owners = set(self._owners)
-            nobody_to_wait_for = not self._pending_owners
+            drains = event.term if event.state is ElectionState.DRAINING else None
+            self._draining_token = drains.token if drains else None
+            self._awaited = set(self._owners)
+            nobody_to_wait_for = not self._awaited
             self._changed.notify_all()
         term = event.term
         if term is not None and not leads:
@@ -294,8 +296,8 @@ class Election:
             epoch=term.epoch if term else None,
         )
         self._teller.tell(event)
-        if event.state is ElectionState.DRAINING and nobody_to_wait_for and term is not None:
-            self._loop.post(Drained(term.token))
+        if drains is not None and nobody_to_wait_for:
+            self._loop.post(Drained(drains.token))
 
     def _on_leader(self, event: LeaderChanged) -> None:
         with self._changed:
@@ -308,15 +310,31 @@ class Election:
             self._metrics.record(instruments.VACANCY, event.vacancy_s, election=name)
         self._teller.tell(event)
 
-    def _failed(self, error: BaseException) -> None:
+    def _on_duplicates(self, event: DuplicateNode) -> None:
+        self._duplicates = event.sessions
+        if event.sessions:
+            log_event(
+                _logger,
+                logging.ERROR,
+                LogEvent.ELECTION_DUPLICATE_NODE,
+                node_id=event.node_id,
+                sessions=list(event.sessions),
+                fix="give each node its own node.id",
+            )
+
+    def _on_finished(self, *, clean: bool) -> None:
+        with self._changed:
+            self._finished = True
+            self._gave_all_back = clean
+            self._changed.notify_all()
+
+    def _failed(self, _error: BaseException) -> None:
         """The elector had a bug: nothing renews any more, so nothing may be trusted any more."""
         term = self._term
         if term is not None:
             term.trust.until = float("-inf")
         self._on_state(StateChanged(ElectionState.FOLLOWER, Reason.FAILED, term))
-        with self._changed:
-            self._finished = True
-            self._changed.notify_all()
+        self._on_finished(clean=False)
 
 
 class _Started:

@@ -8,9 +8,10 @@ Losing is normal (I10): every end of a term leads back to "look for a vacancy", 
 
 Two rules decide everything that can go wrong:
 
-* A call that was not answered did something or nothing; only the *same* call again can tell (`_Attempt`, A2).
+* A write to the leader key that was not answered did something or nothing; only the *same* write again can tell
+  (`attempt`, A2).
 * Trust moves forward only when a keepalive and then a fenced heartbeat have both succeeded, and counts from before
-  the keepalive was sent (`_Round`, D). Everything else is waiting.
+  the keepalive was sent (`reign`, D). Everything else is waiting.
 """
 
 from __future__ import annotations
@@ -18,64 +19,47 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.election import transactions
+from slurp_leader.election.attempt import Attempt, Attempts
+from slurp_leader.election.desk import Desk
 from slurp_leader.election.events import (
     Drained,
-    DuplicateNode,
     ElectionState,
     Finished,
     LeaderChanged,
-    Note,
     Reason,
     Renewed,
     ResignWanted,
     StateChanged,
     StopWanted,
 )
-from slurp_leader.election.options import ElectionOptions, LeaseTiming
-from slurp_leader.election.records import (
-    ElectionKeys,
-    Identity,
-    LeaderRecord,
-    heartbeat_value,
-    node_value,
-)
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value
+from slurp_leader.election.reign import Reign, Round, same_raft_term
+from slurp_leader.election.session import Session, SessionKeeper
 from slurp_leader.election.view import View, read_leader
 from slurp_leader.errors import (
-    LeaseExistsError,
     LeaseNotFoundError,
-    Outcome,
     StoreChangedError,
+    StoreClosedError,
     StoreError,
     StoreFullError,
 )
-from slurp_leader.machine.calls import Answer, Call, Calls, Timers
-from slurp_leader.store import (
-    Get,
-    GetResult,
-    Grant,
-    Header,
-    KeepAlive,
-    KeyValue,
-    Put,
-    Request,
-    Revoke,
-    Txn,
-    TxnResult,
-    prefix_end,
-    version_of,
-)
+from slurp_leader.machine import Answer, Tick
+from slurp_leader.store import GetResult, KeepAlive, KeyValue, TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.telemetry.events import LogEvent
-from slurp_leader.term import Term, Trust
+from slurp_leader.term import Term
 
-_SOON_S = 0.2
-"""Pause before a call that failed is sent again, jittered by half."""
+_LETTING_GO_S = 4.0
+"""Longest time that a stop spends on giving key and lease back, once no work of the term is left. Then the lease, which
+nobody renews any more, ends by itself."""
+
+_FAILURES_BEFORE_SUSPENDED = 2
 
 
 class Elector:
@@ -102,23 +86,29 @@ class Elector:
         facts: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._options = options
-        self._identity = identity
         self._keys = keys
-        self._sessions_prefix = sessions_prefix
         self._clock = clock
-        self._rng = rng
         self._facts = facts
-        self._calls = Calls()
-        self._timers = Timers()
-        self._out: list[Any] = []
+        self._desk = Desk(rng)
+        self._timers = self._desk.timers
         self._view = View(keys, float("-inf"))
+        self._sessions = SessionKeeper(
+            self._desk,
+            options,
+            identity,
+            keys,
+            sessions_prefix,
+            on_open=self._session_opened,
+            on_lost=self._lose_session,
+            on_closed=self._session_closed,
+        )
+        self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
         self._state = ElectionState.FOLLOWER
-        self._session: _Session | None = None
-        self._reign: _Reign | None = None
-        self._round: _Round | None = None
-        self._attempt: _Attempt | None = None
+        self._reign: Reign | None = None
+        self._round: Round | None = None
         self._stopping = False
         self._finished = False
+        self._cluster_id: int | None = None
         self._told_leader: int | None = -1
         self._vacant_since: float | None = None
 
@@ -137,195 +127,156 @@ class Elector:
 
     # ------------------------------------------------------------ the main path
 
-    def step(self, event: Any, now: float) -> list[Any]:
-        """Take one event: `Snapshot`, `Changes`, `Answer`, `Tick`, `StopWanted`, `ResignWanted` or `Drained`."""
-        self._out = []
-        if not self._finished:
-            for name in self._timers.take_due(now):
-                self._on_timer(name, now)
-            self._take(event, now)
-            self._decide(now)
-        return self._out
-
     def start(self, now: float) -> list[Any]:
         """Begin to stand for election."""
-        self._out = []
+        self._desk.out = []
         self._view.changed_at = now
-        self._open_session(now)
-        return self._out
+        self._sessions.open()
+        return self._desk.out
 
-    def _decide(self, now: float) -> None:
-        """Level-triggered: whatever just happened, do what the situation asks for."""
-        self._tell_leader(now)
-        if self._finished or self._attempt is not None or self._reign is not None:
-            return
-        if self._stopping:
-            self._give_up_session(now)
-        elif self._session is not None and self._session.registered and self._view.is_known:
-            self._seek(self._session, now)
-
-    def _seek(self, session: _Session, now: float) -> None:
-        """No term, a live session: is there a key to take?"""
-        leader = self._view.leader
-        if leader is None:
-            if now >= session.stands_back_until:
-                self._try_to_lead(session, Reason.ELECTED, None, now)
-            return
-        record = read_leader(leader)
-        if record is not None and record.session == session.identity.session:
-            self._try_to_lead(session, Reason.ADOPTED, leader, now)
-            return
-        silent_since = self._view.changed_at
-        patience_s = record.ttl_s if record is not None else session.timing.ttl_s
-        if now >= silent_since + patience_s:
-            self._try_to_lead(session, Reason.STOLEN, leader, now)
-        else:
-            self._timers.set("look", silent_since + patience_s)
+    def step(self, event: Any, now: float) -> list[Any]:
+        """Take one event: `Snapshot`, `Changes`, `Answer`, `Tick`, `StopWanted`, `ResignWanted` or `Drained`."""
+        self._desk.out = []
+        for name in self._timers.take_due(now):
+            if not self._finished:
+                self._on_timer(name, now)
+        if not self._finished:
+            self._take(event, now)
+            self._decide(now)
+        return self._desk.out
 
     def _take(self, event: Any, now: float) -> None:
         match event:
             case Answer():
-                self._calls.settle(event, now)
+                self._on_answer(event, now)
             case Changes():
                 self._view.learn_events(event.events, now)
-                self._notice_deposition(now)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
-                self._notice_deposition(now)
             case Drained():
                 self._on_drained(event, now)
             case ResignWanted():
                 self._drain(Reason.RESIGNED, event.pause_s, now)
             case StopWanted():
                 self._on_stop(now)
+            case Tick():
+                pass
+            case _:
+                raise TypeError(f"the elector knows no event {event!r}")
+
+    def _decide(self, now: float) -> None:
+        """Level-triggered: whatever just happened, do what the situation asks for."""
+        self._notice_deposition(now)
+        self._tell_leader(now)
+        if self._reign is not None or self._attempts.current is not None or self._finished:
+            return
+        session = self._sessions.current
+        if self._stopping:
+            self._sessions.close(now)
+        elif now < self._attempts.not_before:
+            self._timers.set("look", self._attempts.not_before)
+        elif session is not None and session.live and self._view.is_known:
+            self._seek(session, now)
+
+    def _seek(self, session: Session, now: float) -> None:
+        """No term, a live session: is there a key to take?"""
+        leader = self._view.leader
+        if leader is None:
+            if now >= session.stands_back_until:
+                self._try_to_lead(session, Reason.ELECTED, None, now)
+            else:
+                self._timers.set("look", session.stands_back_until)
+            return
+        record = read_leader(leader)
+        if record is not None and record.session == session.name:
+            self._try_to_lead(session, Reason.ADOPTED, leader, now)
+            return
+        patience_s = record.ttl_s if record is not None else session.timing.ttl_s
+        silent_until = self._view.changed_at + patience_s
+        if now >= silent_until:
+            self._try_to_lead(session, Reason.STOLEN, leader, now)
+        else:
+            self._timers.set("look", silent_until)
 
     def _on_timer(self, name: str, now: float) -> None:
-        """What each timer is for. "look" only brings the elector back to `_decide`."""
-        session, attempt = self._session, self._attempt
-        if name == "renew":
-            self._start_round(now)
-        elif name == "trust":
-            self._on_trust_over(now)
-        elif name == "again" and attempt is not None:
-            self._send_attempt(attempt)
-        elif name == "refresh":
-            self._refresh()
-        elif name == "duplicates":
-            self._look_for_duplicates()
-        elif name == "stop":
-            self._finish(clean=False)
-        elif session is not None:
-            self._on_session_timer(name, session)
+        """What each timer is for."""
+        match name:
+            case "renew":
+                self._start_round(now)
+            case "held":
+                self._on_held_too_long(now)
+            case "again":
+                self._attempts.again()
+            case "session":
+                self._sessions.on_timer()
+            case "refresh":
+                self._refresh()
+            case "duplicates":
+                self._sessions.look_for_duplicates()
+            case "drain":
+                self._stop_draining(now)
+            case "stop":
+                self._finish(Reason.SHUTDOWN, clean=False)
+            case _:
+                pass  # "look": brings the elector back to `_decide`
 
-    def _on_session_timer(self, name: str, session: _Session) -> None:
-        if name == "grant":
-            self._grant(session)
-        elif name == "register":
-            self._register(session)
-        elif name == "revoke":
-            self._revoke()
-
-    # ------------------------------------------------------------ a session: lease and node key
-
-    def _open_session(self, now: float) -> None:
-        if self._stopping:
-            return
-        identity = replace(self._identity, session=f"{self._rng.getrandbits(64):016x}")
-        lease_id = self._rng.getrandbits(62) + 1  # chosen here, so that an unknown grant can be repeated (A12)
-        session = self._session = _Session(identity, lease_id, self._options.for_granted(self._options.lease_ttl_s))
-        self._grant(session)
-
-    def _grant(self, session: _Session) -> None:
-        grant = Grant(session.lease_id, self._options.lease_ttl_s)
-        self._call(grant, session.timing.rpc_timeout_s, partial(self._granted, session))
-
-    def _granted(self, session: _Session, result: Any, now: float) -> None:
-        if session is not self._session:
-            return
-        if isinstance(result, LeaseExistsError):  # our own earlier grant: its answer was lost
-            self._register(session)
-        elif isinstance(result, StoreError):
-            self._report(result, "grant", now)
-            self._timers.set("grant", now + self._soon())  # the same lease id again: it may be there already
+    def _on_answer(self, answer: Answer, now: float) -> None:
+        reason = self._reason_to_halt(answer.result)
+        if reason is not None:
+            self._finish(reason, clean=False)
         else:
-            session.timing = self._options.for_granted(result.ttl_s)
-            self._register(session)
+            self._desk.calls.settle(answer, now)
 
-    def _register(self, session: _Session) -> None:
-        """Write the session key; see who else carries our node id."""
-        key = self._sessions_prefix + session.identity.session.encode()
-        value = node_value(session.identity, session.lease_id, session.timing.ttl_s)
-        others = Get(self._sessions_prefix, prefix_end(self._sessions_prefix), keys_only=True)
-        txn = Txn(
-            compares=(version_of(key, 0),),
-            success=(Put(key, value, lease=session.lease_id), others, *transactions.read_election(self._keys)),
-            failure=(Get(key), others, *transactions.read_election(self._keys)),
-        )
-        self._call(txn, session.timing.rpc_timeout_s, partial(self._registered, session))
-
-    def _registered(self, session: _Session, result: Any, now: float) -> None:
-        if session is not self._session:
-            return
-        if isinstance(result, LeaseNotFoundError):
-            self._lose_session(now)
-            return
+    def _reason_to_halt(self, result: Any) -> Reason | None:
+        """Another etcd answers, so nothing that was known holds (I10, A10); or the store was closed under us."""
+        if isinstance(result, StoreChangedError):
+            return Reason.STORE_CHANGED
+        if isinstance(result, StoreClosedError):
+            return Reason.STORE_CLOSED
         if isinstance(result, StoreError):
-            self._report(result, "register", now)
-            self._timers.set("register", now + self._soon())
-            return
-        session.registered = True
-        self._learn_election(result.results[2:], now)
-        if len(result.results[1].kvs) > 1:
-            self._timers.set("duplicates", now + session.timing.ttl_s + 1)
+            return None
+        known, self._cluster_id = self._cluster_id, result.header.cluster_id
+        return Reason.STORE_CHANGED if known not in (None, self._cluster_id) else None
+
+    # ------------------------------------------------------------ the session
+
+    def _session_opened(self, session: Session, result: TxnResult, now: float) -> None:
+        self._learn(result, now)
         self._enter(ElectionState.CANDIDATE, Reason.STARTED, None)
-        self._note(logging.INFO, LogEvent.SESSION_OPENED, session=session.identity.session, ttl_s=session.timing.ttl_s)
+        self._desk.note(logging.INFO, LogEvent.SESSION_OPENED, session=session.name, ttl_s=session.timing.ttl_s)
         self._timers.set("renew", now + session.timing.renew_interval_s)
-        self._timers.set("refresh", now + self._jittered(self._options.retry_interval_s))
+        self._timers.set("refresh", now + self._desk.jittered(self._options.retry_interval_s))
 
     def _lose_session(self, now: float) -> None:
-        """The lease is gone, and with it every key that hung on it."""
-        self._note(logging.WARNING, LogEvent.SESSION_LOST, session=self._session and self._session.identity.session)
+        """The lease is gone, and with it every key that hung on it: nothing is left to give back, or in doubt."""
+        session = self._sessions.current
+        self._desk.note(logging.WARNING, LogEvent.SESSION_LOST, session=session.name if session else None)
+        self._sessions.forget()
         self._end_term(Reason.EXPIRED, now, holds_key=False)
-        self._calls.forget()
-        self._attempt = self._round = self._session = None
+        self._desk.calls.forget()
+        self._attempts.drop()
         self._timers.clear_all()
-        if not self._stopping:
+        if self._state is not ElectionState.FOLLOWER:
             self._enter(ElectionState.FOLLOWER, Reason.EXPIRED, None)
-            self._open_session(now)
-
-    def _look_for_duplicates(self) -> None:
-        """Ask once more after a TTL: what a crashed predecessor left behind is gone by then (A23)."""
-        request = Get(self._sessions_prefix, prefix_end(self._sessions_prefix), keys_only=True)
-        self._call(request, 5.0, self._found_sessions)
-
-    def _found_sessions(self, result: Any, now: float) -> None:
-        if isinstance(result, StoreError) or self._session is None:
-            self._timers.set("duplicates", now + self._options.retry_interval_s)
-            return
-        own = self._session.identity.session
-        found = (kv.key.rpartition(b"/")[2].decode("ascii", "replace") for kv in result.kvs)
-        others = tuple(session for session in found if session != own)
-        if others:
-            self._out.append(DuplicateNode(self._identity.node_id, others))
-            self._timers.set("duplicates", now + self._session.timing.ttl_s)
+        if not self._stopping:
+            self._sessions.open()
 
     def _refresh(self) -> None:
         """Look without an event, so that a watch that went deaf cannot keep this node from standing (A17)."""
-        self._call(transactions.look(self._keys), self._timing.rpc_timeout_s, self._refreshed)
+        self._desk.call(transactions.look(self._keys), self._options.rpc_timeout_s, self._refreshed)
 
     def _refreshed(self, result: Any, now: float) -> None:
-        self._timers.set("refresh", now + self._jittered(self._options.retry_interval_s))
+        self._timers.set("refresh", now + self._desk.jittered(self._options.retry_interval_s))
         if isinstance(result, TxnResult):
-            self._learn_election(result.results, now)
-            self._notice_deposition(now)
+            self._learn(result, now)
 
     # ------------------------------------------------------------ taking the key
 
-    def _try_to_lead(self, session: _Session, reason: Reason, seen: KeyValue | None, now: float) -> None:
+    def _try_to_lead(self, session: Session, reason: Reason, seen: KeyValue | None, now: float) -> None:
         record = LeaderRecord(
             node_id=session.identity.node_id,
-            session=session.identity.session,
-            term_id=f"{self._rng.getrandbits(128):032x}",
+            session=session.name,
+            term_id=self._desk.random_hex(128),
             ttl_s=session.timing.ttl_s,
             epoch=self._view.epoch_number + 1,
             endpoint=session.identity.endpoint,
@@ -337,10 +288,11 @@ class Elector:
             txn = transactions.adopt(self._keys, self._view, seen, record, session.lease_id)
         else:
             txn = transactions.steal(self._keys, self._view, seen, record, session.lease_id)
+        self._desk.note(logging.DEBUG, LogEvent.ELECTION_CAMPAIGN, reason=reason.value, epoch=record.epoch)
         won = partial(self._won, session, record, reason)
-        self._begin_attempt(_Attempt(txn, record.to_value(), won, self._refused))
+        self._attempts.begin(Attempt(txn, record.to_value(), won), session.timing.rpc_timeout_s)
 
-    def _won(self, session: _Session, record: LeaderRecord, reason: Reason, token: int, now: float) -> None:
+    def _won(self, session: Session, record: LeaderRecord, reason: Reason, token: int, now: float) -> None:
         """The key is ours. Nobody is told before the first full round has proved it (D)."""
         term = Term(
             election=self._options.name,
@@ -352,106 +304,109 @@ class Elector:
             key=self._keys.leader,
             value=record.to_value(),
             clock=self._clock,
-            trust=Trust(),
         )
-        self._reign = _Reign(term, reason)
-        self._timers.set("trust", now + session.timing.ttl_s)
+        self._reign = Reign(term, reason, prove_by=now + session.timing.ttl_s)
+        self._timers.set("held", self._reign.held_until)
         self._start_round(now)
-
-    def _refused(self, now: float) -> None:
-        """Somebody else was first; the view has learned who."""
 
     # ------------------------------------------------------------ renewal
 
     def _start_round(self, now: float) -> None:
-        session = self._session
-        if session is None:
+        session = self._sessions.current
+        if session is None or session.closing:
             return
+        timing = session.timing
         # The next round is due whatever becomes of this one: an answer that never comes must not end renewal.
-        self._timers.set("renew", now + 2 * session.timing.rpc_timeout_s + session.timing.renew_interval_s)
-        this = self._round = _Round(sent_at=now)
-        self._call(KeepAlive(session.lease_id), session.timing.rpc_timeout_s, partial(self._kept_alive, this))
+        self._timers.set("renew", now + timing.renew_interval_s + 2 * timing.rpc_timeout_s)
+        this = self._round = Round(now, self._reign)
+        self._desk.call(KeepAlive(session.lease_id), timing.rpc_timeout_s, partial(self._kept_alive, this, session))
 
-    def _kept_alive(self, this: _Round, result: Any, now: float) -> None:
-        if this is not self._round or self._session is None:
+    def _kept_alive(self, this: Round, session: Session, result: Any, now: float) -> None:
+        if this is not self._round:
             return
         if isinstance(result, LeaseNotFoundError):
             self._lose_session(now)
         elif isinstance(result, StoreError):
-            self._round_failed(this, result, now)
+            self._unproven(this, result, now)
         elif result.ttl_s <= 0:
             self._lose_session(now)
-        elif self._reign is None:
-            self._timers.set("renew", this.sent_at + self._session.timing.renew_interval_s)
+        elif this.reign is None:
+            self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
         else:
             this.ttl_s, this.header = result.ttl_s, result.header
-            self._send_heartbeat(this, self._reign)
+            this.reign.lease_until = this.sent_at + result.ttl_s
+            self._send_heartbeat(this, this.reign, session)
 
-    def _send_heartbeat(self, this: _Round, reign: _Reign) -> None:
-        session = self._session
-        assert session is not None
+    def _send_heartbeat(self, this: Round, reign: Reign, session: Session) -> None:
         value = heartbeat_value(session.identity, reign.term.epoch, reign.beats, self._facts())
         txn = transactions.heartbeat(self._keys, reign.term, value)
-        self._call(txn, session.timing.rpc_timeout_s, partial(self._beat, this, reign))
+        self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._beat, this, reign, session))
 
-    def _beat(self, this: _Round, reign: _Reign, result: Any, now: float) -> None:
-        if this is not self._round or reign is not self._reign or self._session is None:
+    def _beat(self, this: Round, reign: Reign, session: Session, result: Any, now: float) -> None:
+        if this is not self._round:
             return
         if isinstance(result, StoreError):
-            self._round_failed(this, result, now)
+            self._unproven(this, result, now)
         elif not result.succeeded:
-            self._learn_election(result.results, now)
+            self._learn(result, now)
             self._end_term(Reason.FENCED, now, holds_key=False)
-        elif this.header is None or not _same_etcd_term(this.header, result.header):
-            self._start_round(now)  # two members of different raft terms answered: that proves nothing (A13)
+        elif not same_raft_term(this.header, result.header) or this.proves_until(session.timing) <= now:
+            self._unproven(this, None, now)
         else:
-            self._proved(this, reign, self._session, now)
+            self._proved(this, reign, session, now)
 
-    def _proved(self, this: _Round, reign: _Reign, session: _Session, now: float) -> None:
+    def _proved(self, this: Round, reign: Reign, session: Session, now: float) -> None:
         term = reign.term
         remaining_s = max(0.0, term.trust.until - now)
-        term.trust.until = max(term.trust.until, this.sent_at + this.ttl_s - session.timing.margin_s)
+        term.trust.until = max(term.trust.until, this.proves_until(session.timing))
         reign.beats += 1
         reign.failures = 0
         reign.store_full = False
-        self._timers.set("trust", term.trust.until)
+        first, reign.announced = not reign.announced, True
+        self._timers.set("held", reign.held_until)
         self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
-        self._out.append(Renewed(now - this.sent_at, "ok", remaining_s))
-        if not reign.announced:
-            reign.announced = True
+        self._desk.say(Renewed(now - this.sent_at, "ok", remaining_s))
+        if first:
             self._enter(ElectionState.LEADER, reign.reason, term)
         elif self._state is ElectionState.SUSPENDED:
             self._enter(ElectionState.LEADER, Reason.RENEWED, term)
 
-    def _round_failed(self, this: _Round, error: StoreError, now: float) -> None:
-        """No proof this time. Not a loss: the window decides, or a definite refusal."""
-        self._report(error, "renew", now)
-        self._timers.set("renew", now + self._soon())
-        if isinstance(error, StoreChangedError):
-            self._halt(now)
-            return
-        reign = self._reign
+    def _unproven(self, this: Round, error: StoreError | None, now: float) -> None:
+        """No proof this time. Not a loss: the window decides, or a definite refusal.
+
+        Args:
+            this: The round.
+            error: What went wrong; None: two answers that do not belong together, or came too late.
+        """
+        self._round = None
+        outcome = "mixed" if error is None else type(error).__name__
+        if error is not None:
+            self._desk.note_failure(LogEvent.ELECTION_RENEWAL_FAILED, "renew", error)
+        reign = this.reign
+        # Answers that merely do not match are followed up at once; what fails again and again is not.
+        at_once = error is None and reign is not None and reign.failures == 0
+        self._timers.set("renew", now if at_once else now + self._desk.soon())
         if reign is None:
             return
-        self._out.append(Renewed(now - this.sent_at, type(error).__name__, reign.term.remaining_s()))
         reign.failures += 1
-        reign.store_full = isinstance(error, StoreFullError)
-        if reign.failures >= 2 and self._state is ElectionState.LEADER:
+        reign.store_full = reign.store_full or isinstance(error, StoreFullError)
+        self._desk.say(Renewed(now - this.sent_at, outcome, max(0.0, reign.term.trust.until - now)))
+        if reign.failures >= _FAILURES_BEFORE_SUSPENDED:
+            self._suspend(reign)
+
+    def _suspend(self, reign: Reign) -> None:
+        """Start nothing new; what runs may go on while trust lasts, or the store is full."""
+        if self._state is ElectionState.LEADER:
             reason = Reason.STORE_FULL if reign.store_full else Reason.UNREACHABLE
             self._enter(ElectionState.SUSPENDED, reason, reign.term)
-        if reign.announced and now >= reign.term.trust.until:
-            self._on_trust_over(now)
 
-    def _on_trust_over(self, now: float) -> None:
+    def _on_held_too_long(self, now: float) -> None:
         reign = self._reign
         if reign is None:
             return
-        if reign.announced and now < reign.term.trust.until:
-            self._timers.set("trust", reign.term.trust.until)
-        elif reign.store_full:
-            # Nobody else can win while etcd refuses puts and grants: keep the key, start nothing (A8).
-            if self._state is not ElectionState.SUSPENDED:
-                self._enter(ElectionState.SUSPENDED, Reason.STORE_FULL, reign.term)
+        if now < reign.held_until:  # the store is full: the term stays, without trust
+            self._timers.set("held", reign.held_until)
+            self._suspend(reign)
         else:
             self._end_term(Reason.EXPIRED, now, holds_key=True)
 
@@ -462,12 +417,7 @@ class Elector:
 
         A delete that is older than the token is an earlier term's (A22); the view has already sorted that out.
         """
-        reign, seen = self._reign, self._view.leader
-        if reign is None:
-            return
-        if (seen is None and self._view.leader_revision > reign.term.token) or (
-            seen is not None and seen.mod_revision > reign.term.token
-        ):
+        if self._reign is not None and self._view.leader_changed_after(self._reign.term.token):
             self._end_term(Reason.FENCED, now, holds_key=False)
 
     def _end_term(self, reason: Reason, now: float, *, holds_key: bool) -> None:
@@ -477,40 +427,45 @@ class Elector:
             return
         reign.term.trust.until = float("-inf")
         self._reign = self._round = None
-        self._timers.clear("trust")
+        self._timers.clear("held")
+        self._timers.clear("drain")
+        session = self._sessions.current
         if reign.announced:
-            state = ElectionState.CANDIDATE if self._session is not None else ElectionState.FOLLOWER
-            self._enter(state, reign.leaving or reason, reign.term)
-        self._attempt = None
+            state = ElectionState.FOLLOWER if session is None else ElectionState.CANDIDATE
+            self._enter(state, reason, reign.term)
+        if session is None:
+            return
+        self._timers.set_no_later("renew", now + session.timing.renew_interval_s)
+        if self._stopping:
+            self._timers.set("stop", now + _LETTING_GO_S)
         if holds_key:
-            self._begin_attempt(
-                _Attempt(transactions.release(self._keys, reign.term), b"", self._released, self._refused)
-            )
-        if self._session is not None:
-            self._timers.set_no_later("renew", now + self._soon())
+            release = Attempt(transactions.release(self._keys, reign.term), None, _key_is_free)
+            self._attempts.begin(release, session.timing.rpc_timeout_s)
 
     def _drain(self, reason: Reason, pause_s: float, now: float) -> None:
+        """Ask the owner to end what runs. Renewal goes on until it has, or `stop_timeout` is over."""
         reign = self._reign
         if reign is None:
             return
-        reign.leaving = reason
-        reign.pause_s = pause_s
+        reign.leaving, reign.pause_s = reason, pause_s
         if not reign.announced:
             self._end_term(reason, now, holds_key=True)
         elif self._state is not ElectionState.DRAINING:
+            self._timers.set("drain", now + self._options.stop_timeout_s)
             self._enter(ElectionState.DRAINING, reason, reign.term)
 
     def _on_drained(self, event: Drained, now: float) -> None:
-        reign = self._reign
-        if reign is None or reign.leaving is None or reign.term.token != event.token:
-            return
-        if self._session is not None:
-            self._session.stands_back_until = now + reign.pause_s
-            self._timers.set("look", now + reign.pause_s)
-        self._end_term(reign.leaving, now, holds_key=True)
+        if self._reign is not None and self._reign.term.token == event.token:
+            self._stop_draining(now)
 
-    def _released(self, _revision: int, now: float) -> None:
-        """The key is free; others have seen it."""
+    def _stop_draining(self, now: float) -> None:
+        """Give the term back: all of it has ended, or its time is up."""
+        reign, session = self._reign, self._sessions.current
+        if reign is None or reign.leaving is None:
+            return
+        if session is not None:
+            session.stands_back_until = now + reign.pause_s
+        self._end_term(reign.leaving, now, holds_key=True)
 
     # ------------------------------------------------------------ stopping
 
@@ -518,106 +473,34 @@ class Elector:
         if self._stopping:
             return
         self._stopping = True
-        self._timers.set("stop", now + self._options.stop_timeout_s)
+        if self._reign is None:
+            self._attempts.drop()  # the end of the lease makes it definite
+            self._timers.set("stop", now + _LETTING_GO_S)
         self._drain(Reason.SHUTDOWN, 0.0, now)
 
-    def _give_up_session(self, now: float) -> None:
-        """No term and no write under way: the lease can go, and whatever of ours still hangs on it."""
-        session = self._session
-        if session is None:
-            self._finish(clean=True)
-        elif not session.leaving:
-            session.leaving = True
-            self._calls.forget()
-            self._timers.keep("stop")
-            self._revoke()
+    def _session_closed(self, _now: float) -> None:
+        self._finish(Reason.SHUTDOWN, clean=True)
 
-    def _revoke(self) -> None:
-        session = self._session
-        assert session is not None
-        self._call(Revoke(session.lease_id), session.timing.rpc_timeout_s, self._revoked)
-
-    def _revoked(self, result: Any, now: float) -> None:
-        if isinstance(result, StoreError) and not isinstance(result, LeaseNotFoundError):
-            self._timers.set("revoke", now + self._soon())
-        else:
-            self._session = None
-            self._finish(clean=True)
-
-    def _finish(self, *, clean: bool) -> None:
-        """Say that it is over. If not clean, the lease ends what is left."""
+    def _finish(self, reason: Reason, *, clean: bool) -> None:
+        """End for good. What could not be given back ends with the lease, which nobody renews any more."""
         reign, self._reign = self._reign, None
+        self._finished = True
+        self._attempts.drop()
+        self._timers.clear_all()
+        self._desk.calls.forget()
         if reign is not None:
             reign.term.trust.until = float("-inf")
-        self._finished = True
-        self._timers.clear_all()
-        self._calls.forget()
-        self._enter(ElectionState.FOLLOWER, Reason.SHUTDOWN, reign.term if reign and reign.announced else None)
-        self._out.append(Finished(clean))
-
-    def _halt(self, now: float) -> None:
-        """Another etcd answers: nothing that was known holds. Do nothing more, and say so (I10)."""
-        self._end_term(Reason.STORE_CHANGED, now, holds_key=False)
-        self._finished = True
-        self._timers.clear_all()
-        self._calls.forget()
-        self._enter(ElectionState.FOLLOWER, Reason.STORE_CHANGED, None)
-        self._out.append(Finished(clean=False))
-
-    # ------------------------------------------------------------ a write that has to become definite
-
-    def _begin_attempt(self, attempt: _Attempt) -> None:
-        self._attempt = attempt
-        self._send_attempt(attempt)
-
-    def _send_attempt(self, attempt: _Attempt) -> None:
-        self._call(attempt.txn, self._timing.rpc_timeout_s, partial(self._attempted, attempt))
-
-    def _attempted(self, attempt: _Attempt, result: Any, now: float) -> None:
-        if attempt is not self._attempt:
-            return
-        if isinstance(result, LeaseNotFoundError):
-            self._attempt = None
-            self._lose_session(now)
-        elif isinstance(result, StoreError):
-            self._report(result, "election write", now)
-            if isinstance(result, StoreChangedError):
-                self._halt(now)
-            elif result.outcome is Outcome.NOT_APPLIED and not attempt.in_doubt:
-                self._attempt = None
-                self._timers.set("look", now + self._soon())
-            else:
-                attempt.in_doubt = True
-                self._timers.set("again", now + self._soon())
-        else:
-            self._attempt = None
-            self._settle(attempt, result, now)
-
-    def _settle(self, attempt: _Attempt, result: TxnResult, now: float) -> None:
-        if result.succeeded:
-            attempt.on_applied(result.header.revision, now)
-            return
-        self._learn_election(result.results, now)
-        kv = _first(result.results[0])
-        if kv is not None and kv.value == attempt.own_value:
-            attempt.on_applied(kv.mod_revision, now)  # an earlier send of this very attempt had arrived
-        else:
-            attempt.on_refused(now)
+        self._enter(ElectionState.FOLLOWER, reason, reign.term if reign and reign.announced else None)
+        self._desk.say(Finished(clean))
 
     # ------------------------------------------------------------ small things
 
-    @property
-    def _timing(self) -> LeaseTiming:
-        session = self._session
-        return session.timing if session else self._options.for_granted(self._options.lease_ttl_s)
-
-    def _call(self, request: Request[Any], timeout_s: float, handler: Callable[[Any, float], None]) -> None:
-        call: Call = self._calls.send(request, timeout_s, handler)
-        self._out.append(call)
-
-    def _learn_election(self, results: tuple[Any, ...], now: float) -> None:
-        for key, result in zip((self._keys.leader, self._keys.epoch, self._keys.heartbeat), results, strict=True):
-            self._view.learn_read(key, result, now)
+    def _learn(self, result: TxnResult, now: float) -> None:
+        """Take over the reads of leader, epoch and heartbeat that every transaction of the election ends with."""
+        keys = (self._keys.leader, self._keys.epoch, self._keys.heartbeat)
+        for key, read in zip(keys, result.results[-3:], strict=True):
+            assert isinstance(read, GetResult)
+            self._view.learn_read(key, read, now)
 
     def _tell_leader(self, now: float) -> None:
         """Report a change of leader, once each."""
@@ -630,76 +513,12 @@ class Elector:
         vacancy_s = None if token is None or self._vacant_since is None else now - self._vacant_since
         self._vacant_since = now if token is None else None
         self._told_leader = token
-        self._out.append(LeaderChanged(leader, self._view.leader_revision, vacancy_s))
+        self._desk.say(LeaderChanged(leader, self._view.leader_revision, vacancy_s))
 
     def _enter(self, state: ElectionState, reason: Reason, term: Term | None) -> None:
         self._state = state
-        self._out.append(StateChanged(state, reason, term))
-
-    def _report(self, error: StoreError, doing: str, now: float) -> None:
-        self._note(
-            logging.WARNING, LogEvent.ELECTION_RENEWAL_FAILED, doing=doing, error=str(error), kind=type(error).__name__
-        )
-
-    def _note(self, level: int, event: LogEvent, **fields: object) -> None:
-        self._out.append(Note(level, event, fields))
-
-    def _soon(self) -> float:
-        return self._jittered(_SOON_S)
-
-    def _jittered(self, seconds: float) -> float:
-        return seconds * (0.75 + self._rng.random() / 2)
+        self._desk.say(StateChanged(state, reason, term))
 
 
-@dataclass(slots=True)
-class _Session:
-    """A lease and the node key on it."""
-
-    identity: Identity
-    lease_id: int
-    timing: LeaseTiming
-    registered: bool = False
-    leaving: bool = False
-    stands_back_until: float = float("-inf")
-
-
-@dataclass(slots=True, eq=False)
-class _Reign:
-    """Bookkeeping of one term. It belongs to the term: a re-elected node starts a new one (A29)."""
-
-    term: Term
-    reason: Reason
-    announced: bool = False
-    beats: int = 0
-    failures: int = 0
-    store_full: bool = False
-    leaving: Reason | None = None
-    pause_s: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Round:
-    """One renewal: a keepalive, then, in a term, a fenced heartbeat."""
-
-    sent_at: float
-    ttl_s: int = 0
-    header: Header | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    """A transaction on the leader key, sent until it is known what became of it (A2)."""
-
-    txn: Txn
-    own_value: bytes
-    on_applied: Callable[[int, float], None]
-    on_refused: Callable[[float], None]
-    in_doubt: bool = False
-
-
-def _same_etcd_term(one: Header, other: Header) -> bool:
-    return one.cluster_id == other.cluster_id and one.raft_term == other.raft_term
-
-
-def _first(result: Any) -> KeyValue | None:
-    return result.kvs[0] if isinstance(result, GetResult) and result.kvs else None
+def _key_is_free(_revision: int, _now: float) -> None:
+    """Nothing is left to do after a release: others have seen it, and so has the view."""

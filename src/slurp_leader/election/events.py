@@ -41,6 +41,8 @@ class Reason(StrEnum):
     RESIGNED = "resigned"
     SHUTDOWN = "shutdown"
     STORE_CHANGED = "store_changed"
+    """Another etcd answers than before."""
+    STORE_CLOSED = "store_closed"
     FAILED = "failed"
     """A bug ended the elector; the log has the traceback."""
 
@@ -68,7 +70,7 @@ class LeaderChanged:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateNode:
-    """Other live sessions carry this node's id, longer than a crashed predecessor could leave behind."""
+    """Other live sessions carry this node's id for longer than a crashed predecessor leaves behind. Empty: no more."""
 
     node_id: str
     sessions: tuple[str, ...]

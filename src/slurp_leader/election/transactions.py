@@ -1,6 +1,7 @@
 """The transactions of an election, exactly as PROTOCOL B, C' and A7 have them. Pure: values in, a `Txn` out.
 
-Each of them reads the keys of the election in its failure branch, so that a refusal also tells why (A5).
+Whatever branch runs ends with a read of the election's keys: a refusal tells why (A5), and a success is known before
+the watch tells it. Only the heartbeat, which is sent all the time, reads nothing when it succeeds.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def _take(keys: ElectionKeys, view: View, record: LeaderRecord, lease_id: int, c
         success=(
             Put(keys.leader, record.to_value(), lease=lease_id),
             Put(keys.epoch, epoch_value(record.epoch)),
+            *read_election(keys),
         ),
         failure=read_election(keys),
     )
@@ -66,4 +68,4 @@ def heartbeat(keys: ElectionKeys, term: Term, value: bytes) -> Txn:
 
 def release(keys: ElectionKeys, term: Term) -> Txn:
     """Give the key back by token. Never by name, and never by revoking the lease (A16)."""
-    return Txn(compares=term.fence(), success=(Delete(keys.leader),), failure=read_election(keys))
+    return Txn(compares=term.fence(), success=(Delete(keys.leader), *read_election(keys)), failure=read_election(keys))

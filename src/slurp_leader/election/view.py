@@ -82,6 +82,11 @@ class View:
     def heartbeat_revision(self) -> int:
         return self.heartbeat.mod_revision if self.heartbeat else 0
 
+    def leader_changed_after(self, token: int) -> bool:
+        """Whether the leader key was written again, or deleted, since the revision `token`."""
+        newest = self.leader_revision if self.leader is None else self.leader.mod_revision
+        return newest > token
+
     def leader_info(self) -> LeaderInfo | None:
         """Who leads; a value that cannot be read still means that somebody does."""
         if self.leader is None:

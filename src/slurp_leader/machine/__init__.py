@@ -5,8 +5,8 @@ A machine has one verb::
     step(event, now) -> commands
 
 `now` is boottime in seconds. Events are values: something the owner wants, a change seen by watch, or the `Answer` to
-an earlier `Call`. Commands are values too: a `Call` to send to the store, or something of the machine's own that its owner
-understands. Between events a machine wants to be stepped with `Tick()` at `wake_at`.
+an earlier `Call`. Commands are values too: a `Call` to send to the store, or something of the machine's own that its
+owner understands. Between events a machine wants to be stepped with `Tick()` at `wake_at`.
 
 `Loop` is the thread shell of a program; the simulator under ``tests/`` steps the very same objects on a virtual clock.
 """

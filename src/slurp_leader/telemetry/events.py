@@ -22,6 +22,7 @@ class LogEvent(StrEnum):
     ELECTION_STATE = "election.state"
     ELECTION_CAMPAIGN = "election.campaign"
     ELECTION_RENEWAL_FAILED = "election.renewal_failed"
+    ELECTION_CALL_FAILED = "election.call_failed"
     ELECTION_DUPLICATE_NODE = "election.duplicate_node"
     ELECTION_LISTENER_FAILED = "election.listener_failed"
     SESSION_OPENED = "session.opened"
