@@ -145,7 +145,7 @@ def read_log(output: bytes, data: bytes, limit: int) -> History | None:
 
 
 def _commit(group: list[str]) -> Commit:
-    added, deleted = (group[6].split("\t") + ["0", "0"])[:2]
+    added, deleted = [*group[6].split("\t"), "0", "0"][:2]
     return Commit(
         id=group[0].strip(),
         author=_clean(group[1], 80),

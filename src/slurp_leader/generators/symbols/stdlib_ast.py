@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import io
-import re
 import tokenize
 from collections.abc import Callable, Iterator
 
@@ -13,7 +12,6 @@ from slurp_leader.generators.symbols.structure import Comment, Import, Structure
 from slurp_leader.jobs.result import Symbol
 
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.match_case, ast.BoolOp, ast.IfExp)
-_NOT_NEWLINE = re.compile(r"[^\n]")
 _STRINGS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}  # the second: Python 3.12
 
 
@@ -33,8 +31,8 @@ def read(text: str) -> Structure | None:
         imports=tuple(_imports(module)),
         comments=blocks,
         doc=doc,
-        code=_blank(text, tokens, lambda token: token.type == tokenize.COMMENT or token.type in _STRINGS),
-        bare=_blank(text, tokens, lambda token: token.type == tokenize.COMMENT or token.start in docstrings),
+        code=_without(text, tokens, lambda token: token.type == tokenize.COMMENT or token.type in _STRINGS),
+        bare=_without(text, tokens, lambda token: token.type == tokenize.COMMENT or token.start in docstrings),
         reader="ast",
     )
 
@@ -90,10 +88,10 @@ def _comments(tokens: list[tokenize.TokenInfo]) -> tuple[Comment, ...]:
     return prose.join((t.start[0], t.start[0], t.start[1], t.string) for t in own_line)
 
 
-def _blank(text: str, tokens: list[tokenize.TokenInfo], wanted: Callable[[tokenize.TokenInfo], bool]) -> str:
-    """Replace the wanted tokens by blanks, so that every line stays where it is."""
+def _without(text: str, tokens: list[tokenize.TokenInfo], wanted: Callable[[tokenize.TokenInfo], bool]) -> str:
+    """Take out the wanted tokens, leaving the line ends."""
     lines = text.splitlines(keepends=True)
-    for token in tokens:
+    for token in reversed(tokens):  # from the back: columns before it stay right
         if not wanted(token):
             continue
         (first, start), (last, end) = token.start, token.end
@@ -101,5 +99,5 @@ def _blank(text: str, tokens: list[tokenize.TokenInfo], wanted: Callable[[tokeni
             line = lines[number - 1]
             left = start if number == first else 0
             right = end if number == last else len(line)
-            lines[number - 1] = line[:left] + _NOT_NEWLINE.sub(" ", line[left:right]) + line[right:]
+            lines[number - 1] = line[:left] + "\n" * line.count("\n", left, right) + line[right:]
     return "".join(lines)

@@ -40,8 +40,8 @@ class Structure:
         imports: In the order of the file.
         comments: In the order of the file.
         doc: What the file says about itself: docstring or leading comment.
-        code: The text with comments and strings blanked out, line by line the same.
-        bare: The text with comments and docstrings blanked out; other strings stand.
+        code: The text without comments and strings; the line ends inside them are kept, so lines stay where they are.
+        bare: The text without comments and docstrings, in the same way; other strings stand.
         reader: How it was read: the name of a parser, or ``text``.
         broken: The parser found syntax that it does not understand.
         note: Why a better reader was not used; empty when there is none better.

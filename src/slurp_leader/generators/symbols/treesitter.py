@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,6 @@ from slurp_leader.jobs.result import Symbol
 if TYPE_CHECKING:
     from tree_sitter import Language, Node, Query
 
-_NOT_NEWLINE = re.compile(rb"[^\n]")
 _SCOPES = {"class", "struct", "interface", "trait", "enum", "module", "scope"}
 _PARSERS = threading.local()  # a parser serves one thread at a time
 
@@ -75,8 +73,8 @@ def read(language: str, text: str) -> Structure:
         imports=_imports(language, kit.imports, root, data),
         comments=blocks,
         doc=module_doc or prose.about_the_file(blocks, symbols[0].line if symbols else 1 << 30),
-        code=_blank(data, spans, "comment", "string"),
-        bare=_blank(data, spans, "comment", "docstring"),
+        code=_without(data, spans, "comment", "string"),
+        bare=_without(data, spans, "comment", "docstring"),
         reader="tree-sitter",
         broken=root.has_error,
     )
@@ -262,11 +260,13 @@ def _comment_blocks(nodes: list[Node], data: bytes) -> tuple[Comment, ...]:
     return prose.join(rows)
 
 
-def _blank(data: bytes, spans: dict[str, list[Node]], *labels: str) -> str:
-    """Replace what the labels captured by blanks, so that every offset still has its line."""
-    blanked = bytearray(data)
-    for label in labels:
-        for node in spans.get(label, []):
-            start, end = node.start_byte, node.end_byte
-            blanked[start:end] = _NOT_NEWLINE.sub(b" ", data[start:end])
-    return blanked.decode()
+def _without(data: bytes, spans: dict[str, list[Node]], *labels: str) -> str:
+    """Take out what the labels captured, leaving the line ends, so that everything else keeps its line."""
+    ranges = sorted((node.start_byte, node.end_byte) for label in labels for node in spans.get(label, []))
+    parts = []
+    at = 0
+    for start, end in ranges:
+        if start >= at:  # a string inside a captured string has gone already
+            parts += [data[at:start], b"\n" * data.count(b"\n", start, end)]
+            at = end
+    return b"".join([*parts, data[at:]]).decode()
