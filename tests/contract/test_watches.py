@@ -185,6 +185,11 @@ def test_a_watch_from_before_a_compaction_ends_and_names_it(store: Store, operat
     watch(store, prefix, first, seen)
     notice = seen.until(lambda n: isinstance(n, WatchCompacted | WatchEvents))
     assert notice == WatchCompacted(last)
+    other: Notices = Recorder()
+    running = watch(store, prefix, put(store, prefix + b"b"), other)
+    next_events(other)
+    running.cancel()
+    assert seen.is_empty()
 
 
 def test_a_watch_that_is_up_to_date_outlives_a_compaction(store: Store, operator: Operator, prefix: bytes) -> None:

@@ -76,6 +76,11 @@ def test_a_delayed_request_is_overtaken_and_then_answered(memory_store: MemorySt
     assert late.result().header.revision > first
 
 
+def test_a_request_is_delayed_once(memory_store: MemoryStore) -> None:
+    memory_store.faults.delay(0.001, 1000)
+    put(memory_store, b"a")
+
+
 def test_a_stalled_store_answers_nothing_and_catches_up(memory_store: MemoryStore) -> None:
     memory_store.faults.stall()
     given_up = memory_store.call(Put(b"a", b"1"), SHORT_S)
