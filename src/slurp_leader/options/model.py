@@ -12,8 +12,8 @@ from slurp_leader.options.problems import configuration_error
 class Options(BaseModel):
     """Frozen values of one part, checked when they are built.
 
-    A wrong value, an unknown name or two values that do not fit together raise `ConfigurationError`; nothing else has
-    to be checked later.
+    Building them with a wrong value, an unknown name or two values that do not fit together raises
+    `ConfigurationError`; nothing has to be checked later. (`model_validate`, pydantic's own door, raises pydantic's `ValidationError`.)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)

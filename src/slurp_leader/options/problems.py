@@ -135,10 +135,12 @@ def _given(model: type[BaseModel], path: Path, details: ErrorDetails) -> str:
 
 def shown(value: object) -> str:
     """A value for an error message: one line, not too long, without the user and password of an address."""
-    text = _without_userinfo(repr(value))
+    text = repr(value)
+    if "@" in text:
+        text = f"{text[0]}**********{text[text.rindex('@') :]}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _without_userinfo(text: str) -> str:
-    """Addresses without user and password: people do write ``http://user:password@host``."""
+    """A reason without user and password of an address that it repeats: ``http://user:password@host``."""
     return _USERINFO.sub("**********@", text)

@@ -37,7 +37,7 @@ def read_environment(model: type[BaseModel], environ: Mapping[str, str]) -> Laye
         if not path or not environ[variable]:
             continue
         field = field_at(model, path)
-        if field is None or submodel(field) is not None:
+        if field is None:
             problems.append(SettingProblem(variable, _unknown(model, path)))
             continue
         name = ".".join(path)

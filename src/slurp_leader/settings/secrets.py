@@ -46,7 +46,7 @@ def read_secrets(model: type[BaseModel], directory: Path) -> Layer:
 
 def _files(directory: Path) -> list[Path]:
     try:
-        return sorted(path for path in directory.iterdir() if not path.name.startswith(".") and path.is_file())
+        return sorted(path for path in directory.iterdir() if path.is_file())
     except OSError as error:
         raise ConfigurationError(
             f"SLURP_SECRETS_DIR: {directory} cannot be read: {error.strerror}; create it or unset the variable",
