@@ -13,7 +13,8 @@ class Options(BaseModel):
     """Frozen values of one part, checked when they are built.
 
     Building them with a wrong value, an unknown name or two values that do not fit together raises
-    `ConfigurationError`; nothing has to be checked later. (`model_validate`, pydantic's own door, raises pydantic's `ValidationError`.)
+    `ConfigurationError`; nothing has to be checked later. `model_validate`, pydantic's own door, raises pydantic's
+    `ValidationError` instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
