@@ -1,4 +1,4 @@
-"""The records of jobs: what is written under which key. JSON objects; unknown fields are kept or ignored, never refused.
+"""The records of jobs: what is written under which key. JSON objects; unknown fields are ignored, never refused.
 
 =========================  ==========================================================================================
 ``m/queue/{id}``           `Spec`: the request and its options, as resolved at submit. Written once. Its revision is the
@@ -15,8 +15,8 @@
 =========================  ==========================================================================================
 
 Status of a job: in ``done/`` it has ended; in a *live* entry of a claim it runs; with a `run_at` in ``state/`` it is
-scheduled; else it is pending. An entry is live if and only if ``queue/{id}`` has the revision in it and its run number is
-above the last closed one in ``state/`` (PROTOCOL B).
+scheduled; else it is pending. An entry is live if and only if ``queue/{id}`` has the revision in it and its run number
+is above the last closed one in ``state/`` (PROTOCOL B).
 
 ``done/`` lies under ``b/`` because results can be large and the leader does not need them to run jobs: a takeover reads
 live jobs only. Those who wait for outcomes watch that one kind.
@@ -301,7 +301,7 @@ class JobOutcome:
         op: Unique to the write that made this record.
         run: Number of the run that ended it; 0 when it never ran.
         queue_revision: The incarnation that ended.
-        result: Any JSON value of a completed job.
+        result_json: What a completed job came to: any JSON value, as UTF-8 text.
         error: Of a failed one: ``{"code", "message", ...}``.
         spec: The whole queue record of a failed job, for an operator who wants it to be tried again.
     """
@@ -318,7 +318,7 @@ class JobOutcome:
     started_at: str | None
     finished_at: str
     node_id: str
-    result: Any = None
+    result_json: bytes | None = None
     error: dict[str, Any] | None = None
     errors: tuple[dict[str, Any], ...] = ()
     idem: str | None = None
@@ -340,14 +340,23 @@ class JobOutcome:
             "finished_at": self.finished_at,
             "node": self.node_id,
         }
-        if self.status is JobStatus.COMPLETED:
-            data.update(_packed(self.result, compress_above))
         for name, value in (("error", self.error), ("idem", self.idem), ("spec", self.spec)):
             if value is not None:
                 data[name] = value
         if self.errors:
             data["errors"] = list(self.errors[-ERRORS_KEPT:])
-        return to_json(data)
+        if self.result_json is None:
+            return to_json(data)
+        if len(self.result_json) > compress_above:
+            packed = base64.b85encode(zlib.compress(self.result_json, 1))
+            if len(packed) < len(self.result_json):
+                return to_json({**data, "result_zlib": packed.decode("ascii"), "result_bytes": len(self.result_json)})
+        return to_json(data)[:-1] + b',"result":' + self.result_json + b"}"
+
+    @property
+    def result(self) -> Any:
+        """The result as a JSON value; None when there is none."""
+        return None if self.result_json is None else from_json(self.result_json)
 
     @classmethod
     def from_value(cls, key: bytes, value: bytes) -> JobOutcome:
@@ -370,7 +379,7 @@ class JobOutcome:
                 started_at=_maybe_text(data.get("started_at")),
                 finished_at=_text(data["finished_at"]),
                 node_id=_text(data.get("node", "")),
-                result=_unpacked(data),
+                result_json=_result_in(data),
                 error=data.get("error"),
                 errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
                 idem=_maybe_text(data.get("idem")),
@@ -380,25 +389,16 @@ class JobOutcome:
             raise _bad("outcome record", key, error) from error
 
 
-def _packed(result: Any, compress_above: int) -> dict[str, Any]:
-    """A result as fields of its record: plain, or compressed and in base85 when that makes it smaller."""
-    plain = to_json(result)
-    if len(plain) > compress_above:
-        squeezed = base64.b85encode(zlib.compress(plain, 1))
-        if len(squeezed) < len(plain):
-            return {"result_zlib": squeezed.decode("ascii"), "result_bytes": len(plain)}
-    return {"result": result}
-
-
-def _unpacked(data: dict[str, Any]) -> Any:
+def _result_in(data: dict[str, Any]) -> bytes | None:
     packed = data.get("result_zlib")
     if packed is None:
-        return data.get("result")
+        return to_json(data["result"]) if "result" in data else None
     inflater = zlib.decompressobj()
     plain = inflater.decompress(base64.b85decode(packed), _MOST_INFLATED)  # bounded: the record may be forged
     if inflater.unconsumed_tail or len(plain) != data.get("result_bytes"):
         raise ValueError("the compressed result does not have the size it names")
-    return from_json(plain)
+    from_json(plain)
+    return plain
 
 
 # ---------------------------------------------------------------- cancel/, idem/, control/

@@ -1,0 +1,136 @@
+"""What follows from what happened to a job. Pure functions over values: no clock, no store, no randomness of their own."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from slurp_leader.clock import format_utc
+from slurp_leader.jobs.records import ERRORS_KEPT, JobLimits, JobState, JobStatus, Spec
+
+_LONGEST_TEXT = 2000
+"""Characters of an error message that are kept: errors are records too."""
+
+
+class RunEnd(StrEnum):
+    """How the run of an attempt came to its end."""
+
+    RETURNED = "returned"
+    RAISED = "raised"
+    TERMINAL = "terminal"
+    """Raised something that says: trying again cannot help."""
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    """Stopped because the term was given back. Not the job's fault, and not an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a run came to.
+
+    Attributes:
+        result_json: What a run that returned came to: a JSON value as UTF-8 text.
+        error: ``{"code", "message", ...}`` of one that did not.
+        retry_after_s: Least wait before the next attempt, when the generator asked for one.
+    """
+
+    end: RunEnd
+    result_json: bytes | None = None
+    error: dict[str, Any] | None = None
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The job has ended: record this outcome."""
+
+    status: JobStatus
+    state: JobState
+    result_json: bytes | None = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The job has not ended: record this state. It will be run again."""
+
+    state: JobState
+
+
+def after_run(
+    spec: Spec, state: JobState, run: int, report: RunReport, today: datetime, rng: random.Random, op: str
+) -> Finish | GoOn:
+    """Decide what becomes of a job after one of its runs.
+
+    Args:
+        spec: The job.
+        state: As it was when the run was claimed.
+        run: Number of the run.
+        report: How it ended.
+        today: The calendar date.
+        rng: Source of the jitter.
+        op: Id of the write that this leads to.
+    """
+    if report.end is RunEnd.INTERRUPTED:
+        return GoOn(replace(state, closed=run, interruptions=state.interruptions + 1, run_at=None, op=op))
+    if report.end is RunEnd.CANCELLED:
+        return Finish(JobStatus.CANCELLED, state, error=report.error)
+    attempts = state.attempts + 1
+    if report.end is RunEnd.RETURNED:
+        return Finish(JobStatus.COMPLETED, replace(state, attempts=attempts), result_json=report.result_json)
+    errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
+    failed = replace(state, closed=run, attempts=attempts, errors=errors, op=op)
+    if report.end is RunEnd.TERMINAL or attempts >= spec.limits.max_attempts:
+        return Finish(JobStatus.FAILED, failed, error=report.error)
+    wait_s = max(backoff_s(spec.limits, attempts, rng), report.retry_after_s)
+    return GoOn(replace(failed, run_at=format_utc(today + timedelta(seconds=wait_s))))
+
+
+def backoff_s(limits: JobLimits, attempts: int, rng: random.Random) -> float:
+    """Seconds to wait after so many failed attempts: doubled each time, capped, spread by the jitter."""
+    wait_s = min(limits.backoff_cap_s, limits.backoff_base_s * 2.0 ** min(attempts - 1, 60))
+    return wait_s * (1 + limits.backoff_jitter * (2 * rng.random() - 1))
+
+
+def after_crash(state: JobState, run: int, *, sole_suspect: bool, op: str) -> JobState:
+    """The state of a job whose leader vanished under it (PROTOCOL A14): an interruption, never an attempt."""
+    return replace(
+        state,
+        closed=run,
+        interruptions=state.interruptions + 1,
+        crashes=state.crashes + 1,
+        sole_crashes=state.sole_crashes + sole_suspect,
+        run_at=None,
+        op=op,
+    )
+
+
+def is_suspect(spec: Spec, state: JobState) -> bool:
+    """Whether a job may be what its leaders crashed of, so that it must run with nothing else in its claim."""
+    return state.crashes >= min(2, spec.limits.max_interruptions)
+
+
+def is_poison(spec: Spec, state: JobState) -> bool:
+    """Whether a job has used up its crashes, the last ones alone: bystanders are never condemned."""
+    return state.crashes >= spec.limits.max_interruptions and state.sole_crashes > 0
+
+
+def poison_error(state: JobState) -> dict[str, Any]:
+    return {
+        "code": "poison",
+        "message": f"its leader crashed {state.crashes} times while it ran, {state.sole_crashes} times with no other suspect",
+    }
+
+
+def error_of(code: str, message: str, **facts: Any) -> dict[str, Any]:
+    """An error as it is recorded. The message is cut, and made encodable: it comes from anywhere."""
+    return {"code": code, "message": clean_text(message[:_LONGEST_TEXT]), **facts}
+
+
+def clean_text(text: str) -> str:
+    """Text that can be written as UTF-8, whatever it held."""
+    return text.encode("utf-8", "replace").decode("utf-8")

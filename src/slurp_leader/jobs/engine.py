@@ -1,0 +1,220 @@
+"""The leader's side, as a program uses it: the scheduler on a thread, the pool beside it, and what is measured."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from slurp_leader.clock import Clock
+from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.records import JobKeys, JobStatus
+from slurp_leader.jobs.runner import Runner, Work
+from slurp_leader.jobs.scheduler import (
+    HandBack,
+    HandedBack,
+    JobEnded,
+    Lead,
+    Lost,
+    Note,
+    Pause,
+    Scheduler,
+    StartRun,
+    StopRun,
+)
+from slurp_leader.machine import Loop
+from slurp_leader.store import Store
+from slurp_leader.store.follow import FollowNotice
+from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.telemetry import metrics as instruments
+from slurp_leader.telemetry.events import LogEvent, log_event
+from slurp_leader.telemetry.metrics import Metrics, NoMetrics
+from slurp_leader.telemetry.tracing import Tracer
+from slurp_leader.term import Term
+
+_logger = logging.getLogger("slurp_leader.jobs")
+_MEASURE_EVERY_S = 1.0
+_SAMPLES = 64
+"""Durations recorded in one interval: every job under light load, a sample under heavy load."""
+
+
+class JobEngine:
+    """Runs the queue while its node leads. Its owner tells it of terms and hands it what a `Follower` of ``m/`` delivers.
+
+    Args:
+        store: Where calls go. Not closed here.
+        keyspace: Keys of the cluster.
+        options: Workers, limits, retention.
+        work: Does one job.
+        node_id: Written into outcomes, for people.
+        clock: Source of time.
+        handed_back: Called with a token when nothing of that term is under way any more.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keyspace: Keyspace,
+        options: JobsOptions,
+        work: Work,
+        *,
+        node_id: str,
+        clock: Clock,
+        handed_back: Callable[[int], None],
+        metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        rng = rng or random.Random(secrets.randbits(128))
+        self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng)
+        self._clock = clock
+        self._metrics = metrics or NoMetrics()
+        self._handed_back = handed_back
+        self._loop = Loop("slurp-jobs", self._scheduler, store, clock, self._perform, self._failed)
+        self._runner = Runner(work, options.workers, clock, self._loop.post, tracer)
+        self._failure: BaseException | None = None
+        self._token = 0
+        # Of the loop's thread:
+        self._ended: Counter[str] = Counter()
+        self._waits_s: list[float] = []
+        self._runs_s: list[tuple[float, str]] = []
+        self._measured_at = float("-inf")
+
+    def start(self) -> None:
+        self._runner.start()
+        self._loop.start()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End loop and pool. The term should have been handed back before. Safe twice and before `start`.
+
+        Returns:
+            Whether everything came to its end; not, if a generator does not stop.
+        """
+        ended = self._loop.stop(timeout_s)
+        all_back = self._runner.stop(timeout_s)
+        if not all_back:
+            log_event(_logger, logging.WARNING, LogEvent.JOB_STUCK, reason="shutdown")
+        return ended and all_back
+
+    def feed(self, notice: FollowNotice) -> None:
+        """Hand over what was seen of ``m/``."""
+        self._loop.post(notice)
+
+    def lead(self, term: Term) -> None:
+        """This node leads, or leads again after a suspension."""
+        self._token = term.token
+        self._loop.post(Lead(term))
+
+    def pause(self, token: int) -> None:
+        """The term cannot be proved at present."""
+        self._loop.post(Pause(token))
+
+    def hand_back(self, token: int) -> None:
+        """The term will be given back; `handed_back` is called when nothing of it is under way."""
+        self._loop.post(HandBack(token))
+
+    def lose(self, token: int) -> None:
+        """The term is over."""
+        self._loop.post(Lost(token))
+
+    # ------------------------------------------------------------ reports (from any thread: counts may be a moment old)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The bug that ended the engine, if one did."""
+        return self._failure
+
+    def depth(self) -> dict[str, int]:
+        """Live jobs, as far as this node has seen: in the queue, of them running here, and parked records."""
+        picture, leading = self._scheduler.picture, self._scheduler.leading
+        return {
+            "jobs": len(picture.jobs),
+            "running": leading.running if leading else 0,
+            "claims": len(picture.claims),
+            "parked": len(picture.parked),
+            "bytes": picture.size,
+        }
+
+    @property
+    def seen_revision(self) -> int:
+        """Up to which revision this node has seen the queue."""
+        return self._scheduler.picture.revision
+
+    # ------------------------------------------------------------ on the loop's thread
+
+    def _perform(self, command: Any) -> None:
+        match command:
+            case StartRun():
+                self._runner.run(command)
+            case StopRun():
+                self._runner.stop_run(command)
+            case JobEnded():
+                self._on_ended(command)
+            case HandedBack():
+                self._handed_back(command.token)
+            case Note():
+                log_event(_logger, command.level, command.event, **command.fields)
+        now = self._clock.boottime()
+        if now >= self._measured_at + _MEASURE_EVERY_S:
+            self._measured_at = now
+            self._measure()
+
+    def _on_ended(self, command: JobEnded) -> None:
+        outcome = command.outcome
+        self._ended[outcome.status.value] += 1
+        if len(self._waits_s) < _SAMPLES:
+            self._waits_s.append(command.wait_s)
+            self._runs_s.append((command.run_s, outcome.status.value))
+        level = logging.WARNING if outcome.status is JobStatus.FAILED else logging.DEBUG
+        if _logger.isEnabledFor(level):
+            error = outcome.error or {}
+            log_event(
+                _logger,
+                level,
+                LogEvent.JOB_ENDED,
+                job_id=outcome.job_id,
+                status=outcome.status.value,
+                attempts=outcome.attempts,
+                error=error.get("message"),
+            )
+
+    def _measure(self) -> None:
+        """Counted per batch, not per job: telemetry must not cost what group commit gains."""
+        metrics, leading = self._metrics, self._scheduler.leading
+        for status, count in self._ended.items():
+            metrics.add(instruments.JOBS_ENDED, count, outcome=status)
+        for wait_s in self._waits_s:
+            metrics.record(instruments.JOB_WAIT, wait_s)
+        for run_s, status in self._runs_s:
+            metrics.record(instruments.JOB_RUN, run_s, outcome=status)
+        self._ended.clear()
+        self._waits_s.clear()
+        self._runs_s.clear()
+        tally = self._scheduler.tally
+        if tally.retried:
+            metrics.add(instruments.JOBS_RETRIED, tally.retried)
+        if tally.interrupted:
+            metrics.add(instruments.JOBS_INTERRUPTED, tally.interrupted)
+        tally.retried = tally.interrupted = 0
+        for status, count in self.depth().items():
+            if status in ("jobs", "running"):
+                metrics.set(instruments.QUEUE_JOBS, count, status="queued" if status == "jobs" else status)
+        metrics.set(instruments.PARKED, len(self._scheduler.picture.parked))
+        if leading is not None:
+            self._measure_commits(leading.committer.stats)
+
+    def _measure_commits(self, stats: Any) -> None:
+        for size, duration_s in list(zip(stats.sizes, stats.durations_s, strict=True))[:_SAMPLES]:
+            self._metrics.record(instruments.COMMIT_BATCH, size, side="leader")
+            self._metrics.record(instruments.COMMIT_DURATION, duration_s, side="leader")
+        if stats.fenced:
+            self._metrics.add(instruments.FENCED_WRITES, stats.fenced)
+        stats.clear()
+
+    def _failed(self, error: BaseException) -> None:
+        """The scheduler had a bug: it can neither run nor hand back. Its owner must not lead with it."""
+        self._failure = error
+        self._handed_back(self._token)

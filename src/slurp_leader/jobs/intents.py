@@ -1,0 +1,359 @@
+"""The transactions about jobs, as intents for the group commit. Exactly PROTOCOL B, A4, A14, A18.
+
+Each builder says what is compared, what is written, and how to tell afterwards, after a refusal, what became of it.
+A revision that moved on, an id of ours in a record, a key that is there: such findings stay true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from slurp_leader.errors import RecordError
+from slurp_leader.jobs.commit import Intent, Rank, Settlement, Verdict
+from slurp_leader.jobs.ids import LOWEST
+from slurp_leader.jobs.picture import ClaimView, Job, StateView
+from slurp_leader.jobs.records import (
+    Claim,
+    ClaimEntry,
+    Idempotency,
+    JobKeys,
+    JobOutcome,
+    JobState,
+    Spec,
+    floor_value,
+    read_floor,
+)
+from slurp_leader.store import (
+    Compare,
+    CompareOp,
+    Delete,
+    Get,
+    GetResult,
+    Operation,
+    Put,
+    Txn,
+    mod_revision,
+    value_of,
+    version_of,
+)
+from slurp_leader.term import Term
+
+Settled = Callable[[Settlement, float], None]
+
+MOST_ENTRIES = 62
+"""Jobs in one claim: closing it compares two revisions each, the claim, a grant and the fence, 128 in all."""
+
+_AGAIN = Settlement(Verdict.AGAIN)
+_CHANGED = Settlement(Verdict.REFUSED, reason="changed")
+
+
+# ---------------------------------------------------------------- the gates
+
+
+class TermGate:
+    """Lets through what the holder of a term writes, and nothing once the term is over (I2)."""
+
+    definite = True
+
+    def __init__(self, term: Term) -> None:
+        self._fence = term.fence()
+        self._token = term.token
+        self._value = term.value
+        self.reads = (Get(term.key),)
+
+    def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
+        return self._fence
+
+    def refusal(self, results: Sequence[GetResult]) -> str | None:
+        kvs = results[0].kvs
+        ours = bool(kvs) and kvs[0].mod_revision == self._token and kvs[0].value == self._value
+        return None if ours else "fenced"
+
+
+class AdmissionGate:
+    """Lets new jobs in while the queue is open, and only with ids above the pruning floor (A4, A9)."""
+
+    definite = False
+
+    def __init__(self, keys: JobKeys) -> None:
+        self._keys = keys
+        self.reads = (Get(keys.closed), Get(keys.floor))
+        self.floor = LOWEST
+        """The newest floor a refusal has shown."""
+
+    def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
+        smallest = min(intent.subject for intent in intents)
+        return (
+            version_of(self._keys.closed, 0),
+            value_of(self._keys.floor, CompareOp.LESS, floor_value(smallest)),
+        )
+
+    def refusal(self, results: Sequence[GetResult]) -> str | None:
+        closed, floor = results
+        if floor.kvs:
+            self.floor = max(self.floor, read_floor(floor.kvs[0].value) or LOWEST)
+        if closed.kvs:
+            return "closed"
+        return None if floor.kvs else "no floor"
+
+
+# ---------------------------------------------------------------- by submitters
+
+
+def submit(keys: JobKeys, gate: AdmissionGate, spec: Spec, idempotency: Idempotency | None, settled: Settled) -> Intent:
+    """Create a job, and its idempotency record if a key was given. Repeating it can never run the job twice (A4)."""
+    raw = spec.job_id.encode()
+    queue, done = keys.queue + raw, keys.done + raw
+    compares: tuple[Compare, ...] = (version_of(queue, 0), version_of(done, 0))
+    operations: tuple[Operation, ...] = (Put(queue, spec.to_value()),)
+    probes: tuple[Get, ...] = (Get(queue, keys_only=True), Get(done, keys_only=True))
+    if idempotency is not None and spec.idem is not None:
+        idem = keys.idem + spec.idem.encode()
+        compares = (*compares, version_of(idem, 0))
+        operations = (*operations, Put(idem, idempotency.to_value()))
+        probes = (*probes, Get(idem))
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        if found[0].kvs or found[1].kvs:  # ids are ours alone: an earlier send arrived
+            revision = found[0].kvs[0].create_revision if found[0].kvs else 0
+            return Settlement(Verdict.APPLIED, revision)
+        if len(found) == 3 and found[2].kvs:
+            return Settlement(Verdict.REFUSED, reason="duplicate", found=found[2].kvs[0])
+        if gate.floor >= spec.job_id:
+            return Settlement(Verdict.UNKNOWN if in_doubt else Verdict.REFUSED, reason="floor")
+        return _AGAIN
+
+    return Intent(spec.job_id, Rank.OUTCOME, compares, operations, settled, probes, judge)
+
+
+# ---------------------------------------------------------------- by the leader
+
+
+def claim(key: bytes, record: Claim, settled: Settled) -> Intent:
+    """Take jobs. The record of it has a key that this term uses once."""
+    value = record.to_value()
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        if not found[0].kvs:
+            return _AGAIN
+        kv = found[0].kvs[0]
+        return Settlement(Verdict.APPLIED, kv.create_revision) if kv.value == value else _CHANGED
+
+    return Intent(
+        key.decode(),
+        Rank.CLAIM,
+        (version_of(key, 0),),
+        (Put(key, value),),
+        settled,
+        (Get(key),),
+        judge,
+        items=len(record.entries),
+    )
+
+
+def finish(
+    keys: JobKeys,
+    job: Job,
+    state: StateView,
+    outcome: JobOutcome,
+    value: bytes,
+    extra: tuple[bytes, ...],
+    settled: Settled,
+) -> Intent:
+    """Record the outcome and take the job out of the queue, at one revision; once, whatever is repeated.
+
+    `extra`: further keys of the job to delete with it, such as a wish to cancel.
+    """
+    raw = job.job_id.encode()
+    queue, state_key, done = keys.queue + raw, keys.state + raw, keys.done + raw
+    deletes = (queue, state_key, *extra) if state.revision else (queue, *extra)
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        if found[2].kvs:
+            kv = found[2].kvs[0]
+            try:
+                ours = JobOutcome.from_value(kv.key, kv.value).op == outcome.op
+            except RecordError:
+                ours = False
+            return Settlement(Verdict.APPLIED, kv.mod_revision) if ours else _CHANGED
+        return _judge_revisions(job, state, found)
+
+    return Intent(
+        job.job_id,
+        Rank.OUTCOME,
+        (mod_revision(queue, job.revision), mod_revision(state_key, state.revision)),
+        (Put(done, value), *(Delete(key) for key in deletes)),
+        settled,
+        (Get(queue, keys_only=True), Get(state_key, keys_only=True), Get(done)),
+        judge,
+    )
+
+
+def put_state(keys: JobKeys, job: Job, before: StateView, after: JobState, settled: Settled) -> Intent:
+    """Record that a job goes on: a failed attempt, or an interruption that was nobody's fault."""
+    raw = job.job_id.encode()
+    queue, state_key = keys.queue + raw, keys.state + raw
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        if found[1].kvs:
+            kv = found[1].kvs[0]
+            try:
+                if JobState.from_value(kv.key, kv.value).op == after.op:
+                    return Settlement(Verdict.APPLIED, kv.mod_revision)
+            except RecordError:
+                return _CHANGED
+        return _judge_revisions(job, before, found)
+
+    return Intent(
+        job.job_id,
+        Rank.OUTCOME,
+        (mod_revision(queue, job.revision), mod_revision(state_key, before.revision)),
+        (Put(state_key, after.to_value()),),
+        settled,
+        (Get(queue, keys_only=True), Get(state_key)),
+        judge,
+    )
+
+
+def _judge_revisions(job: Job, state: StateView, found: Sequence[GetResult]) -> Settlement:
+    queue_now = found[0].kvs[0].mod_revision if found[0].kvs else 0
+    state_now = found[1].kvs[0].mod_revision if found[1].kvs else 0
+    return _AGAIN if (queue_now, state_now) == (job.revision, state.revision) else _CHANGED
+
+
+def close_claim(
+    keys: JobKeys,
+    view: ClaimView,
+    live: Sequence[tuple[Job, StateView, ClaimEntry, JobState]],
+    settled: Settled,
+) -> Intent:
+    """End a claim of an earlier term: its live runs are interruptions, counted once whatever is repeated.
+
+    Not while a grant of that term exists: then its old leader may still finish them (PROTOCOL C).
+    """
+    grant = keys.grant + b"%d" % view.token
+    compares: list[Compare] = [mod_revision(view.key, view.revision), version_of(grant, 0)]
+    operations: list[Operation] = []
+    for job, before, _, after in live:
+        raw = job.job_id.encode()
+        compares += (
+            mod_revision(keys.queue + raw, job.revision),
+            mod_revision(keys.state + raw, before.revision),
+        )
+        operations.append(Put(keys.state + raw, after.to_value()))
+    operations.append(Delete(view.key))
+    first = (Get(keys.state + live[0][0].job_id.encode()),) if live else ()
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        if found[0].kvs:
+            return _CHANGED  # a job or the grant stands in the way: plan anew from a newer picture
+        if not live:
+            return Settlement(Verdict.APPLIED, found[0].header.revision)
+        kvs = found[1].kvs
+        ours = bool(kvs) and JobState.from_value(kvs[0].key, kvs[0].value).op == live[0][3].op
+        return Settlement(Verdict.APPLIED, kvs[0].mod_revision) if ours else _CHANGED
+
+    return Intent(
+        view.key.decode(),
+        Rank.OUTCOME,
+        tuple(compares),
+        tuple(operations),
+        settled,
+        (Get(view.key, keys_only=True), *first),
+        judge,
+        items=len(live),
+        alone=bool(live),
+    )
+
+
+def drop(key: bytes, revision: int, settled: Settled) -> Intent:
+    """Delete a record that has served its purpose, if it is still the same."""
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        if not found[0].kvs:
+            return Settlement(Verdict.APPLIED, found[0].header.revision)
+        return _AGAIN if found[0].kvs[0].mod_revision == revision else _CHANGED
+
+    return Intent(
+        key.decode("ascii", "replace"),
+        Rank.UPKEEP,
+        (mod_revision(key, revision),),
+        (Delete(key),),
+        settled,
+        (Get(key, keys_only=True),),
+        judge,
+    )
+
+
+def create(key: bytes, value: bytes, settled: Settled) -> Intent:
+    """Write a record if there is none."""
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        return Settlement(Verdict.APPLIED, found[0].kvs[0].mod_revision) if found[0].kvs else _AGAIN
+
+    return Intent(
+        key.decode("ascii", "replace"),
+        Rank.UPKEEP,
+        (version_of(key, 0),),
+        (Put(key, value),),
+        settled,
+        (Get(key, keys_only=True),),
+        judge,
+    )
+
+
+def progress(key: bytes, value: bytes, queue: bytes, queue_revision: int, settled: Settled) -> Intent:
+    """Write how far a running job is; refused once the job has ended, so that nothing is left behind."""
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        there = bool(found[0].kvs) and found[0].kvs[0].mod_revision == queue_revision
+        return _AGAIN if there else _CHANGED
+
+    return Intent(
+        key.decode(),
+        Rank.PROGRESS,
+        (mod_revision(queue, queue_revision),),
+        (Put(key, value),),
+        settled,
+        (Get(queue, keys_only=True),),
+        judge,
+    )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Expired:
+    """An outcome that is old enough: what deleting it takes. `revision`: of its record."""
+
+    job_id: str
+    idem: str | None
+    queue_revision: int
+    revision: int
+
+
+def prune(keys: JobKeys, old: Sequence[Expired], floor: str, floor_revision: int, settled: Settled) -> Intent:
+    """Delete outcomes that are old enough, with their idempotency records, and raise the floor above them (A4).
+
+    An idempotency record was written with its job, so its revision is the job's incarnation; one that stands for another
+    job by now has a newer one and is left alone (A27).
+    """
+    compares: list[Compare] = [mod_revision(keys.floor, floor_revision)]
+    highest = max([floor, *(each.job_id for each in old)])
+    operations: list[Operation] = [Put(keys.floor, floor_value(highest))]
+    for each in old:
+        done = keys.done + each.job_id.encode()
+        compares.append(mod_revision(done, each.revision))
+        operations.append(Delete(done))
+        if each.idem is not None:
+            idem = keys.idem + each.idem.encode()
+            operations.append(Txn((mod_revision(idem, each.queue_revision),), (Delete(idem),), ()))
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        kvs = found[0].kvs
+        if kvs and kvs[0].value == floor_value(highest) and kvs[0].mod_revision != floor_revision:
+            return Settlement(Verdict.APPLIED, kvs[0].mod_revision)
+        return _CHANGED  # plan anew: what was there is read again
+
+    return Intent(
+        "floor", Rank.UPKEEP, tuple(compares), tuple(operations), settled, (Get(keys.floor),), judge, items=len(old)
+    )

@@ -1,0 +1,195 @@
+"""What can be read about jobs by anybody: one job, a list, the depth of the queue. Reads only, nothing decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slurp_leader.clock import Clock, format_utc
+from slurp_leader.errors import RecordError
+from slurp_leader.jobs.picture import Job, Picture, due_at
+from slurp_leader.jobs.records import JobKeys, JobOutcome, JobStatus
+from slurp_leader.jobs.submitter import missing
+from slurp_leader.store import Get, GetResult, KeyValue, Store, Txn, prefix_end
+from slurp_leader.store.pages import read_pages
+from slurp_leader.store.records import read_object
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job as it stands. Dates in UTC; `result` only of a completed job."""
+
+    id: str
+    status: JobStatus
+    priority: str = ""
+    attempts: int = 0
+    interruptions: int = 0
+    run: int = 0
+    submitted_at: str = ""
+    submitted_by: str = ""
+    run_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    node_id: str | None = None
+    token: int | None = None
+    cancel_requested: bool = False
+    progress: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+    request: dict[str, Any] | None = None
+    result: Any = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_job(store: Store, keys: JobKeys, job_id: str, clock: Clock, timeout_s: float) -> JobReport:
+    """Read one job, at one revision.
+
+    Raises:
+        JobNotFoundError, ResultExpiredError: There is no such job (any more).
+        StoreError: The store did not answer.
+    """
+    raw = job_id.encode()
+    request = Txn(
+        success=(
+            Get(keys.done + raw),
+            Get(keys.queue + raw),
+            Get(keys.state + raw),
+            Get(keys.cancel + raw),
+            Get(keys.progress + raw),
+            Get(keys.floor),
+            Get(keys.run, prefix_end(keys.run)),
+        )
+    )
+    result = store.call(request, timeout_s).result()
+    answers: list[GetResult] = list(result.results)  # type: ignore[arg-type]
+    done, _, _, _, progress, floor, _ = answers
+    if done.kvs:
+        return _ended(done.kvs[0])
+    picture = _picture(keys, result.header.revision, (kv for answer in answers[1:] for kv in answer.kvs))
+    job = picture.jobs.get(job_id)
+    if job is None:
+        if keys.queue + raw in picture.parked:
+            return JobReport(
+                job_id, JobStatus.PARKED, error={"code": "parked", "message": picture.parked[keys.queue + raw]}
+            )
+        raise missing(job_id, floor.kvs[0].value if floor.kvs else b"")
+    return _live(picture, job, clock, progress.kvs[0] if progress.kvs else None)
+
+
+def read_jobs(
+    store: Store, keys: JobKeys, statuses: Sequence[JobStatus], limit: int, clock: Clock, timeout_s: float
+) -> list[JobReport]:
+    """Read jobs, newest first; of all statuses when none are given."""
+    wanted = set(statuses or JobStatus)
+    reports: list[JobReport] = []
+    if not wanted <= {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}:
+        reports += _read_live(store, keys, clock, timeout_s)
+    if wanted & {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}:
+        reports += _read_ended(store, keys, timeout_s)
+    chosen = [report for report in reports if report.status in wanted]
+    chosen.sort(key=lambda report: report.id, reverse=True)
+    return chosen[:limit]
+
+
+def read_picture(store: Store, keys: JobKeys, timeout_s: float) -> Picture:
+    """All live jobs, read at one revision."""
+    picture = Picture(keys)
+    kvs: list[KeyValue] = []
+    revision = 0
+    for page in read_pages(store, keys.mirrored, prefix_end(keys.mirrored), timeout_s=timeout_s):
+        revision = revision or page.header.revision
+        kvs += page.kvs
+    picture.load(revision, kvs)
+    return picture
+
+
+def count_by_status(picture: Picture, today: str) -> dict[str, int]:
+    """How many live jobs stand where."""
+    counts = {status.value: 0 for status in (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING)}
+    for job in picture.jobs.values():
+        status = picture.status(job, today).value
+        counts[status] = counts.get(status, 0) + 1
+    counts[JobStatus.PARKED.value] = len(picture.parked)
+    return counts
+
+
+def _read_live(store: Store, keys: JobKeys, clock: Clock, timeout_s: float) -> list[JobReport]:
+    picture = read_picture(store, keys, timeout_s)
+    reports = [_live(picture, job, clock, None) for job in picture.jobs.values()]
+    for key, reason in picture.parked.items():
+        if key.startswith(keys.queue):
+            job_id = key[len(keys.queue) :].decode("ascii", "replace")
+            reports.append(JobReport(job_id, JobStatus.PARKED, error={"code": "parked", "message": reason}))
+    return reports
+
+
+def _read_ended(store: Store, keys: JobKeys, timeout_s: float) -> list[JobReport]:
+    return [
+        _ended(kv)
+        for page in read_pages(store, keys.done, prefix_end(keys.done), timeout_s=timeout_s, page=200)
+        for kv in page.kvs
+    ]
+
+
+def _picture(keys: JobKeys, revision: int, kvs: Iterable[KeyValue]) -> Picture:
+    picture = Picture(keys)
+    picture.load(revision, (kv for kv in kvs if kv.key.startswith(keys.mirrored)))
+    return picture
+
+
+def _live(picture: Picture, job: Job, clock: Clock, progress: KeyValue | None) -> JobReport:
+    spec, view = job.spec, picture.state_of(job.job_id)
+    claims = picture.live_claims(job)
+    return JobReport(
+        id=spec.job_id,
+        status=picture.status(job, format_utc(clock.utcnow())),
+        priority=spec.priority.value,
+        attempts=view.state.attempts,
+        interruptions=view.state.interruptions,
+        run=claims[0][1].run if claims else view.state.closed,
+        submitted_at=spec.submitted_at,
+        submitted_by=spec.submitted_by,
+        run_at=due_at(job, view.state),
+        token=picture.claims[claims[0][0]].token if claims else None,
+        cancel_requested=picture.wanted_cancel(job) is not None,
+        progress=_progress(progress),
+        errors=view.state.errors,
+        request=spec.payload,
+    )
+
+
+def _ended(kv: KeyValue) -> JobReport:
+    try:
+        outcome = JobOutcome.from_value(kv.key, kv.value)
+    except RecordError as error:
+        job_id = kv.key.rpartition(b"/")[2].decode("ascii", "replace")
+        return JobReport(job_id, JobStatus.PARKED, error={"code": "parked", "message": str(error)})
+    return JobReport(
+        id=outcome.job_id,
+        status=outcome.status,
+        attempts=outcome.attempts,
+        interruptions=outcome.interruptions,
+        run=outcome.run,
+        submitted_at=outcome.submitted_at,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        node_id=outcome.node_id,
+        token=outcome.token,
+        error=outcome.error,
+        errors=outcome.errors,
+        request=(outcome.spec or {}).get("request"),
+        result=outcome.result,
+    )
+
+
+def _progress(kv: KeyValue | None) -> dict[str, Any] | None:
+    if kv is None:
+        return None
+    try:
+        data = read_object(kv.key, kv.value)
+    except RecordError:
+        return None
+    return {name: data.get(name) for name in ("run", "fraction", "note")}

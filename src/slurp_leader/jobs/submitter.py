@@ -1,0 +1,349 @@
+"""The submitter: brings new jobs and wishes into the store. A machine, on any node or in a pure client.
+
+    submit -> one create-only transaction for many -> told only after the commit
+
+No leader is needed for that: the durable queue is the way to the leader. An answer that was lost is asked for again,
+with the same id, until it is definite; a caller who stops waiting has a job that exists or not, and its idempotency
+key to find out.
+
+Commands: `Call`, `Submitted`, `CancelAnswered`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from slurp_leader.errors import (
+    IdempotencyConflictError,
+    JobNotFoundError,
+    Outcome,
+    QueueFullError,
+    RecordError,
+    RequestTooLargeError,
+    ResultExpiredError,
+    StoreError,
+    StoreUnavailableError,
+)
+from slurp_leader.jobs import intents
+from slurp_leader.jobs.commit import CommitLimits, Committer, Settlement, Verdict
+from slurp_leader.jobs.ids import LOWEST, IdMint
+from slurp_leader.jobs.records import Cancel, Idempotency, JobKeys, Spec, floor_value, read_floor
+from slurp_leader.machine.calls import Answer, Call, Calls, Timers
+from slurp_leader.store import Delete, Get, KeyValue, Put, Txn, TxnResult, mod_revision, version_of
+from slurp_leader.telemetry.events import LogEvent
+
+_PAUSE_S = 0.2
+
+
+# ---------------------------------------------------------------- events and commands
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Event: bring this job in. `ticket` comes back with the answer."""
+
+    ticket: int
+    spec: Spec
+    digest: str = ""
+    """Of the fields the caller gave; with an idempotency key only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Command: what became of a submit.
+
+    Attributes:
+        job_id: The job; with an idempotency key that was used before, the job of that time.
+        created: False: it was there already.
+        revision: Its queue record's, 0 when not known.
+        error: Set instead when it did not become a job, or nobody can tell.
+    """
+
+    ticket: int
+    job_id: str = ""
+    created: bool = True
+    revision: int = 0
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Event: somebody wants a job to end."""
+
+    ticket: int
+    job_id: str
+    reason: str
+    by: str
+
+
+class CancelAnswer(StrEnum):
+    """What a cancel came to."""
+
+    REQUESTED = "requested"
+    """Written down; the leader will end the job."""
+    ALREADY_DONE = "already_done"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswered:
+    """Command: what became of a wish to cancel."""
+
+    ticket: int
+    answer: CancelAnswer | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Command: something worth a log entry."""
+
+    level: int
+    event: LogEvent
+    fields: dict[str, Any]
+
+
+# ---------------------------------------------------------------- the machine
+
+
+class Submitter:
+    """Brings in jobs and wishes.
+
+    Args:
+        keys: Keys of the jobs.
+        mint: Mints ids; told about the floor.
+        limits: Of the group commit.
+    """
+
+    def __init__(self, keys: JobKeys, mint: IdMint, limits: CommitLimits) -> None:
+        self._keys = keys
+        self._mint = mint
+        self._limits = limits
+        self._calls = Calls()
+        self._timers = Timers()
+        self._gate = intents.AdmissionGate(keys)
+        self.committer = Committer(self._calls, self._send, self._gate, limits)
+        self._out: list[Any] = []
+        self._ready = False
+        self._preparing = False
+        self._early: list[Submit] = []
+        self._repeats: dict[str, Callable[[], None]] = {}
+        self._repeats_made = 0
+
+    @property
+    def wake_at(self) -> float:
+        return min(self._timers.next_at, self.committer.wake_at)
+
+    @property
+    def pending(self) -> int:
+        """Submits that were not answered yet."""
+        return len(self.committer) + len(self._early)
+
+    def step(self, event: Any, now: float) -> list[Any]:
+        """Take `Submit`, `CancelJob`, `Answer` or `Tick`."""
+        self._out = []
+        for name in self._timers.take_due(now):
+            if name == "prepare":
+                self._prepare()
+            elif name in self._repeats:
+                self._repeats.pop(name)()
+        match event:
+            case Submit():
+                self._submit(event, now)
+            case CancelJob():
+                self._cancel(event)
+            case Answer():
+                self._calls.settle(event, now)
+        self.committer.flush(now)
+        return self._out
+
+    # ------------------------------------------------------------ the floor has to be there
+
+    def _prepare(self) -> None:
+        """Make sure that there is a floor: a compare of a missing key's value is false for ever (A4)."""
+        self._preparing = True
+        floor = self._keys.floor
+        txn = Txn((version_of(floor, 0),), (Put(floor, floor_value(LOWEST)),), (Get(floor),))
+        self._send(self._calls.send(txn, self._limits.rpc_timeout_s, self._prepared))
+
+    def _prepared(self, result: Any, now: float) -> None:
+        if isinstance(result, StoreError):
+            if result.outcome is Outcome.NOT_APPLIED and not result.retryable:
+                self._preparing = False
+                early, self._early = self._early, []
+                for submit in early:
+                    self._out.append(Submitted(submit.ticket, error=result))
+            else:
+                self._timers.set("prepare", now + _PAUSE_S)
+            return
+        self._preparing = False
+        self._ready = True
+        if not result.succeeded:
+            self._mint.stay_above(read_floor(result.results[0].kvs[0].value) or LOWEST)
+        early, self._early = self._early, []
+        for submit in early:
+            self._submit(submit, now)
+
+    # ------------------------------------------------------------ submit
+
+    def _submit(self, submit: Submit, now: float) -> None:
+        if not self._ready:
+            self._early.append(submit)
+            if not self._preparing:
+                self._prepare()
+            return
+        spec = submit.spec
+        idempotency = Idempotency(spec.job_id, submit.digest) if spec.idem is not None else None
+        settled = partial(self._settled, submit)
+        self.committer.add(intents.submit(self._keys, self._gate, spec, idempotency, settled), now)
+
+    def _settled(self, submit: Submit, settlement: Settlement, now: float) -> None:
+        match settlement.verdict, settlement.reason:
+            case Verdict.APPLIED, _:
+                self._out.append(Submitted(submit.ticket, submit.spec.job_id, revision=settlement.revision))
+            case Verdict.UNKNOWN, _:
+                error = StoreUnavailableError("the answer was lost, and so much was pruned since that nobody can tell")
+                self._out.append(Submitted(submit.ticket, error=error))
+            case _, "duplicate":
+                self._existing(submit, settlement.found, now)
+            case _, "floor":
+                self._mint.stay_above(self._gate.floor)
+                self._submit(replace(submit, spec=replace(submit.spec, job_id=self._mint.mint())), now)
+            case _, "no floor":
+                self._ready = False
+                self._submit(submit, now)
+            case _:
+                self._out.append(Submitted(submit.ticket, error=_refusal(settlement)))
+
+    # ------------------------------------------------------------ an idempotency key used before
+
+    def _existing(self, submit: Submit, kv: KeyValue, now: float) -> None:
+        """The key stands for a job already: the same request gets that job, another one is a conflict (A27)."""
+        try:
+            known = Idempotency.from_value(kv.key, kv.value)
+        except RecordError as error:
+            self._out.append(Submitted(submit.ticket, error=error))
+            return
+        if known.job_id == submit.spec.job_id:
+            self._out.append(Submitted(submit.ticket, known.job_id, revision=kv.create_revision))
+        elif known.digest != submit.digest:
+            error = IdempotencyConflictError(
+                "this idempotency key was used for another request; use a new key, or send the same request",
+                job_id=known.job_id,
+            )
+            self._out.append(Submitted(submit.ticket, error=error))
+        else:
+            self._look_for(submit, known, kv)
+
+    def _look_for(self, submit: Submit, known: Idempotency, kv: KeyValue) -> None:
+        """Is the job that the key stands for still there? If it was pruned, the key is free again."""
+        raw = known.job_id.encode()
+        look = Txn(success=(Get(self._keys.queue + raw, keys_only=True), Get(self._keys.done + raw, keys_only=True)))
+        self._ask(look, partial(self._found, submit, known, kv))
+
+    def _found(self, submit: Submit, known: Idempotency, kv: KeyValue, result: TxnResult, now: float) -> None:
+        queue, done = result.results
+        if queue.kvs or done.kvs:  # type: ignore[union-attr]
+            self._out.append(Submitted(submit.ticket, known.job_id, created=False, revision=kv.create_revision))
+            return
+        free = Txn((mod_revision(kv.key, kv.mod_revision),), (Delete(kv.key),), ())
+        self._ask(free, lambda _, later: self._submit(submit, later))
+
+    # ------------------------------------------------------------ cancel
+
+    def _cancel(self, event: CancelJob) -> None:
+        """Write the wish down, bound to the incarnation that is there now (A18)."""
+        raw = event.job_id.encode()
+        look = Txn(
+            success=(
+                Get(self._keys.queue + raw, keys_only=True),
+                Get(self._keys.done + raw, keys_only=True),
+                Get(self._keys.floor),
+                Get(self._keys.cancel + raw, keys_only=True),
+            )
+        )
+        self._ask(look, partial(self._looked, event), partial(self._cancel_failed, event))
+
+    def _looked(self, event: CancelJob, result: TxnResult, now: float) -> None:
+        queue, done, floor, wish = result.results
+        if not queue.kvs:  # type: ignore[union-attr]
+            if done.kvs:  # type: ignore[union-attr]
+                self._out.append(CancelAnswered(event.ticket, CancelAnswer.ALREADY_DONE))
+            else:
+                error = missing(event.job_id, floor.kvs[0].value if floor.kvs else b"")  # type: ignore[union-attr]
+                self._out.append(CancelAnswered(event.ticket, error=error))
+            return
+        revision = queue.kvs[0].mod_revision  # type: ignore[union-attr]
+        raw = event.job_id.encode()
+        key = self._keys.cancel + raw
+        if wish.kvs:  # type: ignore[union-attr]
+            self._out.append(CancelAnswered(event.ticket, CancelAnswer.REQUESTED))
+            return
+        txn = Txn(
+            (mod_revision(self._keys.queue + raw, revision), version_of(key, 0)),
+            (Put(key, Cancel(revision, event.reason, event.by).to_value()),),
+            (Get(key, keys_only=True),),
+        )
+        self._ask(txn, partial(self._wished, event), partial(self._cancel_failed, event))
+
+    def _wished(self, event: CancelJob, result: TxnResult, now: float) -> None:
+        if result.succeeded or result.results[0].kvs:  # type: ignore[union-attr]
+            self._out.append(CancelAnswered(event.ticket, CancelAnswer.REQUESTED))
+        else:
+            self._cancel(event)  # it ended in between, or came back in another incarnation: look again
+
+    def _cancel_failed(self, event: CancelJob, error: StoreError, now: float) -> None:
+        self._out.append(CancelAnswered(event.ticket, error=error))
+
+    # ------------------------------------------------------------ small things
+
+    def _ask(
+        self,
+        request: Txn,
+        handler: Callable[[Any, float], None],
+        failed: Callable[[StoreError, float], None] | None = None,
+    ) -> None:
+        """Send a request that may be repeated as it is, until it is answered; or tell `failed` when that is hopeless."""
+
+        def answered(result: Any, now: float) -> None:
+            if not isinstance(result, StoreError):
+                handler(result, now)
+            elif failed is not None and not result.retryable:
+                failed(result, now)
+            else:
+                self._out.append(Note(logging.WARNING, LogEvent.COMMIT_UNKNOWN, {"error": str(result)}))
+                self._repeat(send, now)
+
+        def send() -> None:
+            self._send(self._calls.send(request, self._limits.rpc_timeout_s, answered))
+
+        send()
+
+    def _repeat(self, send: Callable[[], None], now: float) -> None:
+        self._repeats_made += 1
+        name = f"repeat {self._repeats_made}"
+        self._repeats[name] = send
+        self._timers.set(name, now + _PAUSE_S)
+
+    def _send(self, call: Call) -> None:
+        self._out.append(call)
+
+
+def missing(job_id: str, floor: bytes) -> JobNotFoundError | ResultExpiredError:
+    """The error for a job without any record: below the floor it was there once."""
+    lowest = read_floor(floor)
+    if lowest is not None and job_id <= lowest:
+        return ResultExpiredError(f"job {job_id} ended, and its record was pruned by age", job_id=job_id)
+    return JobNotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+
+
+def _refusal(settlement: Settlement) -> Exception:
+    if settlement.reason == "closed":
+        return QueueFullError("the queue takes no new jobs at present; try again later", reason=settlement.reason)
+    if isinstance(settlement.error, RequestTooLargeError):
+        return RequestTooLargeError(f"the request is too large for etcd: {settlement.error}")
+    return settlement.error or StoreUnavailableError(settlement.reason)
