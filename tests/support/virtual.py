@@ -327,7 +327,7 @@ class Write:
     events: tuple[Event, ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class World:
     """Everything there is.
 

@@ -1,0 +1,171 @@
+"""Nodes that stand for election in a `virtual.World`."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from slurp_leader.election import (
+    Drained,
+    ElectionOptions,
+    ElectionState,
+    Elector,
+    Finished,
+    Identity,
+    LeaderChanged,
+    Reason,
+    StateChanged,
+    StopWanted,
+)
+from slurp_leader.election.records import ElectionKeys, LeaderRecord, nodes_prefix
+from slurp_leader.store import EventKind, Get, KeyValue
+from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.term import Term
+from support.virtual import Host, Rule, Seat, World, Write
+
+KEYSPACE = Keyspace("test")
+KEYS = ElectionKeys.of(KEYSPACE, "slurp")
+OPTIONS = ElectionOptions(lease_ttl=10)
+"""Renewal each 2 s, calls of at most 1.33 s, a margin of 1 s."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """An elector on a host, and what it said."""
+
+    host: Host
+    options: ElectionOptions = OPTIONS
+    node_id: str = ""
+    drains_at_once: bool = True
+    said: list[Any] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
+    told: Callable[[Any], None] | None = None
+    elector: Elector = field(init=False)
+    seat: Seat = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.node_id = self.node_id or self.host.name
+        self.start()
+
+    def start(self) -> None:
+        """Begin a new life; after `Host.crash` this is the restart."""
+        world, clock = self.host.world, self.host.clock
+        rng = random.Random(world.rng.getrandbits(64))
+        sessions = nodes_prefix(KEYSPACE, self.node_id)
+        self.elector = Elector(self.options, Identity(self.node_id, ""), KEYS, sessions, clock, rng)
+        self.seat = self.host.seat(self.elector, self._hear)
+        self.seat.carry_out(self.elector.start(clock.boottime()))
+        self.host.follow(KEYSPACE.mirrored, self.seat.post)
+
+    def _hear(self, command: Any) -> None:
+        self.said.append(command)
+        if isinstance(command, StateChanged):
+            if command.state is ElectionState.LEADER and command.term not in self.terms:
+                assert command.term is not None
+                self.terms.append(command.term)
+            if command.state is ElectionState.DRAINING and command.term is not None and self.drains_at_once:
+                self.seat.post(Drained(command.term.token))
+        if self.told is not None:
+            self.told(command)
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def state(self) -> ElectionState:
+        return self.elector.state
+
+    @property
+    def term(self) -> Term:
+        """The newest term it was told of, in force or not."""
+        return self.terms[-1]
+
+    @property
+    def leads(self) -> bool:
+        """What `Election.is_leader` says: a term, and trust in it by this host's clock."""
+        term = self.elector.term
+        return term is not None and term.is_valid
+
+    @property
+    def believes_until(self) -> float:
+        """In the world's time, the latest moment at which any of its terms is still trusted."""
+        until = max((term.trust.until for term in self.terms), default=-math.inf)
+        return self.host.clock.in_world(until)
+
+    @property
+    def states(self) -> list[tuple[ElectionState, Reason]]:
+        return [(said.state, said.reason) for said in self.said if isinstance(said, StateChanged)]
+
+    @property
+    def last_reason(self) -> Reason:
+        return self.states[-1][1]
+
+    @property
+    def leaders_seen(self) -> list[int | None]:
+        changes = [said for said in self.said if isinstance(said, LeaderChanged)]
+        return [change.leader.token if change.leader else None for change in changes]
+
+    @property
+    def finished(self) -> Finished | None:
+        return next((said for said in self.said if isinstance(said, Finished)), None)
+
+    def stop(self) -> None:
+        self.seat.post(StopWanted())
+
+
+def node(world: World, name: str = "a", options: ElectionOptions = OPTIONS, *, node_id: str = "") -> Node:
+    """A node on a host of its own, with a clock of its own."""
+    host = world.host(name, zero=1000.0 * (len(world.hosts) + 1), speed=1.0)
+    return Node(host, options, node_id)
+
+
+def leading_node(world: World, name: str = "a", options: ElectionOptions = OPTIONS) -> Node:
+    """A node that leads, in the middle between two renewals."""
+    standing = node(world, name, options)
+    world.run_until(lambda: standing.leads)
+    world.run_for(options.renew_interval_s / 2)
+    return standing
+
+
+def leader_key(world: World) -> KeyValue | None:
+    """The leader key as the store has it."""
+    kvs = world.apply(Get(KEYS.leader)).kvs
+    return kvs[0] if kvs else None
+
+
+def leader_record(world: World) -> LeaderRecord:
+    kv = leader_key(world)
+    assert kv is not None
+    return LeaderRecord.from_value(kv.key, kv.value)
+
+
+def end(world: World, rule: Rule) -> None:
+    """Take a rule back."""
+    world.rules.remove(rule)
+
+
+@dataclass(slots=True)
+class BeliefWatch:
+    """Checks I3 at each moment it could break: when the leader key changes hands, nobody trusts an older term.
+
+    A lease that an operator revoked takes the key from under the clock: tests that do that leave this out.
+    """
+
+    nodes: list[Node]
+    violations: list[str] = field(default_factory=list)
+
+    def __call__(self, write: Write) -> None:
+        for event in write.events:
+            if event.kv.key != KEYS.leader:
+                continue
+            for believer in self.nodes:
+                for term in believer.terms:
+                    until = believer.host.clock.in_world(term.trust.until)
+                    if until > write.at and term.token < write.revision:
+                        verb = "put" if event.kind is EventKind.PUT else "deleted"
+                        self.violations.append(
+                            f"{believer.node_id} trusts token {term.token} for {until - write.at:.3f} s more when the "
+                            f"leader key is {verb} at revision {write.revision}"
+                        )
