@@ -86,6 +86,17 @@ class Facts:
         return tuple({one.name: one for one in named if not one.name.startswith("__")}.values())
 
     @cached_property
+    def testable(self) -> tuple[Symbol, ...]:
+        """Exported names that do something: neither constants nor variables."""
+        return tuple(one for one in self.exported if one.kind not in ("constant", "variable"))
+
+    @cached_property
+    def own_tests(self) -> int:
+        """The line where tests begin inside the file itself, as Rust has them; 0 when there are none."""
+        before, found, _ = self.structure.code.partition("#[cfg(test)]")
+        return before.count("\n") + 1 if found and self.language.name == "Rust" else 0
+
+    @cached_property
     def cases(self) -> int:
         """Test cases in it."""
         if not self.is_test:

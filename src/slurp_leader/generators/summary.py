@@ -26,7 +26,6 @@ _ENTRY_NAMES = {
 }
 _FOLDER_SAYS = {
     "examples": "Shows how something is used",
-    "example": "Shows how something is used",
     "benchmarks": "Measures speed",
     "docs": "Explains the project to people",
     "doc": "Explains the project to people",
@@ -69,6 +68,7 @@ _FILE_SAYS = {
     "exceptions.py": "Names what can go wrong, so that callers can tell the cases apart",
     "license": "Says who may use the project, and how",
 }
+_FUNCTIONS = {"function", "method", "macro"}
 _NOUNS = {"Go": "source file", "Rust": "module", "Java": "source file", "C": "source file", "Python": "module"}
 
 
@@ -129,14 +129,12 @@ def _contents(facts: Facts) -> str:
         names = [one.name for one in symbols if one.kind != "title"]
         noun = next((one.kind for one in symbols if one.kind != "title"), "part")
         return f"{counted(len(names), noun)} ({listed(names, 6)})" if names else ""
+    symbols.sort(key=lambda one: (one.kind in _FUNCTIONS, not one.exported, -one.lines))
     kinds = Counter(one.kind for one in symbols if one.kind not in ("constant", "variable"))
-    plural = {"class": "classes"}
     parts = []
     for kind, count in kinds.items():
-        names = [one.name for one in symbols if one.kind == kind and one.exported] or [
-            one.name for one in symbols if one.kind == kind
-        ]
-        parts.append(f"{counted(count, kind, plural.get(kind, ''))} ({quoted(names, 4)})")
+        names = [one.name for one in symbols if one.kind == kind]
+        parts.append(f"{counted(count, kind)} ({quoted(names, 4)})")
     if not parts:
         return counted(len(symbols), "name") + f" ({quoted([one.name for one in symbols], 4)})"
     return listed(parts, 4)

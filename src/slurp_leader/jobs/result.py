@@ -47,7 +47,8 @@ class Symbol(_Value):
     """Something with a name that a file defines.
 
     Attributes:
-        kind: class, function, method, struct, interface, enum, type, trait, module, macro, constant or variable.
+        kind: class, function, method, struct, interface, enum, type, trait, module, macro, constant, variable; and for
+            files that are no programs heading, section, key, target, stage, table ...
         line, end_line: First and last line, counted from 1.
         parent: The name of what it is defined in, empty at the top level.
         exported: Meant for use from outside, by the rules or habits of the language.

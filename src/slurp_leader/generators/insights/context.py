@@ -61,6 +61,18 @@ def loose_versions(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def as_a_manifest(facts: Facts) -> Iterator[Finding]:
+    """What a manifest asks for."""
+    own = next((one for one in facts.surroundings.manifests if one.path == facts.path), None)
+    if own is None or not own.dependencies:
+        return
+    wishes = [f"{name} {wish}".strip() for name, wish in own.dependencies.items()]
+    yield Finding(7, f"Asks for {counted(len(wishes), 'package')}: {listed(wishes, 8)}.")
+    loose = [name for name, wish in own.dependencies.items() if not _FIXED.match(wish)]
+    if loose:
+        yield Finding(5.5, f"Leaves the version open for {len(loose)} of them: {listed(loose, 8)}.")
+
+
 def coupling(facts: Facts) -> Iterator[Finding]:
     """How much of what it imports is ours, others' or the language's."""
     if not facts.dependencies:
@@ -116,28 +128,25 @@ def tests(facts: Facts) -> Iterator[Finding]:
     if facts.is_test or not facts.is_code or facts.surroundings.looked < 1:
         return
     found = facts.surroundings.tests
+    if facts.own_tests and not found:
+        yield Finding(3.5, f"Tested in the file itself, from line {facts.own_tests} on.")
+        return
     if not found:
-        if facts.exported:
-            yield Finding(
-                5, f"No test file for it was found by name; {counted(len(facts.exported), 'public name')} to cover."
-            )
+        if facts.testable:
+            names = counted(len(facts.testable), "public name")
+            yield Finding(5, f"No test file for it was found by name; {names} to cover.")
         return
     words = frozenset().union(*(test.words for test in found))
-    missing = [one.name for one in facts.exported if one.name not in words]
+    missing = [one.name for one in facts.testable if one.name not in words]
     paths = listed([test.path for test in found], 3)
-    if missing and facts.exported:
-        mentioned = len(facts.exported) - len(missing)
-        yield Finding(
-            6,
-            f"Tested by {paths}, which name {mentioned} of {len(facts.exported)} public names; not {quoted(missing)}.",
+    if missing:
+        named = len(facts.testable) - len(missing)
+        share = (
+            f"{named or 'none'} of its {counted(len(facts.testable), 'public name')} {'is' if named == 1 else 'are'}"
         )
+        yield Finding(6, f"Tested by {paths}: {share} named there; missing: {quoted(missing)}.")
     else:
-        every = (
-            f"name all {counted(len(facts.exported), 'public name')}"
-            if len(facts.exported) > 1
-            else "name what it offers"
-        )
-        yield Finding(3.5, f"Tested by {paths}, which {every}.")
+        yield Finding(3.5, f"Tested by {paths}, where all its public names occur.")
 
 
 def as_a_test(facts: Facts) -> Iterator[Finding]:
@@ -175,9 +184,10 @@ def people(facts: Facts) -> Iterator[Finding]:
     text = f"Last changed on {last.date[:10]} by {last.author}: “{last.subject}”"
     top = history.authors[0]
     if history.total > 2:
-        text += f". {top.name} made {top.commits} of the last {history.total} commits" + (
-            f", {counted(len(history.authors) - 1, 'other')} the rest" if len(history.authors) > 1 else ""
-        )
+        others = len(history.authors) - 1
+        share = f"{top.commits} of" if others else "all of"
+        text += f". {top.name} made {share} the last {history.total} commits"
+        text += f", {counted(others, 'other')} the rest" if others else ""
     yield Finding(3.5, f"{text}.")
 
 

@@ -60,6 +60,7 @@ def _no_unsteadiness(facts: Facts) -> Iterator[Finding]:
 
 _DEVELOPER = View(
     finders=(
+        (context.as_a_manifest, 0),
         (shape.public_face, 1),
         (shape.reading_order, 1),
         (context.built_on, 0.5),
@@ -95,6 +96,7 @@ _REVIEWER = View(
 )
 _ARCHITECT = View(
     finders=(
+        (context.as_a_manifest, 0),
         (context.coupling, 1),
         (context.folders_used, 1),
         (context.surface, 0.5),
@@ -110,6 +112,7 @@ _ARCHITECT = View(
 )
 _SECURITY = View(
     finders=(
+        (context.as_a_manifest, 0),
         (_no_danger, 0),
         (context.loose_versions, 1),
         (context.foreign_packages, -0.5),
@@ -121,6 +124,7 @@ _SECURITY = View(
 )
 _OPERATIONS = View(
     finders=(
+        (context.as_a_manifest, 0),
         (context.logging, 0.5),
         (_no_settings, 0),
         (context.project, 1.5),
@@ -164,6 +168,7 @@ _TESTER = View(
 )
 _GENERAL = View(
     finders=(
+        (context.as_a_manifest, 0),
         (shape.public_face, 0.5),
         (shape.reading_order, 0),
         (shape.sections, 0.5),

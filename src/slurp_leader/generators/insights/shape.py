@@ -13,9 +13,7 @@ from slurp_leader.generators.wording import at_lines, counted, listed, quoted
 from slurp_leader.jobs.result import Symbol
 
 LONG_LINES, MANY_BRANCHES, LONG_FILE, WIDE = 60, 12, 600, 120
-_RAISED = re.compile(
-    r"\braise\s+([A-Za-z_][\w.]*)|\bthrow\s+new\s+([\w.]+)|\b(?:bail|ensure)!|\b(fmt\.Errorf|errors\.New)\("
-)
+_RAISED = re.compile(r"\braise\s+([A-Za-z_][\w.]*)|\bthrow\s+new\s+([\w.]+)")
 _CONTAINER = r"(?:\{|\[|(?:dict|list|set|deque|defaultdict|OrderedDict|make)\(|map\[)"
 _ENTRY = re.compile(
     r"(?m)^if __name__ ==|^func main\(\)|^(?:pub )?(?:async )?fn main\(|\bstatic void main\(|^int main\("
@@ -24,13 +22,14 @@ _ENTRY = re.compile(
 
 def public_face(facts: Facts) -> Iterator[Finding]:
     """What a user of the file works with, with the methods of its types."""
-    types = [one for one in facts.exported if one in facts.types]
+    offered = sorted(facts.exported, key=lambda one: -one.lines)  # stable: equals stay in the order of the file
+    types = [one for one in offered if one in facts.types]
     if len(types) > 8:
         named = [f"`{one.name}` (line {one.line})" for one in types]
         yield Finding(6.5, f"Offers {len(types)} types: {listed(named, 10)}.")
         return
     parts = [_offered(facts, one) for one in types[:4]]
-    functions = [one for one in facts.exported if one.kind in ("function", "macro")]
+    functions = [one for one in offered if one.kind in ("function", "prototype", "macro")]
     parts += [f"`{one.name}()` (line {one.line})" for one in functions[: max(1, 6 - len(parts))]]
     rest = len(types) + len(functions) - len(parts)
     if parts:
@@ -69,7 +68,7 @@ def hard_to_follow(facts: Facts) -> Iterator[Finding]:
         if one.branches >= MANY_BRANCHES:
             yield Finding(
                 7.5,
-                f"`{one.qualified_name}` ({span(one)}) takes {one.branches} decisions; {MANY_BRANCHES} is a lot already.",
+                f"`{one.qualified_name}` ({span(one)}) takes {one.branches} decisions; {MANY_BRANCHES} is a lot.",
             )
     long = sorted((one for one in facts.callables if one.lines > LONG_LINES), key=lambda one: -one.lines)
     if long:
@@ -92,7 +91,7 @@ def easy_to_follow(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             3,
             f"{len(facts.callables)} functions, half of them at most {counted(middle, 'line')}; the longest is "
-            f"`{longest.qualified_name}` ({longest.lines} lines), the most branched `{deepest.qualified_name}` "
+            f"`{longest.qualified_name}` ({counted(longest.lines, 'line')}), the most branched `{deepest.qualified_name}` "
             f"({counted(deepest.branches, 'branch')}).",
         )
 
@@ -107,21 +106,23 @@ def undocumented(facts: Facts) -> Iterator[Finding]:
     if bare and len(outward) >= 3:
         share = f"{len(bare)} of {counted(len(outward), 'public name')}"
         largest = sorted(bare, key=lambda one: (-one.lines, one.line))
+        places = quoted([f"{one.qualified_name}:{one.line}" for one in largest], 4)
         verb = "has" if len(bare) == 1 else "have"
-        yield Finding(
-            3 + 3 * len(bare) / len(outward),
-            f"{share} {verb} no documentation: {quoted([f'{one.qualified_name}:{one.line}' for one in largest], 4)}.",
-        )
+        yield Finding(3 + 3 * len(bare) / len(outward), f"{share} {verb} no documentation: {places}.")
 
 
 def error_paths(facts: Facts) -> Iterator[Finding]:
     """Which errors come out of it, and how often."""
     hits = ("".join(groups) for groups in _RAISED.findall(facts.structure.code))
     # A name in small letters is a variable or a helper, and says nothing to a caller.
-    raised = Counter(hit for hit in hits if hit.rpartition(".")[2][:1].isupper() or hit == "fmt.Errorf")
+    raised = Counter(hit for hit in hits if hit.rpartition(".")[2][:1].isupper())
     if raised and not facts.is_test:
         named = [f"`{name}`" + (f" ({count} places)" if count > 1 else "") for name, count in raised.most_common()]
         yield Finding(5, f"Raises {listed(named, 5)}.")
+    sentinels = [one for one in facts.exported if one.kind == "variable" and re.match(r"Err[A-Z]", one.name)]
+    if sentinels and facts.language.name == "Go":
+        named = [f"`{one.name}` (line {one.line})" for one in sentinels]
+        yield Finding(5, f"Errors that callers can tell apart: {listed(named, 6)}.")
 
 
 def wide_lines(facts: Facts) -> Iterator[Finding]:

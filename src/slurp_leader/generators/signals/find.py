@@ -27,11 +27,9 @@ def find(language: str, structure: Structure) -> tuple[Signal, ...]:
     Returns:
         One signal for each rule that applies, the weightiest first, then in the order of the file.
     """
-    views = {
-        "code": structure.code,
-        "bare": structure.bare,
-        "comments": _comment_view(structure),
-    }
+    views = {"code": structure.code, "bare": structure.bare, "comments": structure.remarks}
+    if language == "Rust":  # its tests stand at the end of the same file, under their own rules
+        views = {name: text.partition("#[cfg(test)]")[0] for name, text in views.items()}
     indexes = {view: _line_starts(text) for view, text in views.items()}
     found = []
     for rule, near, pattern in _compiled(language):
@@ -63,16 +61,6 @@ def _merge(signals: list[Signal]) -> list[Signal]:
             lines = tuple(sorted({*known.lines, *signal.lines}))
             merged[signal.rule.says] = Signal(known.rule, lines, tuple(dict.fromkeys((*known.names, *signal.names))))
     return list(merged.values())
-
-
-def _comment_view(structure: Structure) -> str:
-    """What `bare` and `code` lost: comments on lines of their own, each at its line."""
-    lines = [""] * (structure.code.count("\n") + 1)
-    for comment in structure.comments:
-        for offset, text in enumerate(comment.text.split("\n")):
-            if comment.line - 1 + offset < len(lines):
-                lines[comment.line - 1 + offset] = text
-    return "\n".join(lines)
 
 
 def _line_starts(text: str) -> list[int]:

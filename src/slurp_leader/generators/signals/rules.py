@@ -206,7 +206,7 @@ RULES = (
         Topic.DANGER,
         9,
         "looks like a secret in the source; move it to the environment or a secret store",
-        r"""(?i)\b\w*(?:passwd|password|secret|api_?key|auth_?token|access_?token|"""
+        r"""(?i)(?:passwd|password|secret|api_?key|auth_?token|access_?token|"""
         r"""private_?key)\w*[\"']?\s*(?::=|=>|[:=])\s*[\"'][^\"'\s{}$<>]{8,}[\"']""",
         near="pass PASS Pass secret SECRET Secret key KEY Key token TOKEN Token",
         view="bare",
@@ -306,6 +306,23 @@ RULES = (
         r"\bos\.(?:Open|ReadFile|ReadDir|Stat)\(|\bfs\.read\w*\(|\bfs::read\w*\(|\bFile::open\(|(?<![\w.])fopen\(",
         near="os. fs. fs:: File:: fopen",
         languages=(*_GO, *_JS, *_RUST, *_C),
+    ),
+    Rule(
+        Topic.TRUST,
+        4,
+        "calls over the network",
+        r"\b(?:requests|httpx|aiohttp|urllib\.request|socket)\.\w+\(|\burlopen\(|\bopen_connection\(",
+        near="requests. httpx. aiohttp. urllib. socket. urlopen open_connection",
+        languages=_PY,
+    ),
+    Rule(
+        Topic.TRUST,
+        4,
+        "calls over the network",
+        r"(?<![\w.])fetch\(|\baxios\b[.(]|\bXMLHttpRequest\b|\bnew WebSocket\(|\bhttp\.(?:Get|Post|NewRequest)\w*\(|"
+        r"\bnet\.Dial\w*\(|\breqwest::|\bTcpStream::|\bHttpClient\b|\bHttpURLConnection\b|(?<![\w.])connect\(",
+        near="fetch axios XMLHttpRequest WebSocket http. net. reqwest TcpStream HttpClient HttpURLConnection connect",
+        languages=(*_GO, *_JS, *_RUST, *_JAVA, *_C),
     ),
     Rule(
         Topic.SETTING,
@@ -408,10 +425,10 @@ RULES = (
     Rule(
         Topic.WAIT,
         4,
-        "sleeps",
-        r"\b(?:time\.sleep|asyncio\.sleep|time\.Sleep|Thread\.sleep|thread::sleep|usleep)\(|"
+        "sleeps or sets a timer",
+        r"\b(?:setTimeout|setInterval|time\.sleep|asyncio\.sleep|time\.Sleep|Thread\.sleep|thread::sleep|usleep)\(|"
         r"(?<![\w.])sleep\(",
-        near="sleep Sleep",
+        near="sleep Sleep setTimeout setInterval",
     ),
     Rule(
         Topic.WAIT,

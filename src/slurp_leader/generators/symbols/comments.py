@@ -28,7 +28,7 @@ def plain(text: str) -> str:
     lines = text.strip().splitlines()
     if not lines:
         return ""
-    lines[0], lines[-1] = _BLOCK_START.sub("", lines[0]), lines[-1]
+    lines[0] = _BLOCK_START.sub("", lines[0])
     lines[-1] = _BLOCK_END.sub("", lines[-1])
     bare = [_STAR.sub("", _LINE_SIGNS.sub("", line)).rstrip() for line in lines]
     return "\n".join(line.strip() for line in bare if not _RULER.fullmatch(line)).strip()

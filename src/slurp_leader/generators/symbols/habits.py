@@ -25,8 +25,6 @@ class SyntaxNode(Protocol):
 
 def symbol_kind(language: str, kind: str, name: str, parent: str) -> str:
     """Name the kind as people would: a function in a class is a method, a variable in capitals a constant."""
-    if kind == "prototype":
-        return "function"
     if kind == "function" and parent and language in ("Python", "Rust"):
         return "method"
     if kind == "variable" and language == "Python" and _UPPER.fullmatch(name.lstrip("_")):

@@ -66,6 +66,7 @@ def read(language: Language, text: str, note: str = "") -> Structure:
         doc=_lead(text) if language.kind in (Kind.DOCUMENT, Kind.TEXT) else prose.about_the_file(comments, first),
         code=bare,
         bare=bare,
+        remarks=_only(text, comments),
         reader="text",
         note=note,
     )
@@ -120,6 +121,14 @@ def _without(text: str, comments: tuple[Comment, ...]) -> str:
     for comment in comments:
         for number in range(comment.line, comment.end_line + 1):
             lines[number - 1] = ""
+    return "\n".join(lines)
+
+
+def _only(text: str, comments: tuple[Comment, ...]) -> str:
+    lines = [""] * (text.count("\n") + 1)
+    for comment in comments:
+        for offset, line in enumerate(comment.text.split("\n")):
+            lines[min(comment.line + offset, comment.end_line) - 1] += line
     return "\n".join(lines)
 
 

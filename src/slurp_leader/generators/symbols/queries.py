@@ -183,7 +183,7 @@ _C = Grammar(
         (type_definition declarator: (type_identifier) @name) @def.type
         (type_definition declarator: (function_declarator declarator:
             (parenthesized_declarator (pointer_declarator declarator: (type_identifier) @name)))) @def.type
-        (preproc_def name: (identifier) @name value: (_)) @def.macro
+        (preproc_def name: (identifier) @name value: (_)) @def.constant
         (preproc_function_def name: (identifier) @name) @def.macro
     """,
     imports="(preproc_include path: [(system_lib_string) (string_literal)] @module)",

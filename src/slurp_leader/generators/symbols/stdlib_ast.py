@@ -33,6 +33,7 @@ def read(text: str) -> Structure | None:
         doc=doc,
         code=_without(text, tokens, lambda token: token.type == tokenize.COMMENT or token.type in _STRINGS),
         bare=_without(text, tokens, lambda token: token.type == tokenize.COMMENT or token.start in docstrings),
+        remarks=_only_comments(text, tokens),
         reader="ast",
     )
 
@@ -101,3 +102,11 @@ def _without(text: str, tokens: list[tokenize.TokenInfo], wanted: Callable[[toke
             right = end if number == last else len(line)
             lines[number - 1] = line[:left] + "\n" * line.count("\n", left, right) + line[right:]
     return "".join(lines)
+
+
+def _only_comments(text: str, tokens: list[tokenize.TokenInfo]) -> str:
+    lines = [""] * (text.count("\n") + 1)
+    for token in tokens:
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] = token.string
+    return "\n".join(lines)

@@ -42,6 +42,7 @@ class Structure:
         doc: What the file says about itself: docstring or leading comment.
         code: The text without comments and strings; the line ends inside them are kept, so lines stay where they are.
         bare: The text without comments and docstrings, in the same way; other strings stand.
+        remarks: The comments alone, also those behind code; lines stay where they are.
         reader: How it was read: the name of a parser, or ``text``.
         broken: The parser found syntax that it does not understand.
         note: Why a better reader was not used; empty when there is none better.
@@ -53,6 +54,7 @@ class Structure:
     doc: str = ""
     code: str = ""
     bare: str = ""
+    remarks: str = ""
     reader: str = "text"
     broken: bool = False
     note: str = ""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tree_sitter import Language, Node, Query
 
 _SCOPES = {"class", "struct", "interface", "trait", "enum", "module", "scope"}
+_VAGUE = {"type", "constant"}  # another pattern may know better what the same text is
 _PARSERS = threading.local()  # a parser serves one thread at a time
 
 
@@ -75,6 +76,7 @@ def read(language: str, text: str) -> Structure:
         doc=module_doc or prose.about_the_file(blocks, symbols[0].line if symbols else 1 << 30),
         code=_without(data, spans, "comment", "string"),
         bare=_without(data, spans, "comment", "docstring"),
+        remarks=_only(data, spans.get("comment", [])),
         reader="tree-sitter",
         broken=root.has_error,
     )
@@ -137,7 +139,7 @@ def _definitions(query: Query, root: Node, data: bytes) -> tuple[list[_Definitio
         definition = _definition(captures, data)
         key = (definition.start, definition.name)
         known = found.get(key)
-        if known is None or (definition.doc and not known.doc) or known.kind == "type":
+        if known is None or (definition.doc and not known.doc) or known.kind in _VAGUE:
             if definition.kind == "variable" and (definition.kind, definition.name) in names:
                 continue  # assigned a second time
             names.add((definition.kind, definition.name))
@@ -270,3 +272,13 @@ def _without(data: bytes, spans: dict[str, list[Node]], *labels: str) -> str:
             parts += [data[at:start], b"\n" * data.count(b"\n", start, end)]
             at = end
     return b"".join([*parts, data[at:]]).decode()
+
+
+def _only(data: bytes, nodes: list[Node]) -> str:
+    """Keep the nodes and, of everything else, the line ends."""
+    parts = []
+    at = 0
+    for node in sorted(nodes, key=lambda item: item.start_byte):
+        parts += [b"\n" * data.count(b"\n", at, node.start_byte), data[node.start_byte : node.end_byte]]
+        at = node.end_byte
+    return b"".join(parts).decode()
