@@ -1,1 +1,125 @@
-"""Leader election on etcd leases, and a durable job queue that only the leader runs."""
+"""Leader election on etcd leases, and a durable job queue that only the leader runs.
+
+::
+
+    from slurp_leader import LeaderElection, SlurpLeaderSystem
+
+Start reading at `slurp_leader.system.system`: the life of one request. `slurp_leader.election` says what leading means
+and what is promised, `slurp_leader.jobs` the same for jobs, `slurp_leader.store` what both need from etcd.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slurp_leader.election import ElectionOptions, ElectionState, LeaderChanged, LeaderInfo, StateChanged
+    from slurp_leader.errors import (
+        FileRefusedError,
+        JobCancelledError,
+        JobFailedError,
+        JobInterrupted,
+        LeadershipLostError,
+        NotLeaderError,
+        QueueFullError,
+        ResultPendingError,
+        RetryAfterError,
+        SlurpLeaderError,
+        StoreError,
+        TerminalError,
+    )
+    from slurp_leader.generators import FileContextGenerator, Generator
+    from slurp_leader.jobs.client import JobHandle
+    from slurp_leader.jobs.records import JobStatus
+    from slurp_leader.jobs.request import ContextGenerationRequest, Priority
+    from slurp_leader.jobs.result import ContextGenerationResult, ContextNode
+    from slurp_leader.jobs.runner import JobContext
+    from slurp_leader.settings import SlurpSettings
+    from slurp_leader.system import LeaderElection, SlurpLeaderSystem
+    from slurp_leader.term import Term
+    from slurp_leader.ucxl import UcxlAddress
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ContextGenerationRequest": "jobs.request",
+    "ContextGenerationResult": "jobs.result",
+    "ContextNode": "jobs.result",
+    "ElectionOptions": "election",
+    "ElectionState": "election",
+    "FileContextGenerator": "generators",
+    "FileRefusedError": "errors",
+    "Generator": "generators",
+    "JobCancelledError": "errors",
+    "JobContext": "jobs.runner",
+    "JobFailedError": "errors",
+    "JobHandle": "jobs.client",
+    "JobInterrupted": "errors",
+    "JobStatus": "jobs.records",
+    "LeaderChanged": "election",
+    "LeaderElection": "system",
+    "LeaderInfo": "election",
+    "LeadershipLostError": "errors",
+    "NotLeaderError": "errors",
+    "Priority": "jobs.request",
+    "QueueFullError": "errors",
+    "ResultPendingError": "errors",
+    "RetryAfterError": "errors",
+    "SlurpLeaderError": "errors",
+    "SlurpLeaderSystem": "system",
+    "SlurpSettings": "settings",
+    "StateChanged": "election",
+    "StoreError": "errors",
+    "Term": "term",
+    "TerminalError": "errors",
+    "UcxlAddress": "ucxl",
+}
+"""Where each public name lives. Loaded on first use: `import slurp_leader` alone costs next to nothing."""
+
+__all__ = [
+    "ContextGenerationRequest",
+    "ContextGenerationResult",
+    "ContextNode",
+    "ElectionOptions",
+    "ElectionState",
+    "FileContextGenerator",
+    "FileRefusedError",
+    "Generator",
+    "JobCancelledError",
+    "JobContext",
+    "JobFailedError",
+    "JobHandle",
+    "JobInterrupted",
+    "JobStatus",
+    "LeaderChanged",
+    "LeaderElection",
+    "LeaderInfo",
+    "LeadershipLostError",
+    "NotLeaderError",
+    "Priority",
+    "QueueFullError",
+    "ResultPendingError",
+    "RetryAfterError",
+    "SlurpLeaderError",
+    "SlurpLeaderSystem",
+    "SlurpSettings",
+    "StateChanged",
+    "StoreError",
+    "Term",
+    "TerminalError",
+    "UcxlAddress",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -14,6 +14,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from typing import Any
 
 from slurp_leader.clock import Clock
@@ -66,9 +67,9 @@ class JobContext:
         return max(0.0, self._began + self._timeout_s - self._clock.boottime())
 
     @property
-    def deadline(self) -> float:
-        """When the time of this run is up, in the seconds of `slurp_leader.clock.SystemClock.boottime`."""
-        return self._began + self._timeout_s
+    def deadline(self) -> datetime:
+        """The calendar date at which the time of this run is up, by this machine's clock."""
+        return self._clock.utcnow() + timedelta(seconds=self.remaining_s)
 
     def should_stop(self) -> bool:
         """Whether this run has to come to its end: cancelled, out of time, or its term is over."""

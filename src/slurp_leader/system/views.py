@@ -1,0 +1,89 @@
+"""Parts of the system's face that are grouped under a name: ``system.leader`` and ``system.jobs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from slurp_leader.election import LeaderChanged, LeaderInfo
+from slurp_leader.election.observer import Observer
+from slurp_leader.jobs.client import JobClient, JobHandle
+from slurp_leader.jobs.records import JobStatus
+from slurp_leader.jobs.reports import JobReport
+from slurp_leader.jobs.submitter import CancelAnswer
+
+
+class LeaderView:
+    """``system.leader``: who leads, seen from anywhere."""
+
+    def __init__(self, observer: Callable[[], Observer]) -> None:
+        self._observer = observer
+
+    def get(self, timeout: float = 5.0) -> LeaderInfo | None:
+        """Who leads; None when nobody does, or when etcd did not say within `timeout` seconds."""
+        observer = self._observer()
+        observer.wait_until_known(timeout)
+        return observer.leader
+
+    def wait(self, timeout: float | None = None) -> LeaderInfo:
+        """Wait until anybody leads.
+
+        Raises:
+            NoLeaderError: Nobody did within `timeout` seconds.
+        """
+        return self._observer().wait_for_leader(timeout)
+
+    def watch(self) -> Iterator[LeaderChanged]:
+        """Every change of leader, vacancies too, in order, beginning with how things stand. Blocks between them."""
+        return self._observer().changes()
+
+
+class JobsView:
+    """``system.jobs``: jobs of any process."""
+
+    def __init__(self, client: Callable[[], JobClient]) -> None:
+        self._client = client
+
+    def get(self, job_id: str) -> JobHandle:
+        """A handle for a job, from its id."""
+        return self._client().handle(job_id)
+
+    def report(self, job_id: str) -> JobReport:
+        """All that is known about a job.
+
+        Raises:
+            JobNotFoundError, ResultExpiredError: There is no such job (any more).
+        """
+        return self._client().report(job_id)
+
+    def list(self, status: JobStatus | str | Iterable[JobStatus | str] = (), limit: int = 100) -> list[JobReport]:
+        """Jobs, newest first; of all statuses when none are given.
+
+        Raises:
+            ValueError: Not a status.
+        """
+        wanted = [status] if isinstance(status, str) else list(status)
+        return self._client().list([JobStatus(each) for each in wanted], limit)
+
+    def cancel(self, job_id: str, reason: str = "") -> CancelAnswer:
+        """Ask for a job to end.
+
+        Raises:
+            JobNotFoundError, ResultExpiredError: There is no such job (any more).
+        """
+        return self._client().cancel(job_id, reason)
+
+
+def describe_leader(info: LeaderInfo | None) -> dict[str, Any] | None:
+    """A leader as plain data."""
+    if info is None:
+        return None
+    record = info.record
+    return {
+        "node_id": info.node_id,
+        "token": info.token,
+        "epoch": record.epoch if record else None,
+        "endpoint": record.endpoint if record else None,
+        "session": record.session if record else None,
+        "readable": record is not None,
+    }
