@@ -78,7 +78,7 @@ class Workspace:
             FileRefusedError: `outside` for ``..``, `directory` for the root itself, `missing` for no name at all.
         """
         for prefix in self._prefixes:
-            if path.startswith(prefix):
+            if f"{path}/".startswith(prefix):
                 path = path[len(prefix) :]
                 break
         segments = [part for part in path.split("/") if part not in ("", ".")]

@@ -91,8 +91,8 @@ def easy_to_follow(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             3,
             f"{len(facts.callables)} functions, half of them at most {counted(middle, 'line')}; the longest is "
-            f"`{longest.qualified_name}` ({counted(longest.lines, 'line')}), the most branched `{deepest.qualified_name}` "
-            f"({counted(deepest.branches, 'branch')}).",
+            f"`{longest.qualified_name}` ({counted(longest.lines, 'line')}), "
+            f"the most branched `{deepest.qualified_name}` ({counted(deepest.branches, 'branch')}).",
         )
 
 
