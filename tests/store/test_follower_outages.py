@@ -32,6 +32,7 @@ class Between:
         self._store = store
         self._change = change
         self.sinks: list[WatchSink] = []
+        self.watches_ended = 0
 
     def call(self, request: Request[Any], timeout_s: float) -> Future[Any]:
         future = self._store.call(request, timeout_s)
@@ -47,7 +48,12 @@ class Between:
 
     def watch(self, key: bytes, range_end: bytes | None, start_revision: int, sink: WatchSink) -> Any:
         self.sinks.append(sink)
-        return self._store.watch(key, range_end, start_revision, sink)
+        self._watch = self._store.watch(key, range_end, start_revision, sink)
+        return self
+
+    def cancel(self) -> None:
+        self.watches_ended += 1
+        self._watch.cancel()
 
     def close(self) -> None:
         self._store.close()
@@ -228,6 +234,16 @@ def test_a_sink_may_stop_its_own_follower(store: MemoryStore) -> None:
     seen.next()
     follower.stop()
     assert seen.is_empty()
+
+
+def test_a_stopped_follower_leaves_no_watch(store: MemoryStore) -> None:
+    between = Between(store, lambda result: result)
+    seen: Notices = Recorder()
+    with Follower(between, P, seen):
+        seen.next()
+        put(store, P + b"a")
+        seen.until(lambda n: isinstance(n, Changes))
+    assert (len(between.sinks), between.watches_ended) == (1, 1)
 
 
 def test_a_stopped_follower_leaves_no_thread(store: MemoryStore) -> None:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from slurp_leader.clock import SystemClock
 from slurp_leader.store import Get, KeyValue, Put, Request, Store
 
 R = TypeVar("R")
@@ -16,6 +17,7 @@ N = TypeVar("N")
 PATIENCE_S = 20.0
 """How long to wait for something that must come. Generous, for the machine may be busy."""
 
+_clock = SystemClock()
 _lease_ids = itertools.count(random.SystemRandom().randrange(1, 2**62))
 
 
@@ -53,18 +55,19 @@ class Recorder(Generic[N]):
     def __call__(self, notice: N) -> None:
         self._queue.put(notice)
 
-    def next(self) -> N:
+    def next(self, patience_s: float = PATIENCE_S) -> N:
         """The next notice; fails the test when none comes."""
         try:
-            notice = self._queue.get(timeout=PATIENCE_S)
+            notice = self._queue.get(timeout=max(0.0, patience_s))
         except queue.Empty:
             raise AssertionError(f"nothing more came after {self.seen!r}") from None
         self.seen.append(notice)
         return notice
 
     def until(self, wanted: Callable[[N], bool]) -> N:
-        """Take notices until one is `wanted`; returns it."""
-        while not wanted(notice := self.next()):
+        """Take notices until one is `wanted`; returns it. Fails the test when none is."""
+        give_up_at = _clock.boottime() + PATIENCE_S
+        while not wanted(notice := self.next(give_up_at - _clock.boottime())):
             pass
         return notice
 
