@@ -81,6 +81,8 @@ def _outline(language: Language, text: str) -> tuple[Symbol, ...]:
             r"^(```|~~~).*?^\1", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL | re.MULTILINE
         )
     found = [(_line(text, hit.start("name")), hit) for hit in pattern.finditer(text)]
+    if not found:
+        return ()
     last = text.count("\n") + (not text.endswith("\n"))
     ends = [line - 1 for line, _ in found[1:]] + [last]
     return tuple(

@@ -281,4 +281,4 @@ def _only(data: bytes, nodes: list[Node]) -> str:
     for node in sorted(nodes, key=lambda item: item.start_byte):
         parts += [b"\n" * data.count(b"\n", at, node.start_byte), data[node.start_byte : node.end_byte]]
         at = node.end_byte
-    return b"".join(parts).decode()
+    return b"".join([*parts, b"\n" * data.count(b"\n", at)]).decode()
