@@ -56,6 +56,22 @@ print("ok")
     assert _run(code) == "ok"
 
 
+def test_a_host_that_failed_to_import_etcd3_by_itself_spoils_nothing() -> None:
+    code = """
+try:
+    import etcd3
+except TypeError as error:
+    assert "Descriptors cannot be created directly" in str(error)
+from slurp_leader.etcd import bridge
+import sys
+bridge.load()
+import etcd3
+assert etcd3.etcdrpc.RangeRequest is bridge.load().rpc.RangeRequest
+print("ok")
+"""
+    assert _run(code) == "ok"
+
+
 def test_nothing_reaches_the_default_descriptor_pool_or_the_environment() -> None:
     code = """
 import os

@@ -171,8 +171,10 @@ class EtcdProcess:
         return self.start(timeout_s)
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open, nothing answers."""
+        """Freeze it (SIGSTOP): connections stay open, nothing answers. Returns when the last of its threads stands."""
         os.kill(self.pid, signal.SIGSTOP)
+        # An end is left for `Popen` to find.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""
