@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
+from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdProcess, find_all
+from slurp_leader.store import Delete
+from support.calls import do
+
+T = TypeVar("T")
 
 # A member alone elects itself; waiting a second for that after each restart proves nothing.
 QUICK = ("--heartbeat-interval=50", "--election-timeout=300")
@@ -25,11 +32,46 @@ def binary(request: pytest.FixtureRequest) -> EtcdBinary:
     return found
 
 
+class Servers:
+    """Members and clusters that live as long as the test process; started when first asked for, by a name."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._running: dict[object, Any] = {}
+
+    def get(self, name: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        if name not in self._running:
+            self._running[name] = self._stack.enter_context(make())
+        server: T = self._running[name]
+        return server
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    made = Servers()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def own_etcd(binary: EtcdBinary) -> Iterator[EtcdProcess]:
-    """A running member that belongs to the test alone."""
-    with EtcdProcess(binary=binary, extra_args=QUICK) as etcd:
-        yield etcd
+def own_etcd(binary: EtcdBinary, servers: Servers) -> EtcdProcess:
+    """A running, empty member. The test may freeze or kill it; the next one gets it repaired."""
+    etcd = servers.get(("plain", binary.version), lambda: EtcdProcess(binary=binary, extra_args=QUICK))
+    repair(etcd)
+    with EtcdStore(EtcdOptions(endpoints=[etcd.endpoint])) as store:
+        do(store, Delete(b"\x00", b"\x00"))
+    return etcd
+
+
+def repair(member: EtcdProcess) -> None:
+    """Undo what a test did to a member."""
+    if member.is_running():
+        member.resume()
+    else:
+        member.start()
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,21 @@ from slurp_leader.etcd.local import EtcdBinary, EtcdCluster, EtcdProcess
 from slurp_leader.store import Get, Grant, KeepAlive, Put, Status, WatchEvents
 from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
 
+from .conftest import Servers
+
 pytestmark = pytest.mark.etcd
 
 
 @pytest.fixture
-def cluster(binary: EtcdBinary) -> Iterator[EtcdCluster]:
-    with EtcdCluster(3, binary=binary) as running:
-        yield running
+def cluster(binary: EtcdBinary, servers: Servers) -> EtcdCluster:
+    running = servers.get(("cluster", binary.version), lambda: EtcdCluster(3, binary=binary))
+    for member in running.members:
+        if member.is_running():
+            member.resume()
+    running.start()
+    with EtcdStore(EtcdOptions(endpoints=running.endpoints)) as probe:
+        _until(lambda: probe.call(Put(b"k", b"v"), 5.0).exception() is None, "the cluster was not repaired")
+    return running
 
 
 @pytest.fixture

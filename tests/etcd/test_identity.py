@@ -72,47 +72,58 @@ def test_a_history_that_went_back_is_refused(binary: EtcdBinary, tmp_path: Path)
 def test_an_answer_of_another_cluster_tells_whether_the_request_took_effect(
     request_: Request[object], outcome: Outcome
 ) -> None:
-    with ScriptedMember(answer_at(10, cluster_id=1)) as ours, ScriptedMember(answer_at(10, cluster_id=2)) as other:
-        with EtcdStore(EtcdOptions(endpoints=[ours.endpoint, other.endpoint])) as store:
-            do(store, Get(b"k"))
-            store._members.leave(store._members.in_use())
-            error = store.call(request_, PATIENCE_S).exception()
-            assert isinstance(error, StoreChangedError)
-            assert error.outcome is outcome
+    with (
+        ScriptedMember(answer_at(10, cluster_id=1)) as ours,
+        ScriptedMember(answer_at(10, cluster_id=2)) as other,
+        EtcdStore(EtcdOptions(endpoints=[ours.endpoint, other.endpoint])) as store,
+    ):
+        do(store, Get(b"k"))
+        store._members.leave(store._members.in_use())
+        error = store.call(request_, PATIENCE_S).exception()
+        assert isinstance(error, StoreChangedError)
+        assert error.outcome is outcome
 
 
 @pytest.mark.parametrize("request_", [Put(b"k", b"v"), Get(b"k")], ids=["put", "get"])
 def test_a_stale_answer_that_another_member_contradicts_is_no_change(request_: Request[object]) -> None:
-    with ScriptedMember(answer_at(10)) as current, ScriptedMember(answer_at(5)) as stale:
-        with EtcdStore(EtcdOptions(endpoints=[current.endpoint, stale.endpoint])) as store:
-            do(store, Get(b"k"))
-            store._members.leave(store._members.in_use())
-            result = do(store, request_)
-            assert stale.methods == [type(request_).__name__.replace("Get", "Range")]
-            assert current.methods == ["Range", "Range"]  # a write is confirmed by a read, never repeated
-            # The read gets the current answer; the write keeps the one it got.
-            assert result.header.revision == (10 if isinstance(request_, Get) else 5)  # type: ignore[attr-defined]
+    with (
+        ScriptedMember(answer_at(10)) as current,
+        ScriptedMember(answer_at(5)) as stale,
+        EtcdStore(EtcdOptions(endpoints=[current.endpoint, stale.endpoint])) as store,
+    ):
+        do(store, Get(b"k"))
+        store._members.leave(store._members.in_use())
+        result = do(store, request_)
+        assert stale.methods == [type(request_).__name__.replace("Get", "Range")]
+        assert current.methods == ["Range", "Range"]  # a write is confirmed by a read, never repeated
+        # The read gets the current answer; the write keeps the one it got.
+        assert result.header.revision == (10 if isinstance(request_, Get) else 5)  # type: ignore[attr-defined]
 
 
 def test_status_and_serializable_reads_may_lag() -> None:
-    with ScriptedMember(answer_at(10)) as current, ScriptedMember(answer_at(5)) as lagging:
-        with EtcdStore(EtcdOptions(endpoints=[current.endpoint, lagging.endpoint])) as store:
-            do(store, Get(b"k"))
-            store._members.leave(store._members.in_use())
-            assert do(store, Status()).header.revision == 5
-            assert do(store, Get(b"k", serializable=True)).header.revision == 5
-            assert current.methods == ["Range"]
+    with (
+        ScriptedMember(answer_at(10)) as current,
+        ScriptedMember(answer_at(5)) as lagging,
+        EtcdStore(EtcdOptions(endpoints=[current.endpoint, lagging.endpoint])) as store,
+    ):
+        do(store, Get(b"k"))
+        store._members.leave(store._members.in_use())
+        assert do(store, Status()).header.revision == 5
+        assert do(store, Get(b"k", serializable=True)).header.revision == 5
+        assert current.methods == ["Range"]
 
 
 def test_a_lower_revision_of_a_call_sent_before_the_higher_one_came_is_no_sign() -> None:
     revisions = iter([10, 20, 15])
-    with ScriptedMember(lambda method: answer_at(next(revisions))(method)) as member:
-        with EtcdStore(EtcdOptions(endpoints=[member.endpoint])) as store:
-            do(store, Get(b"k"))
-            calls = store._calls
-            early = calls._new_call(Get(b"k"), store._around.clock.boottime() + PATIENCE_S)
-            early.floor = store._around.identity.revision  # sent now
-            do(store, Get(b"k"))
-            message = answer_at(15)("Range")
-            calls._accept(early, store._members.in_use(), message)  # and answered only now
-            assert early.future.result().header.revision == 15
+    with (
+        ScriptedMember(lambda method: answer_at(next(revisions))(method)) as member,
+        EtcdStore(EtcdOptions(endpoints=[member.endpoint])) as store,
+    ):
+        do(store, Get(b"k"))
+        calls = store._calls
+        early = calls._new_call(Get(b"k"), store._around.clock.boottime() + PATIENCE_S)
+        early.floor = store._around.identity.revision  # sent now
+        do(store, Get(b"k"))
+        message = answer_at(15)("Range")
+        calls._accept(early, store._members.in_use(), message)  # and answered only now
+        assert early.future.result().header.revision == 15

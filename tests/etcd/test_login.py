@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -15,7 +16,7 @@ from slurp_leader.etcd.local import EtcdBinary, EtcdProcess
 from slurp_leader.store import Get, Grant, KeepAlive, Put, Revoke, Txn, WatchEvents, WatchFailed, WatchNotice
 from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
 
-from .conftest import QUICK
+from .conftest import QUICK, Servers, repair
 
 pytestmark = pytest.mark.etcd
 
@@ -51,33 +52,40 @@ class Administrator:
         self.do("RoleGrantPermission", "AuthRoleGrantPermissionRequest", name=role, perm=permission)
 
     def switch_on(self) -> None:
+        self.do("RoleAdd", "AuthRoleAddRequest", name="root")
         self.add_user("root", "root")
         self.do("RoleAdd", "AuthRoleAddRequest", name="app")
         self.grant("app", b"app/", b"app0")
         self.add_user("app", "app")
         self.do("AuthEnable", "AuthEnableRequest")
+        self.log_in()
+
+    def log_in(self) -> None:
         answer = self.do("Authenticate", "AuthenticateRequest", name="root", password=PASSWORD)
         self._metadata = [("token", answer.token)]
 
 
-@pytest.fixture
-def guarded(binary: EtcdBinary) -> Iterator[EtcdProcess]:
-    """An etcd with users, whose tokens run out after a second without use."""
-    with EtcdProcess(binary=binary, extra_args=(*QUICK, "--auth-token-ttl=1", "--bcrypt-cost=4")) as etcd:
+# Tokens run out after a second without use.
+_TOKENS = (*QUICK, "--auth-token-ttl=1", "--bcrypt-cost=4")
+
+
+@contextmanager
+def _guarded(binary: EtcdBinary) -> Iterator[EtcdProcess]:
+    with EtcdProcess(binary=binary, extra_args=_TOKENS) as etcd, Administrator(etcd.endpoint) as administrator:
+        administrator.switch_on()
         yield etcd
 
 
 @pytest.fixture
-def administrator(guarded: EtcdProcess) -> Iterator[Administrator]:
-    with Administrator(guarded.endpoint) as made:
-        # Before auth is on root may do all without a role of its own.
-        made.do("RoleAdd", "AuthRoleAddRequest", name="root")
-        made.switch_on()
-        yield made
+def guarded(binary: EtcdBinary, servers: Servers) -> EtcdProcess:
+    """An etcd with users."""
+    etcd = servers.get(("guarded", binary.version), lambda: _guarded(binary))
+    repair(etcd)
+    return etcd
 
 
 @pytest.fixture
-def store(guarded: EtcdProcess, administrator: Administrator) -> Iterator[EtcdStore]:
+def store(guarded: EtcdProcess) -> Iterator[EtcdStore]:
     with EtcdStore(_options(guarded)) as made:
         yield made
 
@@ -172,11 +180,13 @@ def test_every_kind_of_call_gets_a_new_token(store: EtcdStore, kind: str) -> Non
         assert do(store, Grant(lease, 30)).lease_id == lease
 
 
-def test_a_change_of_roles_is_no_refusal(store: EtcdStore, administrator: Administrator) -> None:
+def test_a_change_of_roles_is_no_refusal(store: EtcdStore, guarded: EtcdProcess) -> None:
     put(store, b"app/k")
-    for number in range(5):  # each makes every token a little older than the roles
-        administrator.grant("app", b"more/%d/" % number, b"more/%d0" % number)
-        put(store, b"app/k")
+    with Administrator(guarded.endpoint) as administrator:
+        for number in range(5):  # each makes every token a little older than the roles
+            administrator.log_in()
+            administrator.grant("app", b"more/%d/" % number, b"more/%d0" % number)
+            put(store, b"app/k")
     put(store, b"more/1/k")
 
 
@@ -206,7 +216,7 @@ def test_keys_we_may_not_write_are_refused_by_role(store: EtcdStore) -> None:
 
 
 def test_wrong_credentials_are_blamed_on_the_settings_and_not_tried_over_and_over(
-    guarded: EtcdProcess, administrator: Administrator
+    guarded: EtcdProcess,
 ) -> None:
     with EtcdStore(_options(guarded, password="wrong-battery")) as store:
         logins = Logins(store)
@@ -219,7 +229,7 @@ def test_wrong_credentials_are_blamed_on_the_settings_and_not_tried_over_and_ove
         assert "battery" not in repr(store._around)
 
 
-def test_a_missing_login_is_asked_for(guarded: EtcdProcess, administrator: Administrator) -> None:
+def test_a_missing_login_is_asked_for(guarded: EtcdProcess) -> None:
     with (
         EtcdStore(EtcdOptions(endpoints=[guarded.endpoint])) as store,
         pytest.raises(StoreDeniedError, match=r"set etcd\.username"),
@@ -227,16 +237,19 @@ def test_a_missing_login_is_asked_for(guarded: EtcdProcess, administrator: Admin
         put(store, b"app/k")
 
 
-def test_an_etcd_without_users_takes_us_all_the_same_and_later_with_them(guarded: EtcdProcess) -> None:
-    with EtcdStore(_options(guarded)) as store, Administrator(guarded.endpoint) as administrator:
+def test_an_etcd_without_users_takes_us_all_the_same_and_later_with_them(binary: EtcdBinary) -> None:
+    with (
+        EtcdProcess(binary=binary, extra_args=_TOKENS) as etcd,
+        EtcdStore(_options(etcd)) as store,
+        Administrator(etcd.endpoint) as administrator,
+    ):
         put(store, b"app/k")
-        administrator.do("RoleAdd", "AuthRoleAddRequest", name="root")
         administrator.switch_on()
         assert do(store, Get(b"app/k")).count == 1
 
 
 def test_a_login_that_hangs_does_not_outlast_the_deadline_of_the_call(
-    guarded: EtcdProcess, administrator: Administrator
+    guarded: EtcdProcess,
 ) -> None:
     with EtcdStore(_options(guarded, login_timeout=60)) as store:
         guarded.pause()
@@ -249,7 +262,7 @@ def test_a_login_that_hangs_does_not_outlast_the_deadline_of_the_call(
         put(store, b"app/k")
 
 
-def test_closing_ends_a_login_that_hangs(guarded: EtcdProcess, administrator: Administrator) -> None:
+def test_closing_ends_a_login_that_hangs(guarded: EtcdProcess) -> None:
     store = EtcdStore(_options(guarded, login_timeout=60))
     guarded.pause()
     call = store.call(Put(b"app/k", b"v"), 60.0)

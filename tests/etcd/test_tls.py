@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,25 +12,23 @@ from slurp_leader.etcd.local import EtcdBinary, EtcdProcess, LocalTls
 from slurp_leader.store import Put, WatchEvents, WatchNotice
 from support.calls import PATIENCE_S, Recorder, put
 
-from .conftest import QUICK, Certificates
+from .conftest import QUICK, Certificates, Servers
 
 pytestmark = pytest.mark.etcd
 
 
 @pytest.fixture
-def mutual(binary: EtcdBinary, certificates: Certificates) -> Iterator[EtcdProcess]:
+def mutual(binary: EtcdBinary, certificates: Certificates, servers: Servers) -> EtcdProcess:
     """An etcd that shows a certificate and asks for one."""
     tls = LocalTls(certificates.pem("server"), certificates.key("server"), certificates.pem("ca"))
-    with EtcdProcess(binary=binary, tls=tls, extra_args=QUICK) as etcd:
-        yield etcd
+    return servers.get(("mutual", binary.version), lambda: EtcdProcess(binary=binary, tls=tls, extra_args=QUICK))
 
 
 @pytest.fixture
-def misnamed(binary: EtcdBinary, certificates: Certificates) -> Iterator[EtcdProcess]:
+def misnamed(binary: EtcdBinary, certificates: Certificates, servers: Servers) -> EtcdProcess:
     """An etcd whose certificate is for another host, and that asks for none."""
     tls = LocalTls(certificates.pem("elsewhere"), certificates.key("elsewhere"))
-    with EtcdProcess(binary=binary, tls=tls, extra_args=QUICK) as etcd:
-        yield etcd
+    return servers.get(("misnamed", binary.version), lambda: EtcdProcess(binary=binary, tls=tls, extra_args=QUICK))
 
 
 def _error(etcd: EtcdProcess, **settings: Any) -> Exception:
