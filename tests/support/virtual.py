@@ -223,16 +223,20 @@ class Host:
         self.cut_off = False
         self.deaf = False
         self.feeds: list[Feed] = []
-        self._waiting: list[tuple[Seat, Any]] = []
+        self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
     def seat(self, machine: Machine, perform: Callable[[Any], None]) -> Seat:
         return Seat(self, machine, perform)
 
     def deliver(self, seat: Seat, event: Any) -> None:
+        self.do(seat.take, event)
+
+    def do(self, what: Callable[..., None], *args: Any) -> None:
+        """Do something on this host: now, or when it is woken."""
         if self.paused:
-            self._waiting.append((seat, event))
+            self._waiting.append((what, args))
         else:
-            seat.take(event)
+            what(*args)
 
     def pause(self) -> None:
         """As SIGSTOP does: time passes, nothing else."""
@@ -242,8 +246,10 @@ class Host:
         """As SIGCONT does: all that came in meanwhile is found at once."""
         self.paused = False
         waiting, self._waiting = self._waiting, []
-        for seat, event in waiting:
-            self.deliver(seat, event)
+        life = self.life
+        for what, args in waiting:
+            if self.life == life:  # one of them may take the process with it
+                self.do(what, *args)
 
     def crash(self) -> None:
         """Forget everything; what was sent is under way all the same."""
@@ -320,11 +326,12 @@ class _Pending:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What one revision changed, and when."""
+    """What one revision changed, when, and whose request did it: empty for a lease that ran out, and for operators."""
 
     at: float
     revision: int
     events: tuple[Event, ...]
+    author: str = ""
 
 
 @dataclass(slots=True, repr=False)
@@ -445,7 +452,7 @@ class World:
         return self.choose_fate(host, request)
 
     def _arrive(self, pending: _Pending, fate: Fate) -> None:
-        result = self.apply(pending.call.request)
+        result = self.apply(pending.call.request, pending.seat.host.name)
         if fate.answer_s is not None:
             self.after(fate.answer_s, self._answer, pending, fate.error or result)
 
@@ -456,13 +463,15 @@ class World:
         pending.answered = True
         pending.seat.post(Answer(pending.call.call_id, result))
 
-    def apply(self, request: Request[Any]) -> Any:
+    def apply(self, request: Request[Any], author: str = "") -> Any:
         """Carry a request out now, as an operator at the store would. Returns the response, or the error."""
+        self.state.expire_due()
+        self.note_writes()
         try:
             result: Any = self.state.apply(request)
         except StoreError as error:
             result = error
-        self.note_writes()
+        self.note_writes(author)
         return result
 
     def compact(self) -> None:
@@ -471,12 +480,12 @@ class World:
         self.state.compact()
         self.count("compacted")
 
-    def note_writes(self) -> None:
+    def note_writes(self, author: str = "") -> None:
         """Keep what was just written, and wake the watches."""
         if self.state.revision == self._logged:
             return
         for entry in self.state.events_since(self._logged + 1, b"\x00", b"\x00"):
-            write = Write(self.clock.now, entry.revision, entry.events)
+            write = Write(self.clock.now, entry.revision, entry.events, author)
             self.log.append(write)
             for told in self.on_write:
                 told(write)

@@ -41,7 +41,7 @@ from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value
 from slurp_leader.election.reign import Reign, Round, same_raft_term
 from slurp_leader.election.session import Session, SessionKeeper
-from slurp_leader.election.view import View, read_leader
+from slurp_leader.election.view import View
 from slurp_leader.errors import (
     LeaseNotFoundError,
     StoreChangedError,
@@ -187,7 +187,7 @@ class Elector:
             else:
                 self._timers.set("look", session.stands_back_until)
             return
-        record = read_leader(leader)
+        record = self._view.leader_record
         if record is not None and record.session == session.name:
             self._try_to_lead(session, Reason.ADOPTED, leader, now)
             return
@@ -506,14 +506,14 @@ class Elector:
         """Report a change of leader, once each."""
         if not self._view.is_known:
             return
-        leader = self._view.leader_info()
-        token = leader.token if leader else None
+        leader = self._view.leader
+        token = leader.mod_revision if leader else None
         if token == self._told_leader:
             return
         vacancy_s = None if token is None or self._vacant_since is None else now - self._vacant_since
         self._vacant_since = now if token is None else None
         self._told_leader = token
-        self._desk.say(LeaderChanged(leader, self._view.leader_revision, vacancy_s))
+        self._desk.say(LeaderChanged(self._view.leader_info(), self._view.leader_revision, vacancy_s))
 
     def _enter(self, state: ElectionState, reason: Reason, term: Term | None) -> None:
         self._state = state

@@ -17,12 +17,13 @@ class View:
     own clock: the measure of a holder's silence (PROTOCOL A7).
     """
 
-    __slots__ = ("_keys", "_known", "changed_at", "epoch", "heartbeat", "leader")
+    __slots__ = ("_keys", "_known", "changed_at", "epoch", "heartbeat", "leader", "leader_record")
 
     def __init__(self, keys: ElectionKeys, now: float) -> None:
         self._keys = keys
         self._known: dict[bytes, int] = {keys.leader: -1, keys.epoch: -1, keys.heartbeat: -1}
         self.leader: KeyValue | None = None
+        self.leader_record: LeaderRecord | None = None  # None although there is a leader: its value cannot be read
         self.epoch: KeyValue | None = None
         self.heartbeat: KeyValue | None = None
         self.changed_at = now
@@ -58,6 +59,7 @@ class View:
         before = self.leader if key == self._keys.leader else self.heartbeat
         if key == self._keys.leader:
             self.leader = kv
+            self.leader_record = None if kv is None else _read_leader(kv)
         else:
             self.heartbeat = kv
         if (before and before.mod_revision) != (kv and kv.mod_revision):
@@ -91,10 +93,10 @@ class View:
         """Who leads; a value that cannot be read still means that somebody does."""
         if self.leader is None:
             return None
-        return LeaderInfo(self.leader.mod_revision, read_leader(self.leader))
+        return LeaderInfo(self.leader.mod_revision, self.leader_record)
 
 
-def read_leader(kv: KeyValue) -> LeaderRecord | None:
+def _read_leader(kv: KeyValue) -> LeaderRecord | None:
     try:
         return LeaderRecord.from_value(kv.key, kv.value)
     except RecordError:

@@ -1,0 +1,374 @@
+"""Holds a history against the promises. The store's log of changes is the truth; one pass over it, in order.
+
+A term is every put of the leader key, until the next put or delete of it (PROTOCOL A30). What is checked:
+
+* I1 terms do not overlap, epochs and term ids are never used twice;
+* I2 what a node writes about jobs and beats lies inside a term of its own, whenever it was sent;
+* I3 no body starts without trust, or after its term (and nobody trusts a term that is over: checked as it happens);
+* I5 an accepted request has one job and one outcome, a refused one has none, nothing appears out of nowhere;
+* B  claims, run numbers, states and outcomes follow the rules of the protocol, and outcomes are those of their runs;
+* L  after the trouble there is a leader soon, everything accepted ends, and then nothing changes any more.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulation.cluster import ELECTION, JOB_KEYS, JOBS
+from simulation.history import History
+from slurp_leader.election.records import LeaderRecord
+from slurp_leader.errors import IdempotencyConflictError, QueueFullError
+from slurp_leader.jobs.records import Claim, ClaimEntry, JobOutcome, JobState, JobStatus, Spec
+from slurp_leader.store import Event, EventKind
+from support.electing import KEYS
+from support.virtual import Write
+
+_LEADER_WITHIN_S = 2 * ELECTION.lease_ttl_s + 2.0
+_NEXT_STATES = {
+    "follower": {"candidate", "follower"},
+    "candidate": {"leader", "follower"},
+    "leader": {"suspended", "draining", "candidate", "follower"},
+    "suspended": {"leader", "draining", "candidate", "follower"},
+    "draining": {"candidate", "follower"},
+}
+
+
+def check(history: History) -> list[str]:
+    """Everything that is wrong with a history, in the order of what matters; empty when all promises were kept."""
+    log = _Replay(history)
+    for write in history.world.log:
+        log.take(write)
+    violations = [*history.beliefs_broken, *log.violations]
+    violations += _check_requests(history, log)
+    violations += _check_bodies(history, log)
+    violations += _check_state_paths(history)
+    violations += _check_peace(history, log)
+    return violations
+
+
+# ---------------------------------------------------------------- the log, replayed
+
+
+@dataclass(slots=True)
+class _TermSeen:
+    token: int
+    record: LeaderRecord
+    end: int | None = None
+
+
+@dataclass(slots=True)
+class _JobSeen:
+    """One job, as the log tells it."""
+
+    job_id: str
+    spec: Spec
+    revision: int
+    state: JobState = field(default_factory=JobState)
+    state_revision: int = 0
+    outcome: JobOutcome | None = None
+    ended_at: int = 0
+    gone: bool = False
+
+
+class _Replay:
+    """Goes through the log once."""
+
+    def __init__(self, history: History) -> None:
+        self.violations: list[str] = []
+        self.terms: dict[int, _TermSeen] = {}
+        self.jobs: dict[str, _JobSeen] = {}
+        self.claims: dict[tuple[str, int, int], int] = {}
+        """(job, run, token) of every claim entry ever made, with the revision of its first claim: a late copy of a claim may
+    bring the record of dead entries back."""
+        self._open_claims: dict[bytes, tuple[int, Claim]] = {}
+        self._by_number: dict[int, list[str]] = {}
+        self._idem: dict[bytes, str] = {}
+        self._current: _TermSeen | None = None
+        self._nodes = {name for name in history.world.hosts if name.startswith("n")}
+
+    def jobs_of(self, number: int) -> list[str]:
+        return self._by_number.get(number, [])
+
+    def wrong(self, rule: str, write: Write, text: str) -> None:
+        self.violations.append(
+            f"{rule} at revision {write.revision} ({write.at:.3f}, by {write.author or '-'}): {text}"
+        )
+
+    def take(self, write: Write) -> None:
+        for event in write.events:
+            if event.kv.key == KEYS.leader:
+                self._leader_key(event, write)
+        for event in write.events:
+            self._other_key(event, write)
+        self._check_author(write)
+        self._check_atomic_end(write)
+
+    # ------------------------------------------------------------ I1, I2
+
+    def _leader_key(self, event: Event, write: Write) -> None:
+        if self._current is not None:
+            self._current.end = write.revision
+        if event.kind is EventKind.DELETE:
+            self._current = None
+            return
+        record = LeaderRecord.from_value(event.kv.key, event.kv.value)
+        for earlier in self.terms.values():
+            if record.term_id == earlier.record.term_id:
+                self.wrong("I1", write, f"term id of token {earlier.token} used again")
+            if record.epoch <= earlier.record.epoch:
+                self.wrong("I1", write, f"epoch {record.epoch} after epoch {earlier.record.epoch}")
+        if record.node_id != write.author:
+            self.wrong("I1", write, f"the key names {record.node_id}")
+        self._current = self.terms[write.revision] = _TermSeen(write.revision, record)
+
+    def _check_author(self, write: Write) -> None:
+        """I2: leases and epochs apart, a node writes inside its own terms only."""
+        if write.author not in self._nodes:
+            return
+        kinds = {event.kv.key for event in write.events}
+        if all(b"/m/nodes/" in key or key in (KEYS.leader, KEYS.epoch) for key in kinds):
+            return
+        if self._current is None or self._current.record.node_id != write.author:
+            holder = self._current.record.node_id if self._current else "nobody"
+            self.wrong("I2", write, f"{sorted(kinds)} written while {holder} leads")
+
+    # ------------------------------------------------------------ jobs
+
+    def _other_key(self, event: Event, write: Write) -> None:
+        key = event.kv.key
+        put = event.kind is EventKind.PUT
+        if key.startswith(JOB_KEYS.queue):
+            self._queue(key[len(JOB_KEYS.queue) :].decode(), event, write)
+        elif key.startswith(JOB_KEYS.done) and put:
+            self._done(event, write)
+        elif key.startswith(JOB_KEYS.run):
+            self._claim(event, write)
+        elif key.startswith(JOB_KEYS.state):
+            self._state(key[len(JOB_KEYS.state) :].decode(), event, write)
+        elif key.startswith(JOB_KEYS.idem):
+            self._idempotency(event, write)
+
+    def _queue(self, job_id: str, event: Event, write: Write) -> None:
+        if event.kind is EventKind.DELETE:
+            self.jobs[job_id].gone = True
+            return
+        if job_id in self.jobs:
+            self.wrong("I5", write, f"job {job_id} created again")
+            return
+        spec = Spec.from_value(event.kv.key, event.kv.value)
+        self.jobs[job_id] = _JobSeen(job_id, spec, write.revision)
+        self._by_number.setdefault(spec.payload["n"], []).append(job_id)
+
+    def _done(self, event: Event, write: Write) -> None:
+        outcome = JobOutcome.from_value(event.kv.key, event.kv.value)
+        job = self.jobs.get(outcome.job_id)
+        if job is None:
+            self.wrong("I5", write, f"outcome of {outcome.job_id}, which was never submitted")
+            return
+        if job.outcome is not None:
+            self.wrong("I5", write, f"second outcome of {outcome.job_id}")
+        if outcome.queue_revision != job.revision:
+            self.wrong("B", write, f"outcome of {outcome.job_id} for incarnation {outcome.queue_revision}")
+        if self._current is None or outcome.token != self._current.token:
+            self.wrong("I2", write, f"outcome of {outcome.job_id} under token {outcome.token}")
+        self._check_outcome(job, outcome, write)
+        job.outcome, job.ended_at = outcome, write.revision
+
+    def _check_outcome(self, job: _JobSeen, outcome: JobOutcome, write: Write) -> None:
+        ran = (job.job_id, outcome.run, outcome.token) in self.claims
+        if outcome.status is JobStatus.COMPLETED:
+            result = _result(outcome)
+            expected = {"n": job.spec.payload["n"], "run": outcome.run, "token": outcome.token}
+            if not ran or result != expected:
+                self.wrong("B", write, f"{job.job_id} completed with {result}, expected {expected}")
+        elif not ran and outcome.run != job.state.closed:
+            self.wrong("B", write, f"{job.job_id} ended by run {outcome.run}, which nobody claimed")
+        lowest = job.state.closed + (outcome.status is JobStatus.COMPLETED)  # others may end between two runs
+        if outcome.run < lowest:
+            self.wrong("B", write, f"{job.job_id} ended by run {outcome.run}, closed was {job.state.closed}")
+        if outcome.attempts > job.spec.limits.max_attempts:
+            self.wrong("B", write, f"{job.job_id} had {outcome.attempts} attempts")
+        if outcome.interruptions < job.state.interruptions:
+            self.wrong("B", write, f"{job.job_id} forgot interruptions")
+        poison = (outcome.error or {}).get("code") == "poison"
+        if poison and not job.spec.payload["kills"] and outcome.interruptions < JOBS.max_interruptions:
+            self.wrong("B", write, f"{job.job_id} condemned after {outcome.interruptions} interruptions")
+
+    def _check_atomic_end(self, write: Write) -> None:
+        """An outcome and the end of its queue record are one."""
+        done = {e.kv.key[len(JOB_KEYS.done) :] for e in write.events if _is(e, JOB_KEYS.done, EventKind.PUT)}
+        gone = {e.kv.key[len(JOB_KEYS.queue) :] for e in write.events if _is(e, JOB_KEYS.queue, EventKind.DELETE)}
+        if done != gone:
+            self.wrong("I5", write, f"outcomes of {sorted(done)}, queue records of {sorted(gone)} deleted")
+
+    def _claim(self, event: Event, write: Write) -> None:
+        key = event.kv.key
+        if event.kind is EventKind.DELETE:
+            token, claim = self._open_claims.pop(key)
+            self._check_dropped(claim, token, write)
+            return
+        token = int(key[len(JOB_KEYS.run) :].partition(b"-")[0])
+        if self._current is None or token != self._current.token:
+            self.wrong("I2", write, f"claim of token {token}")
+        claim = Claim.from_value(key, event.kv.value)
+        for entry in claim.entries:
+            self._check_entry(entry, write)
+            self.claims.setdefault((entry.job_id, entry.run, token), write.revision)
+        self._open_claims[key] = (token, claim)
+
+    def _check_entry(self, entry: ClaimEntry, write: Write) -> None:
+        job = self.jobs.get(entry.job_id)
+        if job is None:
+            self.wrong("B", write, f"claim of {entry.job_id}, which was never submitted")
+            return
+        if job.gone or job.revision != entry.queue_revision:
+            return  # not live: the job ended in between, which the claim does not compare
+        if entry.run > job.state.closed and self._lives(job):
+            self.wrong("B", write, f"claim of {entry.job_id}, which runs already")
+        if entry.run > job.state.closed + 1:
+            self.wrong("B", write, f"run {entry.run} of {entry.job_id}, closed is {job.state.closed}")
+
+    def _check_dropped(self, claim: Claim, token: int, write: Write) -> None:
+        """A claim goes when none of its entries is live; its closing writes their states at the same revision."""
+        written = {e.kv.key[len(JOB_KEYS.state) :].decode() for e in write.events if _is(e, JOB_KEYS.state, None)}
+        for entry in claim.entries:
+            job = self.jobs.get(entry.job_id)
+            if job is not None and not job.gone and entry.run > job.state.closed and entry.job_id not in written:
+                self.wrong(
+                    "B", write, f"claim of token {token} dropped while run {entry.run} of {entry.job_id} is live"
+                )
+
+    def _lives(self, job: _JobSeen) -> bool:
+        return any(
+            entry.job_id == job.job_id and entry.queue_revision == job.revision and entry.run > job.state.closed
+            for _, claim in self._open_claims.values()
+            for entry in claim.entries
+        )
+
+    def _state(self, job_id: str, event: Event, write: Write) -> None:
+        job = self.jobs.get(job_id)
+        if job is None or job.gone:
+            if event.kind is EventKind.PUT:
+                self.wrong("B", write, f"state of {job_id}, which has ended")
+            return
+        if event.kind is EventKind.DELETE:
+            if not any(_is(e, JOB_KEYS.done, EventKind.PUT) for e in write.events):
+                self.wrong("B", write, f"state of {job_id} deleted while it lives")
+            return
+        before, after = job.state, JobState.from_value(event.kv.key, event.kv.value)
+        grew = (after.attempts - before.attempts) + (after.interruptions - before.interruptions)
+        if after.closed != before.closed + 1 or grew != 1:
+            self.wrong("B", write, f"state of {job_id} went from {before} to {after}")
+        job.state, job.state_revision = after, write.revision
+
+    def _idempotency(self, event: Event, write: Write) -> None:
+        key = event.kv.key
+        if event.kind is EventKind.DELETE:
+            self._idem.pop(key, None)
+        elif key in self._idem:
+            self.wrong("I5", write, f"idempotency key of {self._idem[key]} used for another job")
+        else:
+            self._idem[key] = json.loads(event.kv.value)["id"]
+
+
+def _is(event: Event, prefix: bytes, kind: EventKind | None) -> bool:
+    return event.kv.key.startswith(prefix) and kind in (None, event.kind)
+
+
+def _result(outcome: JobOutcome) -> Any:
+    return json.loads(outcome.result_json) if outcome.result_json is not None else None
+
+
+# ---------------------------------------------------------------- what was said
+
+
+def _check_requests(history: History, log: _Replay) -> list[str]:
+    """I5: each answer is true, at the moment it is given and ever after."""
+    wrong: list[str] = []
+    known = {n for n in history.requests}
+    wrong += [f"I5 job of request {n}, which nobody made" for n in log._by_number if n not in known]
+    for request in history.requests.values():
+        jobs = log.jobs_of(request.number)
+        if len(jobs) > 1:
+            wrong.append(f"I5 request {request.number} has {len(jobs)} jobs")
+        if request.answered_at is None:
+            continue
+        if request.error is None:
+            wrong += _check_accepted(history, log, request, jobs)
+        elif jobs and isinstance(request.error, IdempotencyConflictError | QueueFullError):
+            wrong.append(f"I5 request {request.number} was refused and has a job: {request.error!r}")
+    return wrong
+
+
+def _check_accepted(history: History, log: _Replay, request: Any, jobs: list[str]) -> list[str]:
+    job = log.jobs.get(request.job_id)
+    if job is None:
+        return [f"I5 request {request.number} was accepted, but job {request.job_id} never was there"]
+    wrong = []
+    if request.created and jobs != [request.job_id]:
+        wrong.append(f"I5 request {request.number} was told {request.job_id}, its jobs are {jobs}")
+    if request.created and request.revision not in (0, job.revision):
+        wrong.append(f"I5 request {request.number} was told revision {request.revision}, it is {job.revision}")
+    if not request.created and job.spec.payload["text"] != request.body:
+        wrong.append(f"I5 request {request.number} was given the job of another body")
+    seen = history.outcomes_seen.get((request.submitter, request.job_id))
+    if seen is not None and job.outcome is not None:
+        told = JobOutcome.from_value(JOB_KEYS.done + request.job_id.encode(), seen)
+        if told.op != job.outcome.op:
+            wrong.append(f"I5 {request.submitter} saw another outcome of {request.job_id} than the one recorded")
+    return wrong
+
+
+def _check_bodies(history: History, log: _Replay) -> list[str]:
+    wrong = []
+    begun: set[tuple[str, int, int]] = set()
+    for body in history.bodies:
+        where = f"run {body.run} of {body.job_id} on {body.node} at {body.at:.3f}"
+        run = (body.job_id, body.run, body.token)
+        if not body.trusted or not body.held:
+            wrong.append(f"I3 {where} began without a term (token {body.token})")
+        if log.claims.get(run, 0) == 0 or log.claims[run] != body.fencing_token:
+            wrong.append(f"B {where} began with fencing token {body.fencing_token}, claimed at {log.claims.get(run)}")
+        if run in begun:
+            wrong.append(f"B {where} began twice")
+        if body.attempt > JOBS.max_attempts:
+            wrong.append(f"B {where} is attempt {body.attempt}")
+        begun.add(run)
+    return wrong
+
+
+def _check_state_paths(history: History) -> list[str]:
+    wrong = []
+    last: dict[str, str] = {}
+    for at, node, state, reason, _ in history.state_changes:
+        before = last.get(node, "follower")
+        started_anew = state == "candidate" and reason == "started"
+        if not started_anew and state not in _NEXT_STATES[before]:
+            wrong.append(f"state of {node} went from {before} to {state} ({reason}) at {at:.3f}")
+        last[node] = state
+    return wrong
+
+
+# ---------------------------------------------------------------- peace
+
+
+def _check_peace(history: History, log: _Replay) -> list[str]:
+    wrong = []
+    peace = history.peace_at
+    if history.led_at is None or history.led_at - peace > _LEADER_WITHIN_S:
+        wrong.append(f"L1 peace at {peace:.1f}, a leader at {history.led_at}")
+    accepted = {r.job_id for r in history.requests.values() if r.accepted}
+    for job_id in sorted(job_id for job_id in accepted if job_id in log.jobs and log.jobs[job_id].outcome is None):
+        wrong.append(f"L2 {job_id} was accepted and never ended")
+    if history.settled_at is None:
+        wrong.append("L2 it never came to rest")
+        return wrong
+    changes = [write.at for write in history.world.log for e in write.events if e.kv.key == KEYS.leader]
+    if changes and changes[-1] > max(history.settled_at, peace + _LEADER_WITHIN_S):
+        wrong.append(f"L5 the leader changed at {changes[-1]:.1f}, though all was at rest at {history.settled_at:.1f}")
+    if history.believers_at_end != ([log._current.token] if log._current else []):
+        holder = log._current.token if log._current else None
+        wrong.append(f"L4 tokens {history.believers_at_end} are trusted at the end, {holder} is in force")
+    return wrong

@@ -1,0 +1,236 @@
+"""What goes wrong, and what the submitters ask for, drawn from the seed: first trouble, then peace."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from simulation.cluster import Body, Cluster, SimNode
+from slurp_leader.errors import StoreBusyError
+from slurp_leader.jobs.request import Priority
+from slurp_leader.store import Request
+from support.virtual import (
+    Fate,
+    Host,
+    answer_lost,
+    connection_refused,
+    failed,
+    fine,
+    full,
+    late,
+    request_lost,
+    takes_space,
+)
+
+TROUBLE_S = 24.0
+PEACE_S = 90.0
+"""Longest time that everything may take to come right."""
+REQUESTS = 26
+_BAD_CALLS = 0.04
+
+
+class Trouble:
+    """Draws everything that happens to one cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.world = cluster.world
+        self.draw = random.Random(self.world.rng.getrandbits(64))
+        self._net = random.Random(self.world.rng.getrandbits(64))
+        self._slow_until = 0.0
+        self._full_until = 0.0
+        self._peace = False
+        self.world.choose_fate = self._fate
+        self.world.watch_delay_s = self._watch_delay_s
+
+    def begin(self) -> None:
+        """Lay out the time of trouble: what is asked for, and what breaks."""
+        draw, world = self.draw, self.world
+        kills = draw.random() < 0.3
+        for number in range(REQUESTS):
+            world.after(draw.uniform(0.0, TROUBLE_S), self._ask, kills and number == 0)
+        at = 1.0
+        while at < TROUBLE_S - 1.0:
+            world.after(at, draw.choice(self._kinds()))
+            at += draw.expovariate(0.6)
+        world.after(TROUBLE_S, self.make_peace)
+
+    # ------------------------------------------------------------ requests
+
+    def _ask(self, kills: bool) -> None:
+        draw = self.draw
+        submitter = draw.choice([s for s in self.cluster.submitters if s.up] or self.cluster.submitters)
+        if not submitter.up or submitter.host.paused:
+            return
+        body = Body(
+            seconds=draw.choice((0.01, 0.1, 0.3, 1.0, 1.0, 3.6)),
+            fails=draw.choice((0, 0, 0, 0, 1, 2, 9)),
+            terminal=draw.random() < 0.05,
+            kills=kills,
+            deaf=draw.random() < 0.05,
+        )
+        key = f"key-{draw.randrange(6)}" if draw.random() < 0.4 else None
+        text = draw.choice(("one", "one", "one", "two")) if key else "any"
+        submitter.submit(body, draw.choice(list(Priority)), key, text)
+        if draw.random() < 0.25:
+            self.world.after(draw.expovariate(0.7), self._cancel_one)
+
+    def _cancel_one(self) -> None:
+        accepted = [r.job_id for r in self.cluster.history.requests.values() if r.accepted]
+        submitter = self.draw.choice(self.cluster.submitters)
+        if accepted and submitter.up and not submitter.host.paused:
+            submitter.cancel(self.draw.choice(accepted[-6:]))
+
+    # ------------------------------------------------------------ what breaks
+
+    def _kinds(self) -> list[Callable[[], None]]:
+        return [
+            self._pause,
+            self._pause,
+            self._crash,
+            self._crash,
+            self._cut_off,
+            self._deafen,
+            self._fill_store,
+            self._compact,
+            self._resign,
+            self._stop,
+            self._slow_down,
+            self._crash_submitter,
+        ]
+
+    def _a_node(self) -> SimNode:
+        """Mostly the leader: that is where it hurts."""
+        leaders = [node for node in self.cluster.nodes if node.leads]
+        return leaders[0] if leaders and self.draw.random() < 0.7 else self.draw.choice(self.cluster.nodes)
+
+    def _pause(self) -> None:
+        host = self._any_host()
+        if not host.paused:
+            self._note("pause", host)
+            host.pause()
+            self.world.after(self.draw.choice((0.3, 1.0, 3.0, 5.0, 8.0)), self._resume, host, host.life)
+
+    def _resume(self, host: Host, life: int) -> None:
+        if host.paused and host.life == life:
+            host.resume()
+
+    def _crash(self) -> None:
+        node = self._a_node()
+        if node.up:
+            self._note("crash", node.host)
+            node.crash()
+            self.world.after(self.draw.choice((0.1, 0.5, 2.0, 6.0)), node.restart)
+
+    def _crash_submitter(self) -> None:
+        submitter = self.draw.choice(self.cluster.submitters)
+        if submitter.up:
+            self._note("crash_submitter", submitter.host)
+            submitter.crash()
+            self.world.after(self.draw.choice((0.1, 1.0)), submitter.restart)
+
+    def _cut_off(self) -> None:
+        host = self._any_host()
+        self._note("cut_off_host", host)
+        host.cut_off = True
+        self.world.after(self.draw.choice((0.5, 2.0, 5.0, 9.0)), self._reach_again, host)
+
+    def _reach_again(self, host: Host) -> None:
+        host.cut_off = host.deaf = False
+        for feed in host.feeds:
+            feed.nudge()
+
+    def _deafen(self) -> None:
+        host = self._any_host()
+        self._note("deaf", host)
+        host.deaf = True
+        self.world.after(self.draw.choice((0.5, 2.0, 6.0)), self._reach_again, host)
+
+    def _fill_store(self) -> None:
+        self.world.count("store_full")
+        self._full_until = self.world.clock.now + self.draw.choice((0.5, 2.0, 6.0))
+
+    def _slow_down(self) -> None:
+        self.world.count("slow")
+        self._slow_until = self.world.clock.now + self.draw.choice((0.5, 2.0, 4.0))
+
+    def _compact(self) -> None:
+        self.world.compact()
+
+    def _resign(self) -> None:
+        node = self._a_node()
+        if node.up:
+            self._note("resign", node.host)
+            node.host.do(node.resign)
+
+    def _stop(self) -> None:
+        node = self._a_node()
+        if node.up:
+            self._note("stop", node.host)
+            node.host.do(node.stop)
+            self.world.after(8.0, self._start_stopped, node, node.host.life)
+
+    def _start_stopped(self, node: SimNode, life: int) -> None:
+        if node.host.life == life:
+            node.crash()
+            node.restart()
+
+    def _any_host(self) -> Host:
+        if self.draw.random() < 0.15:
+            return self.draw.choice(self.cluster.submitters).host
+        return self._a_node().host
+
+    def _note(self, kind: str, host: Host) -> None:
+        self.world.count(kind)
+
+    # ------------------------------------------------------------ peace
+
+    def make_peace(self) -> None:
+        """From here on nothing goes wrong any more; what is under way still arrives."""
+        self._peace = True
+        self._slow_until = self._full_until = 0.0
+        history = self.cluster.history
+        history.peace_at = self.world.clock.now
+        for node in self.cluster.nodes:
+            self._resume(node.host, node.host.life)
+            self._reach_again(node.host)
+            if node.stopped:
+                node.crash()
+            node.restart()
+        for submitter in self.cluster.submitters:
+            self._resume(submitter.host, submitter.host.life)
+            self._reach_again(submitter.host)
+            submitter.restart()
+        if any(node.leads for node in self.cluster.nodes):
+            history.note_leader(history.peace_at)
+
+    # ------------------------------------------------------------ calls and watches
+
+    def _fate(self, host: Host, request: Request[Any]) -> Fate:
+        net = self._net
+        if self._peace:
+            return fine(0.001, 0.001)
+        if self.world.clock.now < self._full_until and takes_space(request):
+            return full(written=net.random() < 0.2)
+        if net.random() < _BAD_CALLS:
+            return self._bad_fate(net)
+        longest = 0.5 if self.world.clock.now < self._slow_until else 0.004
+        return fine(net.uniform(0.0002, longest), net.uniform(0.0002, longest))
+
+    def _bad_fate(self, net: random.Random) -> Fate:
+        kind = net.randrange(6)
+        if kind == 0:
+            return request_lost()
+        if kind == 1:
+            return answer_lost()
+        if kind == 2:
+            return connection_refused()
+        if kind == 3:
+            return failed(StoreBusyError())
+        return late(net.choice((0.1, 0.5, 2.0, 6.0)))
+
+    def _watch_delay_s(self) -> float:
+        if self._peace:
+            return 0.002
+        return self._net.choice((0.001, 0.002, 0.005, 0.02)) if self._net.random() < 0.97 else 0.5
