@@ -198,6 +198,7 @@ class Scheduler:
         self._clock = clock
         self._rng = rng
         self._leading: _Leading | None = None
+        self._calls = Calls()  # of all terms: an answer to an old term's call must never fit a call of a new one
         self._workers = _Workers(options.workers)
         self._next_run_id = 0
         self._out: list[Any] = []
@@ -240,6 +241,9 @@ class Scheduler:
         if self._leading is not None and self._leading.term.token == term.token:
             self._leading.resume(now)
             return
+        if self._leading is not None:
+            self._leading.abandon()
+        self._calls.forget()
         self._leading = _Leading(self, term, now)
 
     def _lose(self, token: int) -> None:
@@ -247,6 +251,7 @@ class Scheduler:
         leading = self._leading
         if leading is not None and leading.term.token == token:
             self._leading = None
+            self._calls.forget()
             leading.abandon()
 
     def new_run_id(self) -> int:
@@ -325,7 +330,7 @@ class _Leading:
         self._options = owner._options
         self._keys = owner._keys
         self._picture = owner.picture
-        self._calls = Calls()
+        self._calls = owner._calls
         self._timers = Timers()
         options = owner._options
         limits = CommitLimits(
