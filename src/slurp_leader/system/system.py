@@ -41,6 +41,7 @@ from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import StatusResult, Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.system.aio import AsyncFace
 from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
 from slurp_leader.system.leader_election import identity_of
 from slurp_leader.system.views import JobsView, LeaderView, describe_leader
@@ -110,6 +111,8 @@ class SlurpLeaderSystem:
         """Who leads: ``get``, ``wait``, ``watch``."""
         self.jobs = JobsView(self._running_client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
+        self.aio = AsyncFace(self._verb)
+        """The verbs that wait, awaited: ``await system.aio.submit(...)``."""
         if generator is not None:
             self.generator(generator)
 
@@ -380,6 +383,14 @@ class SlurpLeaderSystem:
         return problems
 
     # ------------------------------------------------------------ small things
+
+    def _verb(self, name: str) -> Callable[..., Any]:
+        """The method behind a verb of `aio`: the system's own, or that of one of its views."""
+        if name == "wait_for_leader":
+            return self.leader.wait
+        home = self.jobs if name in ("cancel", "list", "report") else self
+        method: Callable[..., Any] = getattr(home, name)
+        return method
 
     def _running_client(self) -> JobClient:
         if self._client is None:
