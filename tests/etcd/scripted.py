@@ -17,10 +17,11 @@ class ScriptedMember(grpc.GenericRpcHandler):
     """Answers every unary call with what `answer(method)` returns: a message, or raises.
 
     Attributes:
-        methods: The methods that were called, in order.
+        methods: The methods that were called, in order; without those that only see to the connection.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, *, ignored: tuple[str, ...] = ("Status",)) -> None:
+        self.ignored = ignored
         self._answer = answer
         self.methods: list[str] = []
         self._server = grpc.server(ThreadPoolExecutor(max_workers=2), handlers=[self])
@@ -28,7 +29,8 @@ class ScriptedMember(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: Any) -> Any:
         method = handler_call_details.method.rpartition("/")[2]
-        self.methods.append(method)
+        if method not in self.ignored:
+            self.methods.append(method)
         return grpc.unary_unary_rpc_method_handler(lambda request, context: self._answer(method).SerializeToString())
 
     def __enter__(self) -> ScriptedMember:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
-from slurp_leader.errors import Outcome, StoreChangedError
+from slurp_leader.errors import Outcome, StoreChangedError, StoreUnavailableError
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdProcess
 from slurp_leader.store import Get, Put, Request, Status, WatchEvents, WatchFailed, WatchNotice
@@ -57,7 +58,12 @@ def test_a_history_that_went_back_is_refused(binary: EtcdBinary, tmp_path: Path)
         shutil.rmtree(data / "member-data")
         shutil.copytree(tmp_path / "backup" / "member-data", data / "member-data")
         etcd.start()
-        error = store.call(Get(b"k"), PATIENCE_S).exception()
+        error: BaseException | None = None
+        for _ in range(100):  # the connection has to come back first
+            error = store.call(Get(b"k"), PATIENCE_S).exception()
+            if not isinstance(error, StoreUnavailableError):
+                break
+            threading.Event().wait(0.05)
         assert isinstance(error, StoreChangedError)
         assert "went back" in str(error)
         again = store.call(Put(b"k", b"w"), PATIENCE_S).exception()

@@ -138,6 +138,8 @@ class Calls:
         return call
 
     def _send(self, call: _Call, member: Member) -> None:
+        if call not in self._under_way:
+            return  # the store was closed during a login
         login = self._login
         if login is not None and login.token is None:
             self._log_in_and_send(call, member)

@@ -36,6 +36,9 @@ _NO, _UNKNOWN = Outcome.NOT_APPLIED, Outcome.UNKNOWN
 _CREDENTIALS = "check etcd.username and etcd.password"
 _ROLE = "give the role of etcd.username the keys it needs"
 _OUR_CERTIFICATE = "the member refused our certificate, or wants one: check etcd.cert_file and etcd.key_file"
+_OTHER_HOST = "the member's certificate is for another host: set etcd.server_name to the name it carries"
+_OUR_FILES = "etcd.ca_file, etcd.cert_file or etcd.key_file is not PEM, or the key is not the certificate's"
+_ONE_SIDED = "the member hangs up on a new connection: https:// and http:// mixed up in etcd.endpoints?"
 _NO_ETCD = "what answers there is not etcd 3: check etcd.endpoints"
 
 
@@ -59,47 +62,17 @@ RULES: tuple[Rule, ...] = (
         _NO,
         "etcd.ca_file holds no authority that signed the member's certificate",
     ),
-    Rule(
-        _Code.UNAVAILABLE,
-        "hostname verification check failed",
-        StoreDeniedError,
-        _NO,
-        "the member's certificate is for another host: set etcd.server_name to the name it carries",
-    ),
-    Rule(
-        _Code.UNAVAILABLE,
-        "not in peer certificate",
-        StoreDeniedError,
-        _NO,
-        "the member's certificate is for another host: set etcd.server_name to the name it carries",
-    ),
-    Rule(
-        _Code.UNAVAILABLE,
-        "failed to create security handshaker",
-        StoreDeniedError,
-        _NO,
-        "etcd.ca_file, etcd.cert_file or etcd.key_file is not PEM, or the key is not the certificate's",
-    ),
-    Rule(_Code.UNAVAILABLE, "empty address list", StoreUnavailableError, _UNKNOWN, "check etcd.endpoints"),
+    Rule(_Code.UNAVAILABLE, "hostname verification check failed", StoreDeniedError, _NO, _OTHER_HOST),
+    Rule(_Code.UNAVAILABLE, "not in peer certificate", StoreDeniedError, _NO, _OTHER_HOST),
+    Rule(_Code.UNAVAILABLE, "failed to create security handshaker", StoreDeniedError, _NO, _OUR_FILES),
+    Rule(_Code.UNAVAILABLE, "empty address list", StoreDeniedError, _NO, _OUR_FILES),  # the same from an older gRPC
     Rule(_Code.UNAVAILABLE, "alert_bad_certificate", StoreDeniedError, _NO, _OUR_CERTIFICATE),
     Rule(_Code.UNAVAILABLE, "alert_certificate_required", StoreDeniedError, _NO, _OUR_CERTIFICATE),
     Rule(_Code.UNAVAILABLE, "alert_unknown_ca", StoreDeniedError, _NO, _OUR_CERTIFICATE),
     # TLS 1.3: the refusal of our certificate arrives after the handshake and shows as this.
     Rule(_Code.UNAVAILABLE, "unwrap failed (tsi_data_corrupted)", StoreDeniedError, _NO, _OUR_CERTIFICATE),
-    Rule(
-        _Code.UNAVAILABLE,
-        "(socket closed)",
-        StoreUnavailableError,
-        _UNKNOWN,
-        "the member hung up on the TLS handshake: does it serve plain http://?",
-    ),
-    Rule(
-        _Code.UNAVAILABLE,
-        "failed to connect to all addresses; last error: unavailable",
-        StoreUnavailableError,
-        _UNKNOWN,
-        "the member hangs up at once: does it serve https:// only?",
-    ),
+    Rule(_Code.UNAVAILABLE, "handshake read failed", StoreUnavailableError, _UNKNOWN, _ONE_SIDED),
+    Rule(_Code.UNAVAILABLE, "last error: unavailable", StoreUnavailableError, _UNKNOWN, _ONE_SIDED),
     Rule(_Code.UNAVAILABLE, "errors resolving", StoreUnavailableError, _UNKNOWN, "check the host in etcd.endpoints"),
     Rule(_Code.UNAVAILABLE, "dns resolution failed", StoreUnavailableError, _UNKNOWN, "check etcd.endpoints"),
     # "no leader", "leader changed", "request timed out", "server stopped", "unhealthy cluster", connection lost ...

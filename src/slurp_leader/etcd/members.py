@@ -15,6 +15,7 @@ from slurp_leader.store.requests import Delete, Get, Grant, KeepAlive, Put, Revo
 
 _WATCH = "/etcdserverpb.Watch/Watch"
 _KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive"
+_KNOCK_S = 10.0
 
 
 class Member:
@@ -31,6 +32,8 @@ class Member:
         self.endpoint = endpoint
         self._channel = channel
         self._owns_channel = owns_channel
+        self._question = etcd.rpc.StatusRequest()
+        self._knock: Any = None
         kv, lease = etcd.stubs.KVStub(channel), etcd.stubs.LeaseStub(channel)
         # etcd declares the keepalive as two streams. One question followed by the end of questions is the same on the
         # wire as a plain call; and then the answer cannot belong to an earlier question.
@@ -54,8 +57,22 @@ class Member:
             _WATCH, request_serializer=_serialize, response_deserializer=etcd.rpc.WatchResponse.FromString
         )
 
+    def knock(self) -> None:
+        """See to it that a lost connection is made again.
+
+        An older gRPC (seen with 1.66) works on a connection only while a call waits for it. Calls that fail at once are
+        not enough, and a member that is back stays out of reach. This one waits, for what every member tells everybody.
+        """
+        if self._knock is None or self._knock.done():
+            try:
+                self._knock = self.methods[Status].future(self._question, timeout=_KNOCK_S, wait_for_ready=True)
+            except ValueError:  # the channel is closed
+                return
+
     def close(self) -> None:
         """Release the connection, unless it is the host's."""
+        if self._knock is not None:
+            self._knock.cancel()
         if self._owns_channel:
             self._channel.close()
 
@@ -93,6 +110,7 @@ class Members:
 
     def leave(self, member: Member) -> None:
         """Use the next one from now on, unless another thread has moved on already."""
+        member.knock()
         with self._lock:
             if self._members[self._in_use] is member:
                 self._in_use = (self._in_use + 1) % len(self._members)
