@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from slurp_leader.generators.languages import Kind, Language
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.signals import Signal, Topic
 from slurp_leader.generators.surroundings import Surroundings, is_test
 from slurp_leader.generators.symbols import Structure
@@ -17,7 +18,7 @@ from slurp_leader.jobs.result import History, Symbol
 _CALLABLE = {"function", "method", "macro"}
 _TYPE = {"class", "struct", "interface", "trait", "enum", "type"}
 _TEST_CASE = re.compile(r"(?:test|Test|Benchmark|Fuzz|Example)")
-_CALLED_CASE = re.compile(r"(?m)^\s*(?:it|test)(?:\.each\([^\n]*\))?\(|#\[(?:tokio::)?test\]|@(?:Parameterized)?Test\b")
+_CALLED_CASE = bounded(r"(?m)^\s*(?:it|test)(?:\.each\([^\n]*\))?\(|#\[(?:tokio::)?test\]|@(?:Parameterized)?Test\b")
 
 
 @dataclass(frozen=True)

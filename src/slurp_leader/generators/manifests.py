@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.workspace import Workspace
 
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
-_GO_REQUIRE = re.compile(r"^\s*(?:require\s+)?([\w.-]+\.[\w./-]+)\s+(v[\w.+-]+)", re.MULTILINE)
+_REQUIREMENT = bounded(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
+_GO_REQUIRE = bounded(r"^\s*(?:require\s+)?([\w.-]+\.[\w./-]+)\s+(v[\w.+-]+)", re.MULTILINE)
 _GO_MODULE = re.compile(r"^module\s+(\S+)", re.MULTILINE)
 _GO_VERSION = re.compile(r"^go\s+(\S+)", re.MULTILINE)
-_MAVEN = re.compile(r"<(groupId|artifactId|version)>\s*([^<\s]+)\s*</\1>")
-_MAVEN_DEPENDENCY = re.compile(r"<dependency>(.*?)</dependency>", re.DOTALL)
+_MAVEN = bounded(r"<(groupId|artifactId|version)>\s*([^<\s]+)\s*</\1>")
+_MAVEN_DEPENDENCY = re.compile(r"<dependency>(.{0,1000}?)</dependency>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

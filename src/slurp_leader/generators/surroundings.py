@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from slurp_leader.generators.languages import detect
 from slurp_leader.generators.manifests import Manifest, nearest
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.symbols import Import, Structure, read
 from slurp_leader.generators.workspace import Workspace
 
@@ -134,7 +135,7 @@ def _named_tests(view: _View, folder: str, stem: str, suffix: str) -> Iterator[s
 
 def _tests_that_mention(view: _View, folder: str, stem: str) -> Iterator[str]:
     """Tests in the folder that mirrors this one, which import the module under another name than their own."""
-    wanted = re.compile(rf"\b(?:from|import)\b[^\n]*\b{re.escape(stem)}\b")
+    wanted = bounded(rf"\b(?:from|import)\b[^\n]*\b{re.escape(stem)}\b")
     for place in _test_folders(folder):
         tests = [name for name in sorted(view.names(place)) if name.startswith("test_")]
         for name in tests[:_MAX_CANDIDATES]:

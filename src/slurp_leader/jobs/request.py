@@ -69,7 +69,9 @@ def _to_seconds(value: object) -> object:
     """Turn what people write for a duration into seconds; leave the rest to the field's own type."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return float(value) if type(value) is int else value
+    if type(value) is not int:
+        return value
+    return float(value) if abs(value) <= MAX_TIMEOUT_S else math.inf  # a huge integer has no float
 
 
 Seconds = Annotated[float | timedelta, BeforeValidator(_to_seconds)]

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from slurp_leader.generators.facts import Facts
 from slurp_leader.generators.insights.finding import Finding, span
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.technologies import Dependency, Origin
 from slurp_leader.generators.wording import capitalised, counted, listed, quoted
 
-_LOGGED = re.compile(
+_LOGGED = bounded(
     r"\b(?:log|logger|_log|_logger|slog|logging|console)\.(debug|info|warn|warning|error|exception|critical|fatal)\b",
     re.I,
 )

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from slurp_leader.generators.facts import Facts
 from slurp_leader.generators.insights.finding import Finding, span
 from slurp_leader.generators.languages import Kind
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.wording import at_lines, counted, listed, quoted
 from slurp_leader.jobs.result import Symbol
 
 LONG_LINES, MANY_BRANCHES, LONG_FILE, WIDE = 60, 12, 600, 120
-_RAISED = re.compile(r"\braise\s+([A-Za-z_][\w.]*)|\bthrow\s+new\s+([\w.]+)")
-_CONTAINER = r"(?:\{|\[|(?:dict|list|set|deque|defaultdict|OrderedDict|make)\(|map\[)"
-_ENTRY = re.compile(
-    r"(?m)^if __name__ ==|^func main\(\)|^(?:pub )?(?:async )?fn main\(|\bstatic void main\(|^int main\("
+_RAISED = bounded(r"\braise\s+([A-Za-z_][\w.]*)|\bthrow\s+new\s+([\w.]+)")
+_CONTAINER = bounded(
+    r"(?m)^(?:var\s+)?(\w+)\b[^=\n]*=\s*(?:\{|\[|(?:dict|list|set|deque|defaultdict|OrderedDict|make)\(|map\[)"
 )
+_ENTRY = bounded(r"(?m)^if __name__ ==|^func main\(\)|^(?:pub )?(?:async )?fn main\(|\bstatic void main\(|^int main\(")
 
 
 def public_face(facts: Facts) -> Iterator[Finding]:
@@ -154,12 +155,9 @@ def shared_state(facts: Facts) -> Iterator[Finding]:
     """Variables of the whole module: state that every thread and every test shares."""
     if facts.language.name not in ("Python", "Go", "Rust", "C"):
         return
-    made = (
-        re.search(rf"(?m)^(?:var\s+)?{re.escape(one.name)}\b[^=\n]*=\s*{_CONTAINER}", facts.structure.code)
-        for one in facts.structure.symbols
-        if one.kind == "variable" and not one.parent
-    )
-    lines = [facts.structure.code.count("\n", 0, hit.start()) + 1 for hit in made if hit]
+    names = {one.name for one in facts.structure.symbols if one.kind == "variable" and not one.parent}
+    code = facts.structure.code
+    lines = [code.count("\n", 0, hit.start()) + 1 for hit in _CONTAINER.finditer(code) if hit[1] in names][:20]
     if lines:
         yield Finding(5.5, f"Mutable state at module level ({at_lines(lines)}): shared by all threads and all tests.")
 
@@ -168,6 +166,5 @@ def bare_text(facts: Facts) -> Iterator[Finding]:
     """The last resort, for files that say nothing else."""
     words = len(facts.text.split())
     longest = max((len(line) for line in facts.text.split("\n")), default=0)
-    yield Finding(
-        0.5, f"{counted(facts.lines, 'line')}, {counted(words, 'word')}; the longest line has {longest} characters."
-    )
+    size = f"{counted(facts.lines, 'line')}, {counted(words, 'word')}"
+    yield Finding(0.5, f"{size}; the longest line has {counted(longest, 'character')}.")

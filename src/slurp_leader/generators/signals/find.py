@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.signals.rules import RULES, Rule, Topic
 from slurp_leader.generators.symbols import Structure
 
@@ -75,7 +76,7 @@ def _line_starts(text: str) -> list[int]:
 @cache
 def _compiled(language: str) -> tuple[tuple[Rule, tuple[str, ...], re.Pattern[str]], ...]:
     rules = (rule for rule in RULES if not rule.languages or language in rule.languages)
-    return tuple((rule, tuple(rule.near.split()), re.compile(rule.pattern)) for rule in rules)
+    return tuple((rule, tuple(rule.near.split()), bounded(rule.pattern)) for rule in rules)
 
 
 def rules_for(language: str, topic: Topic) -> int:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable
 
 from slurp_leader.generators.languages import Language
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.symbols.structure import Comment
 
-_LINE_SIGNS = re.compile(r"^\s*(?:///?!?|//|#+!?|--+|;+|%+)\s?")
-_BLOCK_START = re.compile(r"^\s*(?:/\*+!?|<!--|\"\"\"|''')")
-_BLOCK_END = re.compile(r"(?:\*+/|-->|\"\"\"|''')\s*$")
+_LINE_SIGNS = bounded(r"^\s*(?:///?!?|//|#+!?|--+|;+|%+)\s?")
+_BLOCK_START = bounded(r"^\s*(?:/\*+!?|<!--|\"\"\"|''')")
+_BLOCK_END = bounded(r"(?:\*+/|-->|\"\"\"|''')\s*$")
 _STAR = re.compile(r"^\s*\*(?:\s|$)")
 _NOT_ABOUT_THE_FILE = re.compile(
     r"copyright|licen[sc]e|SPDX-|all rights reserved|^go:build|^\+build|eslint|prettier-ignore|jshint|@ts-|"
@@ -18,6 +19,7 @@ _NOT_ABOUT_THE_FILE = re.compile(
     r"shellcheck|use strict|global .*:writable",
     re.IGNORECASE,
 )
+_MOST_LINES, _MOST_TEXT = 200, 8_000  # of one comment; more is no description but a page
 _RULER = re.compile(r"[-=*#~_/ ]{6,}")
 _SENTENCE_END = re.compile(r"(?<=[^.\s][.!?])\s+(?=[A-Z`'\"(<\[*0-9])|(?<=:)\s+(?=[-*]\s)")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|resp|approx|incl|no|fig|Mr|Dr)\.$", re.IGNORECASE)
@@ -39,8 +41,8 @@ def docstring(literal: str) -> str:
     body = literal.lstrip("rRbBuUfF")
     for quotes in ('"""', "'''", '"', "'"):
         if body.startswith(quotes):
-            return body[len(quotes) :].removesuffix(quotes).strip()
-    return body
+            return body[len(quotes) : _MOST_TEXT].removesuffix(quotes).strip()
+    return body[:_MOST_TEXT]
 
 
 def join(comments: Iterable[tuple[int, int, int, str]]) -> tuple[Comment, ...]:
@@ -57,7 +59,14 @@ def join(comments: Iterable[tuple[int, int, int, str]]) -> tuple[Comment, ...]:
             joined[-1].append(current)
         else:
             joined.append([current])
-    return tuple(Comment(group[0][0], group[-1][1], plain("\n".join(part[3] for part in group))) for group in joined)
+    return tuple(_comment(group) for group in joined)
+
+
+def _comment(parts: list[tuple[int, int, int, str]]) -> Comment:
+    text = "\n".join(part[3] for part in parts[:_MOST_LINES])
+    if len(text) > _MOST_TEXT:
+        text = text[:_MOST_TEXT].rpartition("\n")[0] or text[:_MOST_TEXT]
+    return Comment(parts[0][0], parts[-1][1], plain(text))
 
 
 def scan(text: str, language: Language) -> tuple[Comment, ...]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Protocol
 
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.symbols.structure import Import
 
 _PYTHON_FROM = re.compile(r"from\s+([.\w]+)\s+import\s+(.+)", re.DOTALL)
 _RUST_USE = re.compile(r"(?:pub(?:\([^)]*\))?\s+)?(?:use|extern\s+crate)\s+([^;]+)", re.DOTALL)
 _JAVA_IMPORT = re.compile(r"import\s+(?:static\s+)?([\w.]+)(?:\.\*)?")
+_EXPORTS = bounded(r"\bexport\s*\{[^}]*\}|\bexports\b[^\n;]*")
 _UPPER = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -58,8 +61,14 @@ def _is_exported_script(name: str, kind: str, node: SyntaxNode, head: bytes, dat
     line_start = data.rfind(b"\n", 0, node.start_byte) + 1
     if data[line_start : node.start_byte + 7].lstrip().startswith(b"export"):
         return True
-    word = re.escape(name.encode())
-    return re.search(rb"\bexport\s*\{[^}]*\b" + word + rb"\b|\bexports\b[^\n;]*\b" + word + rb"\b", data) is not None
+    return name in _named_exports(data)
+
+
+@lru_cache(maxsize=4)
+def _named_exports(data: bytes) -> frozenset[str]:
+    """Names in ``export { a, b }`` and on the lines that speak of ``exports``."""
+    places = _EXPORTS.findall(data.decode())
+    return frozenset(word for place in places for word in re.findall(r"\w+", place))
 
 
 def read_import(language: str, text: str, line: int) -> list[Import]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import re
 
 from slurp_leader.generators.languages import Kind, Language
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.symbols import comments as prose
 from slurp_leader.generators.symbols.structure import Comment, Import, Structure
 from slurp_leader.jobs.result import Symbol
 
 _FUNCTIONS = (
-    r"^[ \t]*(?:(?:public|private|protected|internal|static|async|final|open|override|export|abstract|virtual)\s+)*"
+    r"^[ \t]*(?:(?:public|private|protected|internal|static|async|final|open|override|export|abstract|virtual)"
+    r"[ \t]+){0,5}"
     r"(?P<kind>class|interface|struct|enum|trait|object|protocol|module|def|fun|func|function|fn)\s+(?P<name>[\w.?!]+)"
 )
 _PATTERNS = {
-    "Markdown": r"^(?P<kind>#{1,3})\s+(?P<name>.+?)\s*#*$",
+    "Markdown": r"^(?P<kind>#{1,3})\s+(?P<name>[^\n]+)",
     "YAML": r"^(?P<name>[A-Za-z_][\w.-]*)\s*:(?=\s|$)",
     "TOML": r"^\[{1,2}(?P<name>[^\]]+)\]{1,2}",
     "INI": r"^\[(?P<name>[^\]]+)\]",
@@ -30,8 +32,9 @@ _PATTERNS = {
     "Terraform": r"^(?P<kind>resource|module|variable|output|data|provider)\s+(?P<name>\"[^{]+\")",
     "JSON": r"^(?:  |\t)\"(?P<name>[^\"]+)\"\s*:",
 }
-_COMPILED = {name: re.compile(pattern, re.MULTILINE) for name, pattern in _PATTERNS.items()}
-_ANY_CODE = re.compile(_FUNCTIONS, re.MULTILINE)
+_COMPILED = {name: bounded(pattern, re.MULTILINE) for name, pattern in _PATTERNS.items()}
+_ANY_CODE = bounded(_FUNCTIONS, re.MULTILINE)
+_LEAD_WITHIN = 8_000
 _PLAIN_KIND = {
     "YAML": "key",
     "JSON": "key",
@@ -42,7 +45,7 @@ _PLAIN_KIND = {
     "Dockerfile": "stage",
 }
 _SAME_KIND = {"def": "function", "fun": "function", "func": "function", "fn": "function"}
-_INCLUDES = re.compile(
+_INCLUDES = bounded(
     r"^\s*(?:#include\s+|require(?:_relative)?\s+|using\s+|import\s+|source\s+|\.\s+)([^\s;]+)", re.MULTILINE
 )
 
@@ -87,7 +90,7 @@ def _outline(language: Language, text: str) -> tuple[Symbol, ...]:
     ends = [line - 1 for line, _ in found[1:]] + [last]
     return tuple(
         Symbol(
-            name=hit["name"].strip().strip('"'),
+            name=hit["name"].rstrip("# ").strip().strip('"'),
             kind=_kind(language, hit.groupdict().get("kind") or ""),
             line=line,
             end_line=max(line, end),
@@ -109,7 +112,7 @@ def _includes(text: str) -> tuple[Import, ...]:
 
 def _lead(text: str) -> str:
     """The first paragraph of prose of a document: no heading, badge, table, list or markup."""
-    text = re.sub(r"\A---\n.*?\n---\n|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"\A---\n.*?\n---\n|<!--.*?-->", "", text[:_LEAD_WITHIN], flags=re.DOTALL)
     for paragraph in re.split(r"\n\s*\n", text)[:12]:
         prose_lines = [line for line in paragraph.strip().splitlines() if not re.match(r"#|[-=~*^\"`]{3,}\s*$", line)]
         joined = " ".join(prose_lines).strip()

@@ -8,6 +8,7 @@ from slurp_leader.generators.symbols.queries import GRAMMARS
 from slurp_leader.generators.symbols.structure import Structure
 
 _LONGEST_LINE = 20_000
+_MOST_PARSED = 400_000
 
 
 def read(language: Language, text: str) -> Structure:
@@ -16,8 +17,11 @@ def read(language: Language, text: str) -> Structure:
         return outline.read(language, text)
     if is_minified(text):
         return outline.read(language, text, note="one line is longer than 20,000 characters: minified or generated")
+    if len(text) > _MOST_PARSED:
+        return outline.read(language, text, note=f"more than {_MOST_PARSED} characters: outlined, not parsed")
     if treesitter.available(language.name):
-        return treesitter.read(language.name, text)
+        note = "the parser gave up on this text: outlined, not parsed"
+        return treesitter.read(language.name, text) or outline.read(language, text, note=note)
     note = f"no grammar for {language.name} is installed here; pip install 'slurp-leader[code]'"
     structure = stdlib_ast.read(text) if language.name == "Python" else None
     return structure or outline.read(language, text, note=note)

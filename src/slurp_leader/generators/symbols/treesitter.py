@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tree_sitter import Language, Node, Query
 
 _SCOPES = {"class", "struct", "interface", "trait", "enum", "module", "scope"}
+_MOST_ATTRIBUTES = 20
+_SLICE, _READ_AT_MOST = 512, 8
 _VAGUE = {"type", "constant"}  # another pattern may know better what the same text is
 _PARSERS = threading.local()  # a parser serves one thread at a time
 
@@ -30,7 +32,7 @@ class _Toolkit:
     spans: Query
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Definition:
     """A definition while its surroundings are still being found out."""
 
@@ -41,6 +43,7 @@ class _Definition:
     doc: str = ""
     branches: int = 0
     local: bool = False
+    owner: _Definition | None = None  # who its branches count for
 
     @property
     def start(self) -> int:
@@ -56,12 +59,17 @@ def available(language: str) -> bool:
     return language in GRAMMARS and _toolkit(language) is not None
 
 
-def read(language: str, text: str) -> Structure:
-    """Take a source text apart. The grammar must be `available`."""
+def read(language: str, text: str) -> Structure | None:
+    """Take a source text apart, or None when it is no text of that language that a parser can cope with.
+
+    The grammar must be `available`.
+    """
     kit = _toolkit(language)
     assert kit is not None, "ask `available` first"
     data = text.encode()
-    root = _parser(language, kit).parse(data).root_node
+    root = _parse(_parser(language, kit), data)
+    if root is None:
+        return None
     spans = _captures(kit.spans, root)
     blocks = _comment_blocks(spans.get("comment", []), data)
     definitions, module_doc = _definitions(kit.definitions, root, data)
@@ -106,6 +114,25 @@ def _parser(language: str, kit: _Toolkit) -> Any:
     if language not in parsers:
         parsers[language] = Parser(kit.language)
     return parsers[language]
+
+
+def _parse(parser: Any, data: bytes) -> Node | None:
+    """Parse, in slices, and give up on texts that are read over and over again.
+
+    The parser holds the interpreter lock and knows no timeout. Handing out the text in slices lets other threads in
+    at each of them (seen: 14 s for 1 MB of nonsense, in which the thread that renews a lease got no turn at all).
+    Counting the slices ends the texts on which a scanner looks ahead to the end from every line (seen: 2 s for 40 KB of
+    comments): an ordinary text is read about twice. A count gives the same answer on every machine, a clock does not.
+    """
+    left = _READ_AT_MOST * (len(data) // _SLICE + 50)
+
+    def hand_out(offset: int, _position: object) -> bytes:
+        nonlocal left
+        left -= 1
+        return data[offset : offset + _SLICE] if left > 0 else b""
+
+    root: Node = parser.parse(hand_out).root_node
+    return root if left > 0 else None
 
 
 def _captures(query: Query, root: Node) -> dict[str, list[Node]]:
@@ -172,9 +199,8 @@ def _place(definitions: list[_Definition], branches: list[Node]) -> None:
         limit = definition.start if definition else 1 << 62
         while at < len(starts) and starts[at] < limit:
             _close(open_ones, starts[at])
-            owner = next((one for one in reversed(open_ones) if not one.local and one.kind not in _SCOPES), None)
-            if owner is not None:
-                owner.branches += 1
+            if open_ones and open_ones[-1].owner is not None:
+                open_ones[-1].owner.branches += 1
             at += 1
         if definition is None:
             return
@@ -183,6 +209,9 @@ def _place(definitions: list[_Definition], branches: list[Node]) -> None:
             outer = open_ones[-1]
             definition.local = outer.local or outer.kind not in _SCOPES
             definition.parent = definition.parent or outer.name
+            definition.owner = outer.owner
+        if not definition.local and definition.kind not in _SCOPES:
+            definition.owner = definition
         open_ones.append(definition)
 
 
@@ -200,7 +229,8 @@ def _document(definitions: list[_Definition], blocks: tuple[Comment, ...], data:
             continue
         line = definition.node.start_point[0]  # counted from 0, hence the line above counted from 1
         lines = lines if lines is not None else data.split(b"\n")
-        while line > 0 and lines[line - 1].lstrip().startswith((b"#[", b"@")):  # attributes stand in between
+        top = max(0, line - _MOST_ATTRIBUTES)
+        while line > top and lines[line - 1].lstrip().startswith((b"#[", b"@")):  # they stand in between
             line -= 1
         block = above.get(line)
         if block is not None and prose.speaks(block.text):
