@@ -52,7 +52,7 @@ def test_other_ports_are_tried_when_one_is_taken_after_it_was_chosen(monkeypatch
         def stolen_once(count: int) -> tuple[int, ...]:
             return choices.pop() if choices else free_ports(count)
 
-        monkeypatch.setattr("slurp_leader.etcd.local.free_ports", stolen_once)
+        monkeypatch.setattr("slurp_leader.etcd.server.free_ports", stolen_once)
         with EtcdProcess() as etcd:
             assert _port_of(etcd) != taken
             assert not choices

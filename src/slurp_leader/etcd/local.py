@@ -11,55 +11,26 @@ auto-compaction switched on, and ends with its parent. Never start one silently 
 
 from __future__ import annotations
 
-import http.client
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from slurp_leader.clock import SystemClock
-from slurp_leader.errors import ConfigurationError, LifecycleError, StoreUnavailableError
+from slurp_leader.errors import LifecycleError
 from slurp_leader.etcd.binary import EtcdBinary, find_all, find_etcd
-from slurp_leader.etcd.ports import LOOPBACK, free_ports, is_listener
-from slurp_leader.etcd.spawn import spawn
+from slurp_leader.etcd.ports import LOOPBACK
+from slurp_leader.etcd.server import LocalTls, Server, ServerPlan, start_together
 
 __all__ = ["EtcdBinary", "EtcdCluster", "EtcdProcess", "LocalTls", "find_all", "find_etcd"]
 
 DEFAULT_QUOTA_BYTES = 2 * 1024**3
 START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
-_POLL_S = 0.02
-_PORT_ATTEMPTS = 5
-_LOG_TAIL_LINES = 15
-
-
-@dataclass(frozen=True, slots=True)
-class LocalTls:
-    """Certificates of the member. With `client_ca_file`, clients must show a certificate signed by it (mTLS)."""
-
-    cert_file: Path
-    key_file: Path
-    client_ca_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ports:
-    client: int
-    peer: int
-    metrics: int
-
-    @classmethod
-    def free(cls, client: int | None = None) -> _Ports:
-        picked = free_ports(3)
-        return cls(client or picked[0], picked[1], picked[2])
 
 
 class EtcdProcess:
@@ -91,45 +62,36 @@ class EtcdProcess:
         self._temporary = tempfile.TemporaryDirectory(prefix="slurp-etcd-") if data_dir is None else None
         self.data_dir = Path(self._temporary.name) if self._temporary else Path(data_dir or "")
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._database = self.data_dir / "member-data"
-        self._is_new = not self._database.exists()
-        self._quota_bytes = quota_bytes
-        self._extra_args = tuple(extra_args)
-        self._client_port = client_port
-        self._tls = tls
-        self._ports: _Ports | None = None  # fixed by the first start that worked
-        self._initial_cluster: str | None = None  # of several members; None: alone
-        self._process: subprocess.Popen[bytes] | None = None
+        folder = self.data_dir.resolve()
+        plan = ServerPlan(self.binary, self.name, folder, quota_bytes, tuple(extra_args), client_port, tls)
+        self._server = Server(plan)
 
     # ------------------------------------------------------------ what it is
 
     @property
     def endpoint(self) -> str:
         """``"127.0.0.1:port"`` for clients."""
-        return f"{LOOPBACK}:{self._known_ports().client}"
+        return f"{LOOPBACK}:{self._server.ports.client}"
 
     @property
     def pid(self) -> int:
         """Process id of the running member."""
-        if not self.is_running():
+        if self._server.process is None or not self.is_running():
             raise LifecycleError("this etcd is not running")
-        assert self._process is not None
-        return self._process.pid
+        return self._server.process.pid
 
     @property
     def log_file(self) -> Path:
         """What etcd wrote, over all its starts."""
-        return self.data_dir / "etcd.log"
+        return self._server.plan.log_file
 
     def is_running(self) -> bool:
         """Whether the process exists (a paused one does)."""
-        return self._process is not None and self._process.poll() is None
+        return self._server.is_running()
 
     def log_tail(self) -> str:
         """The last lines of the log; empty when there is none."""
-        if not self.log_file.exists():
-            return ""
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+        return self._server.log_tail()
 
     # ------------------------------------------------------------ its life
 
@@ -142,12 +104,12 @@ class EtcdProcess:
         """
         if self.is_running():
             raise LifecycleError("this etcd runs already")
-        _start_together([self], timeout_s)
+        start_together([self._server], timeout_s)
         return self
 
     def stop(self) -> None:
         """End it in order (SIGTERM), by force after 5 s. Keeps the data: `start` goes on from there. Safe twice."""
-        process = self._process
+        process = self._server.process
         if process is None:
             return
         if process.poll() is None:
@@ -161,9 +123,7 @@ class EtcdProcess:
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL). Keeps the data. Safe twice."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._server.kill()
 
     def restart(self, timeout_s: float = START_TIMEOUT_S) -> Self:
         """Stop it if it runs, then start it again on the same ports and data."""
@@ -198,71 +158,6 @@ class EtcdProcess:
     ) -> None:
         self.close()
 
-    # ------------------------------------------------------------ inside
-
-    def _known_ports(self) -> _Ports:
-        if self._ports is None:
-            raise LifecycleError("this etcd was never started, so it has no ports yet")
-        return self._ports
-
-    def _forget_ports(self) -> None:
-        """After a first start that failed: what a neighbour's taken port left half-founded must not be found again."""
-        self._ports = None
-        if self._is_new:
-            shutil.rmtree(self._database, ignore_errors=True)
-
-    def _peer_url(self) -> str:
-        return f"http://{LOOPBACK}:{self._known_ports().peer}"
-
-    def _launch(self) -> None:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("ETCD_") or k == "ETCD_UNSUPPORTED_ARCH"}
-        self._process = spawn(self._command(), log=self.log_file, env=env)
-
-    def _command(self) -> list[str]:
-        ports = self._known_ports()
-        client_url = f"{'https' if self._tls else 'http'}://{LOOPBACK}:{ports.client}"
-        command = [
-            str(self.binary.path),
-            f"--name={self.name}",
-            f"--data-dir={self._database}",
-            f"--listen-client-urls={client_url}",
-            f"--advertise-client-urls={client_url}",
-            f"--listen-peer-urls={self._peer_url()}",
-            f"--initial-advertise-peer-urls={self._peer_url()}",
-            f"--listen-metrics-urls=http://{LOOPBACK}:{ports.metrics}",
-            f"--initial-cluster={self._initial_cluster or f'{self.name}={self._peer_url()}'}",
-            "--initial-cluster-state=new",
-            f"--quota-backend-bytes={self._quota_bytes}",
-            "--auto-compaction-mode=periodic",
-            "--auto-compaction-retention=1h",
-            "--logger=zap",
-            "--log-level=warn",
-        ]
-        if self._tls:
-            command += [f"--cert-file={self._tls.cert_file}", f"--key-file={self._tls.key_file}"]
-            if self._tls.client_ca_file:
-                command += ["--client-cert-auth", f"--trusted-ca-file={self._tls.client_ca_file}"]
-        return [*command, *self._extra_args]
-
-    def _serves(self) -> bool:
-        """Whether our own process listens on its ports and knows a raft leader."""
-        ports = self._known_ports()
-        if not self.is_running():
-            return False
-        if not (is_listener(self.pid, ports.client) and is_listener(self.pid, ports.metrics)):
-            return False
-        return "\netcd_server_has_leader 1\n" in _fetch_metrics(ports.metrics)
-
-    def _start_error(self, timeout_s: float) -> StoreUnavailableError:
-        state = f"did not serve within {timeout_s:g} s" if self.is_running() else "exited at start"
-        binary = f"etcd {self.binary.version} ({self.binary.path})"
-        return StoreUnavailableError(f"{binary} {state}; its log ends:\n{self.log_tail()}")
-
-    def _port_was_taken(self, log_from: int) -> bool:
-        with self.log_file.open("rb") as log:
-            log.seek(log_from)
-            return b"address already in use" in log.read()
-
 
 class EtcdCluster:
     """Several members that form one cluster.
@@ -292,7 +187,7 @@ class EtcdCluster:
         Raises:
             StoreUnavailableError: One did not come up; shows the end of its log.
         """
-        _start_together([member for member in self.members if not member.is_running()], timeout_s)
+        start_together([member._server for member in self.members if not member.is_running()], timeout_s)
         return self
 
     def stop(self) -> None:
@@ -317,77 +212,3 @@ class EtcdCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-# ---------------------------------------------------------------- starting
-
-
-def _start_together(members: Sequence[EtcdProcess], timeout_s: float) -> None:
-    """Start these members; on other ports when one was taken between choosing and binding it."""
-    fresh = [member for member in members if member._ports is None]
-    for attempts_left in reversed(range(_PORT_ATTEMPTS)):
-        _choose_ports(fresh)
-        try:
-            _launch_and_wait(members, fresh, timeout_s)
-        except _PortTakenError as taken:
-            if fresh and attempts_left and taken.member._client_port is None:
-                continue
-            raise ConfigurationError(
-                f"a port of etcd {taken.member.name} is taken by another process"
-                f" (client port asked for: {taken.member._client_port}); choose another `client_port`"
-            ) from None
-        return
-
-
-def _choose_ports(fresh: Sequence[EtcdProcess]) -> None:
-    for member in fresh:
-        member._ports = _Ports.free(member._client_port)
-    if len(fresh) > 1:
-        peers = ",".join(f"{member.name}={member._peer_url()}" for member in fresh)
-        for member in fresh:
-            member._initial_cluster = peers
-
-
-def _launch_and_wait(members: Sequence[EtcdProcess], fresh: Sequence[EtcdProcess], timeout_s: float) -> None:
-    """All of them serve afterwards, or none of them runs and the fresh ones have forgotten their ports."""
-    log_from = {member.name: _size(member.log_file) for member in members}
-    clock = SystemClock()
-    give_up_at = clock.boottime() + timeout_s
-    try:
-        for member in members:
-            member._launch()
-        for member in members:
-            while not member._serves():
-                exited = not member.is_running()  # asked first: an exited member has written its last line
-                if member._port_was_taken(log_from[member.name]):
-                    raise _PortTakenError(member)
-                if exited or clock.boottime() > give_up_at:
-                    raise member._start_error(timeout_s)
-                threading.Event().wait(_POLL_S)
-    except BaseException:
-        for member in members:
-            member.kill()
-        for member in fresh:
-            member._forget_ports()
-        raise
-
-
-class _PortTakenError(Exception):
-    def __init__(self, member: EtcdProcess) -> None:
-        super().__init__(member.name)
-        self.member = member
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
-def _fetch_metrics(port: int) -> str:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1.0)
-    try:
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
-    except (OSError, http.client.HTTPException):  # not up yet
-        return ""
-    finally:
-        connection.close()
