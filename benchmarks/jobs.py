@@ -93,6 +93,12 @@ def singles(system: SlurpLeaderSystem, count: int) -> dict[str, float]:
     }
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time a process has used, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(jobs: int, count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="slurp-bench-", dir=os.environ.get("SLURP_BENCH_DIR")) as folder:
         with EtcdProcess(data_dir=Path(folder) / "etcd") as etcd:
@@ -106,7 +112,12 @@ def measure(jobs: int, count: int) -> dict[str, Any]:
                 with SlurpLeaderSystem(settings_for(etcd.endpoint, "submitter"), candidate=False) as system:
                     many(system, 500)  # warm up: connections, imports, the estimate of run times
                     report["one_at_a_time"] = singles(system, count)
+                    pids = {"submitter": os.getpid(), "leader": leader.pid, "etcd": etcd.pid}
+                    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
                     report["many"] = many(system, jobs)
+                    report["cpu_us_a_job"] = {
+                        name: round((cpu_seconds(pid) - before[name]) / jobs * 1e6) for name, pid in pids.items()
+                    }
                     report["jobs"] = jobs
                 leader.stdin.close()
                 leader.wait(60)
@@ -134,6 +145,8 @@ def main() -> None:
     print(f"{raw['txn128_keys_per_s']:,.0f} keys/s in transactions of 128")
     print(f"{report['jobs']:,} jobs of 1 KiB at once: {all_at_once['jobs_per_s']:,.0f} jobs/s submit to result", end="")
     print(f" (submit alone {all_at_once['submit_per_s']:,.0f}/s)")
+    spent = ", ".join(f"{name} {micros} us" for name, micros in report["cpu_us_a_job"].items())
+    print(f"processor time a job: {spent}")
     print(f"one at a time: median {one['median_ms']:.2f} ms, p95 {one['p95_ms']:.2f}, p99 {one['p99_ms']:.2f}")
 
 
