@@ -147,6 +147,38 @@ def test_a_tester_is_told_what_the_tests_do_not_mention(root: Path, write: Write
     assert test.purpose.startswith("Checks src/shop/cart.py")
 
 
+@pytest.mark.parametrize(
+    ("source", "test"),
+    [
+        ("src/p/cart.py", "tests/test_cart.py"),
+        ("src/p/cart.py", "tests/test_cart_limits.py"),
+        ("src/p/cart.py", "tests/cart/test_limits.py"),
+        ("src/p/db/store.py", "tests/db/test_store.py"),
+        ("src/p/db/store.py", "tests/unit/db/test_store.py"),
+        ("src/p/db/store.py", "tests/db/test_keeping.py"),
+        ("p/cart.go", "p/cart_test.go"),
+        ("web/cart.ts", "web/cart.test.ts"),
+        ("web/cart.ts", "web/__tests__/cart.spec.ts"),
+        ("app/src/main/java/x/Cart.java", "app/src/test/java/x/CartTest.java"),
+        ("src/cart.c", "tests/test_cart.c"),
+    ],
+)
+def test_tests_are_found_where_each_language_keeps_them(root: Path, write: Write, source: str, test: str) -> None:
+    write(source, "x = 1\n")
+    write(test, "from p.db.store import keep\n")
+    notes = {one.source: one.note for one in node_of(FileContextGenerator(root, git=False), source).evidence}
+    assert notes["tests"] == test
+
+
+def test_what_is_normal_in_a_test_is_no_finding_there(root: Path, write: Write) -> None:
+    write("tests/test_a.py", "def test_a(tmp_path):\n    print(1)\n    assert open(tmp_path / 'a', 'w')\n")
+    for role in VIEWS:
+        told = " ".join(node_of(FileContextGenerator(root), "tests/test_a.py", role=role).insights)
+        assert "-O" not in told
+        assert "prints" not in told
+        assert "files" not in told or role in ("tester", "general")
+
+
 def test_the_same_file_role_and_commit_give_the_same_node(root: Path, git: Git, tmp_path: Path) -> None:
     shutil.copytree(SAMPLES, root, dirs_exist_ok=True)
     git("init", "--quiet")

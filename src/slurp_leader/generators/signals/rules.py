@@ -40,6 +40,7 @@ class Rule:
         near: Words, of which one stands in every text that the pattern can match. Looking for them first is some
             twenty times cheaper than the pattern.
         languages: Where it applies; empty for all.
+        in_tests: Whether it is worth telling about a test.
         view: ``code`` (neither comments nor strings), ``bare`` (with strings) or ``comments``.
     """
 
@@ -50,6 +51,7 @@ class Rule:
     near: str
     languages: tuple[str, ...] = ()
     view: str = "code"
+    in_tests: bool = True
 
 
 _PY = ("Python",)
@@ -281,6 +283,7 @@ RULES = (
         near="open( .write_ os. shutil.",
         languages=_PY,
         view="bare",
+        in_tests=False,
     ),
     Rule(
         Topic.TRUST,
@@ -290,6 +293,7 @@ RULES = (
         r"unlink|rm|mkdir)\w*\(|\bfs::(?:write|remove|rename|create)\w*\(",
         near="os. fs. fs::",
         languages=(*_JS, *_GO, *_RUST),
+        in_tests=False,
     ),
     Rule(
         Topic.TRUST,
@@ -298,6 +302,7 @@ RULES = (
         r"(?<![\w.])(?:os\.|io\.)?open\(|\.read_(?:text|bytes)\(|\bos\.(?:scandir|listdir|walk|stat|lstat)\(|\.iterdir\(",
         near="open( .read_ os. .iterdir",
         languages=_PY,
+        in_tests=False,
     ),
     Rule(
         Topic.TRUST,
@@ -306,6 +311,7 @@ RULES = (
         r"\bos\.(?:Open|ReadFile|ReadDir|Stat)\(|\bfs\.read\w*\(|\bfs::read\w*\(|\bFile::open\(|(?<![\w.])fopen\(",
         near="os. fs. fs:: File:: fopen",
         languages=(*_GO, *_JS, *_RUST, *_C),
+        in_tests=False,
     ),
     Rule(
         Topic.TRUST,
@@ -544,6 +550,7 @@ RULES = (
         r"(?m)^\s*(?:print\(|console\.log\(|System\.out\.print)",
         near="print console.log",
         languages=(*_PY, *_JS, *_JAVA),
+        in_tests=False,
     ),
     Rule(
         Topic.SLIP,
@@ -552,6 +559,7 @@ RULES = (
         r"(?m)^\s*assert\s",
         near="assert",
         languages=_PY,
+        in_tests=False,
     ),
     Rule(
         Topic.SILENCED,

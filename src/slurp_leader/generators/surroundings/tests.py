@@ -51,10 +51,9 @@ def _named_tests(view: View, folder: str, stem: str, suffix: str) -> Iterator[st
     names = [f"test_{stem}.{suffix}", f"{stem}_test.{suffix}", f"{stem}.test.{suffix}", f"{stem}.spec.{suffix}"]
     names += [f"{stem}Test.{suffix}", f"{stem}Tests.{suffix}"]
     for place in _test_folders(folder):
-        for name in names:
-            where = join(place, name)
-            if view.is_file(where):
-                yield where
+        here = view.names(place)
+        longer = (name for name in sorted(here) if name.startswith(f"test_{stem}_") and name.endswith(f".{suffix}"))
+        yield from (join(place, name) for name in (*names, *longer) if here.get(name))
         own = join(place, stem)  # a folder of tests for one module
         if place.endswith(tuple(_TEST_FOLDERS)) or "/tests/" in f"/{place}/":
             yield from (join(own, name) for name in sorted(view.names(own)) if _TEST_NAME.search(name))
