@@ -22,8 +22,20 @@ from slurp_leader.errors import (
 )
 from slurp_leader.etcd import EtcdOptions, EtcdStore, bridge
 from slurp_leader.etcd.local import EtcdBinary, EtcdProcess
-from slurp_leader.store import Delete, Get, Grant, KeepAlive, Put, Request, Revoke, Status, Txn, WatchFailed
-from support.calls import PATIENCE_S, do, new_lease_id, put
+from slurp_leader.store import (
+    Delete,
+    Get,
+    Grant,
+    KeepAlive,
+    Put,
+    Request,
+    Revoke,
+    Status,
+    Txn,
+    WatchFailed,
+    WatchNotice,
+)
+from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
 from support.etcd import EtcdOperator
 
 pytestmark = pytest.mark.etcd
@@ -152,6 +164,15 @@ def test_with_nobody_there_a_call_fails_at_once_and_works_again_when_etcd_is_bac
         assert refusals < 60, "not used again within 3 s"
 
 
+def test_a_lost_member_is_connected_again_without_further_calls(store: EtcdStore, own_etcd: EtcdProcess) -> None:
+    put(store, b"k")
+    own_etcd.kill()
+    assert store.call(Get(b"k"), PATIENCE_S).exception() is not None
+    knock = store._members.in_use()._knock
+    own_etcd.start()
+    assert knock.result(timeout=PATIENCE_S).version == own_etcd.binary.version
+
+
 def test_closing_fails_what_is_under_way_and_refuses_what_comes_later(own_etcd: EtcdProcess) -> None:
     store = EtcdStore(EtcdOptions(endpoints=[own_etcd.endpoint]))
     put(store, b"k")
@@ -224,4 +245,9 @@ def test_the_client_of_the_host_is_used_and_left_open(own_etcd: EtcdProcess) -> 
     error = late.call(Delete(b"k"), PATIENCE_S).exception()
     assert isinstance(error, StoreClosedError)
     assert error.outcome is Outcome.NOT_APPLIED
+    notices: Recorder[WatchNotice] = Recorder()
+    late.watch(b"k", None, 0, notices)
+    failure = notices.next()
+    assert isinstance(failure, WatchFailed)
+    assert isinstance(failure.error, StoreClosedError)
     late.close()

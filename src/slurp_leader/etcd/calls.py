@@ -124,7 +124,7 @@ class Calls:
     def close(self) -> None:
         """Fail all that is under way, and all that is asked later. Safe twice."""
         self._closed = True
-        for call in list(self._under_way):
+        for call in self._under_way.copy():
             error = StoreClosedError("the store was closed before an answer came", outcome=call.unknown_outcome)
             self._fail(call, error)
             if call.rpc is not None:
@@ -170,8 +170,10 @@ class Calls:
         def go_on(error: StoreError | None) -> None:
             if error is None:
                 self._send(call, member)
-            else:
-                self._fail(call, error)
+                return
+            if error.retryable:
+                self._outage.failed(error)
+            self._fail(call, error)
 
         self._login.renew(call.token, call.deadline, go_on)
 

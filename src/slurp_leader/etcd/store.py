@@ -52,7 +52,8 @@ class EtcdStore:
         Args:
             client: The client. Its deadline is not used: each call brings its own. If it logged in, its token is used.
             options: Times of the watches; user and password to log in again when the client's token ran out, which
-                the client itself cannot do. Endpoints and certificates are the client's own.
+                the client itself cannot do. Endpoints, certificates and the largest answer taken (4 MiB unless it was
+                given `grpc_options`) are the client's own.
             clock: Where time comes from.
         """
         store = cls.__new__(cls)

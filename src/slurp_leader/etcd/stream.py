@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.errors import StoreClosedError
 from slurp_leader.etcd.members import Member
 
 _PROGRESS_REQUEST = b"\x1a\x00"
@@ -65,8 +66,12 @@ class WatchStream:
 
         Raises:
             grpc.RpcError: It broke.
+            StoreClosedError: The connection is the host's, and the host closed it.
         """
-        rpc = self._member.watch(self._questions(), metadata=self._metadata)
+        try:
+            rpc = self._member.watch(self._questions(), metadata=self._metadata)
+        except ValueError as error:
+            raise StoreClosedError("the connection was closed by its owner") from error
         with self._changed:
             self._rpc = rpc
             stopped = self._stopped
