@@ -113,9 +113,11 @@ class Login:
     def _run(self) -> None:
         while self._wait_for_somebody():
             token, error = self._log_in()
+            if token is None and error is None:
+                continue  # given up; whoever came since then gets a login of its own
             for waiter in self._conclude(token, error):
                 waiter.then(copy.copy(error))
-        for waiter in self._conclude(None, None):
+        for waiter in self._take_waiters():
             waiter.then(StoreClosedError("the store was closed", outcome=Outcome.NOT_APPLIED))
 
     def _wait_for_somebody(self) -> bool:
@@ -126,20 +128,28 @@ class Login:
 
     def _conclude(self, token: str | None, error: StoreError | None) -> list[_Waiter]:
         with self._changed:
-            if error is None and token is not None:
+            if token is not None:
                 self._token = token
             if isinstance(error, StoreDeniedError):
                 self._denied = (self._clock.boottime() + _DENIAL_HOLDS_S, error)
+            return self._take_waiters()
+
+    def _take_waiters(self) -> list[_Waiter]:
+        with self._changed:
             waiters, self._waiters = self._waiters, []
             return waiters
 
     def _log_in(self) -> tuple[str | None, StoreError | None]:
-        """Ask the members in turn, from the one in use on. Ends early when nobody waits any more."""
+        """Ask the members in turn, from the one in use on.
+
+        Returns:
+            The token, or what the last member said. Neither: nobody waited any more, and it was given up.
+        """
         member = self._members.in_use()
         error: StoreError | None = None
         for _ in range(len(self._members)):
             token, error = self._ask(member)
-            if error is None or not error.retryable or not self._waiters:
+            if error is None or not error.retryable:
                 return token, error
             self._members.leave(member)
             member = self._members.after(member)
@@ -151,7 +161,7 @@ class Login:
         try:
             while not call.done():
                 if not self._wait_a_while(call):
-                    return None, StoreTimeoutError("nobody waits for the login any more", outcome=Outcome.NOT_APPLIED)
+                    return None, None
         finally:
             call.cancel()
         if call.code() is grpc.StatusCode.OK:
