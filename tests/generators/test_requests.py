@@ -118,10 +118,12 @@ def test_a_timeout_is_seconds_or_a_timedelta() -> None:
 
 
 def test_metadata_is_cut_off_from_the_callers_object() -> None:
-    mine: dict[str, object] = {"a": [1]}
+    inner = [1]
+    mine: dict[str, object] = {"a": {"b": inner}}
     request = ContextGenerationRequest.build("a.py", metadata=mine)
-    mine["a"] = 2
-    assert request.metadata == {"a": [1]}
+    inner.append(2)
+    mine.clear()
+    assert request.metadata == {"a": {"b": [1]}}
 
 
 def test_a_request_cannot_be_changed() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from slurp_leader.generators.languages import detect
+from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.signals import Signal, Topic, find, rules_for
+from slurp_leader.generators.signals.find import _compiled
 from slurp_leader.generators.signals.rules import RULES
 from slurp_leader.generators.symbols import read
 
@@ -134,6 +138,16 @@ def test_lines_and_names_are_those_of_the_source() -> None:
 def test_the_tests_inside_a_rust_file_are_judged_as_tests() -> None:
     text = "fn f() {}\n#[cfg(test)]\nmod tests {\n    fn g() { f().unwrap(); }\n}\n"
     assert signals("a.rs", text) == ()
+
+
+def test_repetitions_are_bounded_so_that_no_file_can_stall_a_match() -> None:
+    assert bounded(r"^\s*a[^x\]]+\(.*?(?:\w+)b\*c\+").pattern == (
+        r"^\s{0,40}a[^x\]]{1,120}\(.{0,120}?(?:\w{1,120})b\*c\+"
+    )
+    unbounded = re.compile(r"(?<!\\)(?:\\[swd]|\]|\.)[*+]")
+    for language in ("Python", "Go", "TypeScript", "Rust", "Java", "C", "Shell"):
+        for rule, _near, pattern in _compiled(language):
+            assert not unbounded.search(pattern.pattern), rule.says
 
 
 def test_the_number_of_rules_for_a_language_can_be_told() -> None:

@@ -53,7 +53,10 @@ class JobContextLike(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """Turns a request into context."""
+    """Turns a request into context.
+
+    A generator may have an attribute ``version``, a string that changes when the same input gives other output.
+    """
 
     def generate(self, request: ContextGenerationRequest, job: JobContextLike) -> Any | Awaitable[Any]:
         """Do the work of one job.

@@ -205,15 +205,14 @@ class ContextGenerationRequest(BaseModel):
 
     @field_validator("metadata")
     @classmethod
-    def _copy_metadata(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        """Check depth and size, and cut the ties to the caller's object."""
+    def _check_metadata(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Check depth and size. The value is pydantic's own copy, down to the last list: the caller keeps theirs."""
         if _depth(value) > MAX_METADATA_DEPTH:
             raise ValueError(f"nested deeper than {MAX_METADATA_DEPTH} levels")
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         if len(text.encode()) > MAX_METADATA_BYTES:  # a lone surrogate fails here, as a ValueError
             raise ValueError(f"larger than {MAX_METADATA_BYTES} bytes as JSON; store it elsewhere and pass a reference")
-        copy: dict[str, JsonValue] = json.loads(text)
-        return copy
+        return value
 
 
 def _check_printable(value: str) -> None:
