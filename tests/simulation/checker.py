@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulation.cluster import ELECTION, JOB_KEYS, JOBS
-from simulation.history import History
+from simulation.history import History, Request
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.errors import IdempotencyConflictError, QueueFullError
 from slurp_leader.jobs.records import Claim, ClaimEntry, JobOutcome, JobState, JobStatus, Spec
@@ -40,12 +40,33 @@ def check(history: History) -> list[str]:
     log = _Replay(history)
     for write in history.world.log:
         log.take(write)
+    _count_effects(history, log)
     violations = [*history.beliefs_broken, *log.violations]
     violations += _check_requests(history, log)
     violations += _check_bodies(history, log)
     violations += _check_state_paths(history)
     violations += _check_peace(history, log)
     return violations
+
+
+def _count_effects(history: History, log: _Replay) -> None:
+    """What happened, so that a set of seeds in which nothing happens is not taken for a proof."""
+    count = history.world.count
+    for job in log.jobs.values():
+        outcome = job.outcome
+        if outcome is None:
+            continue
+        count(f"outcome:{outcome.status.value}")
+        if (outcome.error or {}).get("code") == "poison":
+            count("outcome:poison")
+        if outcome.status is JobStatus.COMPLETED and job.state.attempts:
+            count("run_again_after_failure")
+        if outcome.status is JobStatus.COMPLETED and job.state.crashes:
+            count("run_again_after_crash")
+        if job.pruned:
+            count("pruned")
+        if any(token > job.revision for token in log.terms if token <= outcome.token):
+            count("under_a_later_term")
 
 
 # ---------------------------------------------------------------- the log, replayed
@@ -70,6 +91,9 @@ class _JobSeen:
     outcome: JobOutcome | None = None
     ended_at: int = 0
     gone: bool = False
+    pruned: bool = False
+    key_was_free_again: bool = False
+    """Its idempotency key had stood for another job, which was pruned."""
 
 
 class _Replay:
@@ -80,13 +104,18 @@ class _Replay:
         self.terms: dict[int, _TermSeen] = {}
         self.jobs: dict[str, _JobSeen] = {}
         self.claims: dict[tuple[str, int, int], int] = {}
-        """(job, run, token) of every claim entry ever made, with the revision of its first claim: a late copy of a claim may
-    bring the record of dead entries back."""
+        """(job, run, token) of every claim entry ever made, with the revision of its first claim: a late copy of a
+        claim may bring the record of dead entries back."""
         self._open_claims: dict[bytes, tuple[int, Claim]] = {}
         self._by_number: dict[int, list[str]] = {}
         self._idem: dict[bytes, str] = {}
+        self._idem_freed: set[bytes] = set()
         self._current: _TermSeen | None = None
         self._nodes = {name for name in history.world.hosts if name.startswith("n")}
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(self._by_number)
 
     def jobs_of(self, number: int) -> list[str]:
         return self._by_number.get(number, [])
@@ -138,10 +167,9 @@ class _Replay:
 
     def _other_key(self, event: Event, write: Write) -> None:
         key = event.kv.key
-        put = event.kind is EventKind.PUT
         if key.startswith(JOB_KEYS.queue):
             self._queue(key[len(JOB_KEYS.queue) :].decode(), event, write)
-        elif key.startswith(JOB_KEYS.done) and put:
+        elif key.startswith(JOB_KEYS.done):
             self._done(event, write)
         elif key.startswith(JOB_KEYS.run):
             self._claim(event, write)
@@ -162,6 +190,9 @@ class _Replay:
         self._by_number.setdefault(spec.payload["n"], []).append(job_id)
 
     def _done(self, event: Event, write: Write) -> None:
+        if event.kind is EventKind.DELETE:
+            self.jobs[event.kv.key[len(JOB_KEYS.done) :].decode()].pruned = True
+            return
         outcome = JobOutcome.from_value(event.kv.key, event.kv.value)
         job = self.jobs.get(outcome.job_id)
         if job is None:
@@ -267,10 +298,12 @@ class _Replay:
         key = event.kv.key
         if event.kind is EventKind.DELETE:
             self._idem.pop(key, None)
+            self._idem_freed.add(key)
         elif key in self._idem:
             self.wrong("I5", write, f"idempotency key of {self._idem[key]} used for another job")
         else:
-            self._idem[key] = json.loads(event.kv.value)["id"]
+            job_id = self._idem[key] = json.loads(event.kv.value)["id"]
+            self.jobs[job_id].key_was_free_again = key in self._idem_freed
 
 
 def _is(event: Event, prefix: bytes, kind: EventKind | None) -> bool:
@@ -287,8 +320,7 @@ def _result(outcome: JobOutcome) -> Any:
 def _check_requests(history: History, log: _Replay) -> list[str]:
     """I5: each answer is true, at the moment it is given and ever after."""
     wrong: list[str] = []
-    known = {n for n in history.requests}
-    wrong += [f"I5 job of request {n}, which nobody made" for n in log._by_number if n not in known]
+    wrong += [f"I5 job of request {n}, which nobody made" for n in log.numbers if n not in history.requests]
     for request in history.requests.values():
         jobs = log.jobs_of(request.number)
         if len(jobs) > 1:
@@ -297,12 +329,12 @@ def _check_requests(history: History, log: _Replay) -> list[str]:
             continue
         if request.error is None:
             wrong += _check_accepted(history, log, request, jobs)
-        elif jobs and isinstance(request.error, IdempotencyConflictError | QueueFullError):
-            wrong.append(f"I5 request {request.number} was refused and has a job: {request.error!r}")
+        elif isinstance(request.error, IdempotencyConflictError | QueueFullError):
+            wrong += _ghosts(history, log, request, jobs)
     return wrong
 
 
-def _check_accepted(history: History, log: _Replay, request: Any, jobs: list[str]) -> list[str]:
+def _check_accepted(history: History, log: _Replay, request: Request, jobs: list[str]) -> list[str]:
     job = log.jobs.get(request.job_id)
     if job is None:
         return [f"I5 request {request.number} was accepted, but job {request.job_id} never was there"]
@@ -311,13 +343,31 @@ def _check_accepted(history: History, log: _Replay, request: Any, jobs: list[str
         wrong.append(f"I5 request {request.number} was told {request.job_id}, its jobs are {jobs}")
     if request.created and request.revision not in (0, job.revision):
         wrong.append(f"I5 request {request.number} was told revision {request.revision}, it is {job.revision}")
-    if not request.created and job.spec.payload["text"] != request.body:
-        wrong.append(f"I5 request {request.number} was given the job of another body")
+    if not request.created:
+        wrong += _ghosts(history, log, request, jobs)
+        if job.spec.payload["text"] != request.body:
+            wrong.append(f"I5 request {request.number} was given the job of another body")
     seen = history.outcomes_seen.get((request.submitter, request.job_id))
     if seen is not None and job.outcome is not None:
         told = JobOutcome.from_value(JOB_KEYS.done + request.job_id.encode(), seen)
         if told.op != job.outcome.op:
             wrong.append(f"I5 {request.submitter} saw another outcome of {request.job_id} than the one recorded")
+    return wrong
+
+
+def _ghosts(history: History, log: _Replay, request: Request, jobs: list[str]) -> list[str]:
+    """Jobs of a request that was told it has none.
+
+    One is allowed: the key of another job was in the way, that job was pruned, and then a late copy of the submit came
+    in. From there on the key is free, so such a copy is a submit like any other (PROTOCOL A27's window).
+    """
+    told = f"I5 request {request.number} was told it has no job, and has"
+    wrong = []
+    for job_id in jobs:
+        if log.jobs[job_id].key_was_free_again:
+            history.world.count("ghost_after_prune")
+        else:
+            wrong.append(f"{told} {job_id}")
     return wrong
 
 
@@ -327,7 +377,7 @@ def _check_bodies(history: History, log: _Replay) -> list[str]:
     for body in history.bodies:
         where = f"run {body.run} of {body.job_id} on {body.node} at {body.at:.3f}"
         run = (body.job_id, body.run, body.token)
-        if not body.trusted or not body.held:
+        if not body.trusted or (not body.held and body.token not in history.forced):
             wrong.append(f"I3 {where} began without a term (token {body.token})")
         if log.claims.get(run, 0) == 0 or log.claims[run] != body.fencing_token:
             wrong.append(f"B {where} began with fencing token {body.fencing_token}, claimed at {log.claims.get(run)}")
@@ -360,8 +410,8 @@ def _check_peace(history: History, log: _Replay) -> list[str]:
     if history.led_at is None or history.led_at - peace > _LEADER_WITHIN_S:
         wrong.append(f"L1 peace at {peace:.1f}, a leader at {history.led_at}")
     accepted = {r.job_id for r in history.requests.values() if r.accepted}
-    for job_id in sorted(job_id for job_id in accepted if job_id in log.jobs and log.jobs[job_id].outcome is None):
-        wrong.append(f"L2 {job_id} was accepted and never ended")
+    unended = sorted(job_id for job_id in accepted if job_id in log.jobs and log.jobs[job_id].outcome is None)
+    wrong += [f"L2 {job_id} was accepted and never ended" for job_id in unended]
     if history.settled_at is None:
         wrong.append("L2 it never came to rest")
         return wrong

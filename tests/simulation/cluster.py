@@ -23,6 +23,7 @@ from slurp_leader.election import (
     StateChanged,
     StopWanted,
 )
+from slurp_leader.election.records import nodes_prefix
 from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import IdMint
@@ -46,11 +47,10 @@ from slurp_leader.store import EventKind
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.term import Term
 from support.electing import KEYS, KEYSPACE
-from support.virtual import Host, Seat, World
-from slurp_leader.election.records import nodes_prefix
+from support.virtual import Host, World
 
 JOB_KEYS = JobKeys(KEYSPACE)
-ELECTION = ElectionOptions(lease_ttl=4, stop_timeout=5)
+ELECTION = ElectionOptions(lease_ttl=4, rpc_timeout=0.65, margin=0.3, stop_timeout=5)
 JOBS = JobsOptions(
     workers=2,
     queue_limit=24,
@@ -396,7 +396,8 @@ class Cluster:
             for node in self.nodes:
                 for term in node.terms:
                     left_s = node.host.clock.in_world(term.trust.until) - write.at
-                    if term.token < write.revision and left_s > 0 and node.up:
+                    over = term.token < write.revision and term.token not in self.history.forced
+                    if over and left_s > 0 and node.up:
                         self.history.beliefs_broken.append(
                             f"I3 {node.host.name} trusts token {term.token} for {left_s:.3f} s after the leader key "
                             f"changed hands at revision {write.revision}"

@@ -58,6 +58,8 @@ class History:
     state_changes: list[tuple[float, str, str, str, int]] = field(default_factory=list)
     holder: int = 0
     """The token in force in the store right now; 0: nobody leads."""
+    forced: set[int] = field(default_factory=set)
+    """Tokens of terms that an operator ended by force: their leaders cannot know at once."""
     beliefs_broken: list[str] = field(default_factory=list)
     peace_at: float = 0.0
     settled_at: float | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulation.checker import check
-from simulation.cluster import ELECTION, Cluster
+from simulation.cluster import ELECTION, JOB_KEYS, Cluster
 from simulation.history import History
 from simulation.trouble import PEACE_S, TROUBLE_S, Trouble
+from slurp_leader.store import Get, prefix_end
 
 _LOOK_EVERY_S = 0.5
 _STILL_S = ELECTION.lease_ttl_s + 1.0
@@ -46,6 +47,7 @@ def _look(cluster: Cluster) -> None:
     history, now = cluster.history, cluster.world.clock.now
     if history.led_at is None or any(s.submitter.pending for s in cluster.submitters if s.up):
         return
+    queue = Get(JOB_KEYS.queue, prefix_end(JOB_KEYS.queue), count_only=True)
     accepted = {r.job_id for r in history.requests.values() if r.accepted}
-    if accepted <= {job_id for _, job_id in history.outcomes_seen}:
+    if accepted <= {job_id for _, job_id in history.outcomes_seen} and not cluster.world.apply(queue).count:
         history.settled_at = now

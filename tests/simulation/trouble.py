@@ -6,13 +6,15 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from simulation.cluster import Body, Cluster, SimNode
+from simulation.cluster import ELECTION, Body, Cluster, SimNode
 from slurp_leader.errors import StoreBusyError
 from slurp_leader.jobs.request import Priority
-from slurp_leader.store import Request
+from slurp_leader.store import Delete, Header, KeepAlive, KeepAliveResult, Request, Txn
+from support.electing import KEYS
 from support.virtual import (
     Fate,
     Host,
+    Write,
     answer_lost,
     connection_refused,
     failed,
@@ -27,7 +29,6 @@ TROUBLE_S = 24.0
 PEACE_S = 90.0
 """Longest time that everything may take to come right."""
 REQUESTS = 26
-_BAD_CALLS = 0.04
 
 
 class Trouble:
@@ -40,7 +41,9 @@ class Trouble:
         self._net = random.Random(self.world.rng.getrandbits(64))
         self._slow_until = 0.0
         self._full_until = 0.0
+        self._hollow: set[str] = set()
         self._peace = False
+        self.world.on_write.append(self._strike)
         self.world.choose_fate = self._fate
         self.world.watch_delay_s = self._watch_delay_s
 
@@ -92,11 +95,16 @@ class Trouble:
             self._crash,
             self._cut_off,
             self._deafen,
+            self._deafen,
             self._fill_store,
             self._compact,
             self._resign,
             self._stop,
             self._slow_down,
+            self._depose,
+            self._depose,
+            self._blind_succession,
+            self._isolate_member,
             self._crash_submitter,
         ]
 
@@ -106,8 +114,10 @@ class Trouble:
         return leaders[0] if leaders and self.draw.random() < 0.7 else self.draw.choice(self.cluster.nodes)
 
     def _pause(self) -> None:
-        host = self._any_host()
-        if not host.paused:
+        self._pause_host(self._any_host())
+
+    def _pause_host(self, host: Host) -> None:
+        if not host.paused and not self._peace:
             self._note("pause", host)
             host.pause()
             self.world.after(self.draw.choice((0.3, 1.0, 3.0, 5.0, 8.0)), self._resume, host, host.life)
@@ -117,8 +127,10 @@ class Trouble:
             host.resume()
 
     def _crash(self) -> None:
-        node = self._a_node()
-        if node.up:
+        self._crash_node(self._a_node())
+
+    def _crash_node(self, node: SimNode) -> None:
+        if node.up and not self._peace:
             self._note("crash", node.host)
             node.crash()
             self.world.after(self.draw.choice((0.1, 0.5, 2.0, 6.0)), node.restart)
@@ -131,7 +143,11 @@ class Trouble:
             self.world.after(self.draw.choice((0.1, 1.0)), submitter.restart)
 
     def _cut_off(self) -> None:
-        host = self._any_host()
+        self._cut_off_host(self._any_host())
+
+    def _cut_off_host(self, host: Host) -> None:
+        if self._peace:
+            return
         self._note("cut_off_host", host)
         host.cut_off = True
         self.world.after(self.draw.choice((0.5, 2.0, 5.0, 9.0)), self._reach_again, host)
@@ -142,7 +158,7 @@ class Trouble:
             feed.nudge()
 
     def _deafen(self) -> None:
-        host = self._any_host()
+        host = self.draw.choice(list(self.world.hosts.values()))
         self._note("deaf", host)
         host.deaf = True
         self.world.after(self.draw.choice((0.5, 2.0, 6.0)), self._reach_again, host)
@@ -152,8 +168,57 @@ class Trouble:
         self._full_until = self.world.clock.now + self.draw.choice((0.5, 2.0, 6.0))
 
     def _slow_down(self) -> None:
+        """Everything takes long, answers above all."""
         self.world.count("slow")
-        self._slow_until = self.world.clock.now + self.draw.choice((0.5, 2.0, 4.0))
+        self._slow_until = self.world.clock.now + self.draw.choice((1.0, 2.0, 4.0))
+
+    def _depose(self) -> None:
+        """An operator deletes the leader key by force: the only way to end a term that its leader still trusts."""
+        history = self.cluster.history
+        if history.holder:
+            self.world.count("deposed")
+            history.forced.add(history.holder)
+            self.world.apply(Delete(KEYS.leader))
+
+    def _blind_succession(self) -> None:
+        """The leader dies while the watches of all others are deaf: the next one begins with an old picture."""
+        leaders = [node for node in self.cluster.nodes if node.leads]
+        if not leaders:
+            return
+        self.world.count("blind_succession")
+        for node in self.cluster.nodes:
+            if node is not leaders[0]:
+                node.host.deaf = True
+                self.world.after(self.draw.uniform(6.0, 10.0), self._reach_again, node.host)
+        self.world.after(self.draw.uniform(0.2, 1.5), self._crash_node, leaders[0])
+
+    def _strike(self, write: Write) -> None:
+        """Hit a leader where it hurts: trust must not outlast what it rests on.
+
+        Who has just won is often paused or cut off at once; and who has just renewed on a slow network is cut off while
+        the answer is still on its way.
+        """
+        if not write.author or self._peace:
+            return
+        host = self.world.hosts[write.author]
+        keys = {event.kv.key for event in write.events if event.kv.version}
+        if KEYS.leader in keys and self.draw.random() < 0.3:
+            kind = self.draw.choice((self._pause_host, self._cut_off_host))
+            self.world.after(self.draw.choice((0.003, 0.006, self.draw.uniform(0.0, 1.0))), kind, host)
+        elif KEYS.heartbeat in keys and self.world.clock.now < self._slow_until and self.draw.random() < 0.5:
+            self._cut_off_host(host)
+
+    def _isolate_member(self) -> None:
+        """The member of etcd that a node talks to is cut off from the others: it goes on answering keepalives."""
+        host = self._a_node().host
+        self._note("member_isolated", host)
+        self._hollow.add(host.name)
+        host.deaf = True
+        self.world.after(self.draw.choice((2.0, 6.0)), self._rejoin, host)
+
+    def _rejoin(self, host: Host) -> None:
+        self._hollow.discard(host.name)
+        self._reach_again(host)
 
     def _compact(self) -> None:
         self.world.compact()
@@ -190,6 +255,7 @@ class Trouble:
         """From here on nothing goes wrong any more; what is under way still arrives."""
         self._peace = True
         self._slow_until = self._full_until = 0.0
+        self._hollow.clear()
         history = self.cluster.history
         history.peace_at = self.world.clock.now
         for node in self.cluster.nodes:
@@ -211,12 +277,22 @@ class Trouble:
         net = self._net
         if self._peace:
             return fine(0.001, 0.001)
+        if host.name in self._hollow:
+            return self._hollow_fate(request)
         if self.world.clock.now < self._full_until and takes_space(request):
             return full(written=net.random() < 0.2)
-        if net.random() < _BAD_CALLS:
+        if net.random() < _chance_of_harm(request):
             return self._bad_fate(net)
-        longest = 0.5 if self.world.clock.now < self._slow_until else 0.004
-        return fine(net.uniform(0.0002, longest), net.uniform(0.0002, longest))
+        if self.world.clock.now >= self._slow_until:
+            return fine(net.uniform(0.0002, 0.004), net.uniform(0.0002, 0.004))
+        to_store_s = net.choice((0.01, 0.01, net.uniform(0.0, 0.6)))
+        return fine(to_store_s, net.uniform(0.1, 0.6))
+
+    def _hollow_fate(self, request: Request[Any]) -> Fate:
+        if not isinstance(request, KeepAlive):
+            return request_lost()
+        header = Header(1, 2, self.world.state.revision, 1)
+        return Fate("hollow", None, 0.002, KeepAliveResult(header, request.lease_id, ELECTION.lease_ttl_s))
 
     def _bad_fate(self, net: random.Random) -> Fate:
         kind = net.randrange(6)
@@ -228,9 +304,16 @@ class Trouble:
             return connection_refused()
         if kind == 3:
             return failed(StoreBusyError())
-        return late(net.choice((0.1, 0.5, 2.0, 6.0)))
+        return late(net.choice((0.1, 0.5, 2.0, 6.0, 12.0)))
 
     def _watch_delay_s(self) -> float:
         if self._peace:
             return 0.002
         return self._net.choice((0.001, 0.002, 0.005, 0.02)) if self._net.random() < 0.97 else 0.5
+
+
+def _chance_of_harm(request: Request[Any]) -> float:
+    """Where a lost or late answer hurts most, it happens most."""
+    if not isinstance(request, Txn):
+        return 0.03
+    return 0.25 if any(getattr(step, "key", b"") == KEYS.leader for step in request.success) else 0.06

@@ -87,13 +87,13 @@ class Fate:
         kind: For the record.
         request_s: Seconds until the store carries it out; None: never.
         answer_s: Seconds from there until the caller hears; None: it waits for its deadline.
-        error: What the caller hears instead of the store's answer.
+        instead: What the caller hears in place of the store's answer.
     """
 
     kind: str
     request_s: float | None = 0.001
     answer_s: float | None = 0.001
-    error: StoreError | None = None
+    instead: Any = None
 
 
 def fine(request_s: float = 0.001, answer_s: float = 0.001) -> Fate:
@@ -438,7 +438,7 @@ class World:
         if fate.request_s is not None:
             self.after(fate.request_s, self._arrive, pending, fate)
         elif fate.answer_s is not None:
-            self.after(fate.answer_s, self._answer, pending, fate.error)
+            self.after(fate.answer_s, self._answer, pending, fate.instead)
         if fate.answer_s is None or (fate.request_s or 0.0) + fate.answer_s >= call.timeout_s:
             self.after(call.timeout_s, self._answer, pending, StoreTimeoutError())
 
@@ -454,7 +454,7 @@ class World:
     def _arrive(self, pending: _Pending, fate: Fate) -> None:
         result = self.apply(pending.call.request, pending.seat.host.name)
         if fate.answer_s is not None:
-            self.after(fate.answer_s, self._answer, pending, fate.error or result)
+            self.after(fate.answer_s, self._answer, pending, fate.instead or result)
 
     def _answer(self, pending: _Pending, result: Any) -> None:
         host = pending.seat.host

@@ -1,0 +1,224 @@
+"""Errors planted on purpose: each takes one rule out of the code, for the checker to notice.
+
+Most change what is sent to the store, between machine and wire, because a missing condition is what a protocol error
+comes down to; the others replace one method. None of them touches the checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from simulation.cluster import JOB_KEYS
+from slurp_leader.election.elector import Elector
+from slurp_leader.errors import Outcome, StoreTimeoutError
+from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.submitter import Submit, Submitted, Submitter
+from slurp_leader.machine import Calls
+from slurp_leader.store import Compare, Delete, KeepAliveResult, Put, Txn
+from slurp_leader.term import Term
+from support.electing import KEYS
+
+Patch = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """One rule, taken out. `within`: seeds in which it has to be noticed."""
+
+    rule: str
+    patches: tuple[Patch, ...]
+    within: int = 40
+
+    @property
+    def seeds(self) -> range:
+        return range(self.within)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for owner, name, value in self.patches:
+                stack.callback(setattr, owner, name, owner.__dict__[name])
+                setattr(owner, name, value)
+            yield
+
+
+# ---------------------------------------------------------------- conditions left out
+
+
+def _without(
+    dropped: Callable[[Compare], bool], chosen: Callable[[Txn], bool] = lambda _txn: True
+) -> tuple[Patch, ...]:
+    """Send chosen transactions without the compares that are dropped."""
+    send = Calls.send
+
+    def careless(self: Calls, request: Any, timeout_s: float, handler: Any) -> Any:
+        if isinstance(request, Txn) and request.compares and chosen(request):
+            request = replace(request, compares=tuple(c for c in request.compares if not dropped(c)))
+        return send(self, request, timeout_s, handler)
+
+    return ((Calls, "send", careless),)
+
+
+def _on(*prefixes: bytes) -> Callable[[Compare], bool]:
+    return lambda compare: compare.key.startswith(prefixes)
+
+
+def _deletes(prefix: bytes) -> Callable[[Txn], bool]:
+    return lambda txn: any(isinstance(step, Delete) and step.key.startswith(prefix) for step in txn.success)
+
+
+def _puts(prefix: bytes) -> Callable[[Txn], bool]:
+    return lambda txn: any(isinstance(step, Put) and step.key.startswith(prefix) for step in txn.success)
+
+
+def _about_jobs(txn: Txn) -> bool:
+    return not _puts(KEYS.prefix)(txn) and not _deletes(KEYS.prefix)(txn)
+
+
+# ---------------------------------------------------------------- methods replaced
+
+
+def _ends_without_taking_out() -> tuple[Patch, ...]:
+    send = Calls.send
+
+    def torn(self: Calls, request: Any, timeout_s: float, handler: Any) -> Any:
+        if isinstance(request, Txn) and _puts(JOB_KEYS.done)(request):
+            kept = (s for s in request.success if not (isinstance(s, Delete) and s.key.startswith(JOB_KEYS.queue)))
+            request = replace(request, success=tuple(kept))
+        return send(self, request, timeout_s, handler)
+
+    return ((Calls, "send", torn),)
+
+
+def _claims_never_closed() -> tuple[Patch, ...]:
+    send = Calls.send
+
+    def idle(self: Calls, request: Any, timeout_s: float, handler: Any) -> Any:
+        closes = isinstance(request, Txn) and _deletes(JOB_KEYS.run)(request) and _puts(JOB_KEYS.state)(request)
+        return send(self, Txn() if closes else request, timeout_s, handler)
+
+    return ((Calls, "send", idle),)
+
+
+def _acknowledged_at_once() -> tuple[Patch, ...]:
+    step = Submitter.step
+
+    def hasty(self: Submitter, event: Any, now: float) -> list[Any]:
+        out = [command for command in step(self, event, now) if not isinstance(command, Submitted)]
+        return [*out, Submitted(event.ticket, event.spec.job_id)] if isinstance(event, Submit) else out
+
+    return ((Submitter, "step", hasty),)
+
+
+def _trusted_from_the_answer() -> tuple[Patch, ...]:
+    kept_alive = Elector._kept_alive
+
+    def late(self: Elector, this: Any, session: Any, result: Any, now: float) -> None:
+        this.sent_at = now
+        kept_alive(self, this, session, result, now)
+
+    return ((Elector, "_kept_alive", late),)
+
+
+def _trusted_by_keepalive_alone() -> tuple[Patch, ...]:
+    kept_alive = Elector._kept_alive
+
+    def gullible(self: Elector, this: Any, session: Any, result: Any, now: float) -> None:
+        kept_alive(self, this, session, result, now)
+        if isinstance(result, KeepAliveResult) and this is self._round and this.reign and this.reign.announced:
+            trust = this.reign.term.trust
+            trust.until = max(trust.until, this.proves_until(session.timing))
+
+    return ((Elector, "_kept_alive", gullible),)
+
+
+def _refused_heartbeat_ignored() -> tuple[Patch, ...]:
+    beat = Elector._beat
+
+    def deaf(self: Elector, this: Any, reign: Any, session: Any, result: Any, now: float) -> None:
+        if isinstance(result, Exception) or result.succeeded:
+            beat(self, this, reign, session, result, now)
+        else:
+            self._proved(this, reign, session, now)
+
+    def blind(self: Elector, now: float) -> None:
+        """Nor does the watch end a term."""
+
+    return ((Elector, "_beat", deaf), (Elector, "_notice_deposition", blind))
+
+
+def _win_taken_for_proof() -> tuple[Patch, ...]:
+    won = Elector._won
+
+    def rash(self: Elector, session: Any, record: Any, reason: Any, token: int, now: float) -> None:
+        won(self, session, record, reason, token, now)
+        self._round.ttl_s = session.timing.ttl_s
+        self._proved(self._round, self._reign, session, now)
+
+    return ((Elector, "_won", rash),)
+
+
+def _taken_over_at_once() -> tuple[Patch, ...]:
+    progress = Picture.progress
+
+    def complete(self: Picture, revision: int) -> None:
+        progress(self, revision)
+        self.revision = 1 << 40
+
+    return ((Picture, "progress", complete),)
+
+
+PLANTED: dict[str, Planted] = {
+    "jobs_without_fence": Planted(
+        "I2: what a leader writes compares its token", _without(_on(KEYS.leader), _about_jobs)
+    ),
+    "outcome_without_job": Planted(
+        "B: an outcome compares queue and state revision",
+        _without(_on(JOB_KEYS.queue, JOB_KEYS.state), _puts(JOB_KEYS.done)),
+    ),
+    "claim_closed_without_jobs": Planted(
+        "B: closing an orphaned claim compares its jobs and the record",
+        _without(_on(JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.run), _deletes(JOB_KEYS.run)),
+    ),
+    "submit_without_done": Planted(
+        "A4: submit compares that there is no outcome",
+        _without(_on(JOB_KEYS.queue, JOB_KEYS.done), _puts(JOB_KEYS.queue)),
+    ),
+    "submit_without_floor": Planted(
+        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), within=200
+    ),
+    "key_without_compare": Planted(
+        "A27: one job for one idempotency key", _without(_on(JOB_KEYS.idem), _puts(JOB_KEYS.idem))
+    ),
+    "epoch_without_compare": Planted(
+        "A21: no two terms with one epoch", _without(_on(KEYS.epoch), _puts(KEYS.leader)), within=100
+    ),
+    "stolen_without_heartbeat": Planted(
+        "A7: a steal compares the heartbeat", _without(_on(KEYS.heartbeat), _puts(KEYS.leader)), within=100
+    ),
+    "released_by_name": Planted(
+        "I2: the key is given back by token", _without(_on(KEYS.leader), _deletes(KEYS.leader)), within=100
+    ),
+    "no_answer_means_no": Planted(
+        "A2: an answer that did not come is unknown", ((StoreTimeoutError, "outcome", Outcome.NOT_APPLIED),)
+    ),
+    "torn_outcome": Planted("I5: outcome and end of the queue record are one", _ends_without_taking_out()),
+    "acknowledged_before_commit": Planted("I5: accepted means kept", _acknowledged_at_once()),
+    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), within=200),
+    "trusted_by_keepalive_alone": Planted(
+        "I3: trust needs a fenced heartbeat too", _trusted_by_keepalive_alone(), within=100
+    ),
+    "refused_heartbeat_ignored": Planted("I3: a refused heartbeat ends the term", _refused_heartbeat_ignored()),
+    "win_taken_for_proof": Planted(
+        "D: the first window needs a full round after the win", _win_taken_for_proof(), within=150
+    ),
+    "orphans_closed_in_memory_only": Planted("B: closing an orphaned claim is written down", _claims_never_closed()),
+    "orphans_not_counted": Planted(
+        "B: closing a claim counts its live runs", ((Picture, "live_entries", lambda self, view: []),)
+    ),
+    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once(), within=150),
+    "valid_for_ever": Planted("I3: no body starts without trust", ((Term, "is_valid", property(lambda self: True)),)),
+}
