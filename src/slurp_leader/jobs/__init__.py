@@ -1,1 +1,76 @@
-"""To be written."""
+"""A durable queue of jobs that only the leader runs.
+
+The life of one job, and the order in which the modules read::
+
+    client, submitter      submit -> queue/{id} in one create-only transaction -> the caller is told
+    picture, ready         the leader sees it by watch, and puts it in line
+    leading                the term that runs the queue; its parts are
+      claims                 claim -> run/{token}-{n}, before any body starts
+      runs, runner           run -> the generator, on a thread
+      recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
+      orphans                what an earlier term left running is counted as interrupted, and is in line again
+      upkeep, pruner         leftovers, admission, retention
+    outcomes               the submitter sees done/{id} by watch, and its handle resolves
+
+Below all of these: `records` (what is written), `intents` (the transactions), `commit` (many of them in one),
+`engine` and `client` (threads around the machines `scheduler` and `submitter`), `reports` (reading).
+
+Promised: an accepted job ends in exactly one recorded outcome, whatever crashes in between. It may run more than once:
+its leader can die after the body has acted and before the outcome is written. User code gets a fencing token that grows
+with every run of the same job, so that a store of its own can tell an old run from a new one.
+
+Not promised: that a run which was told to stop has stopped (a thread cannot be killed); any order between jobs beyond
+priority and arrival at the time of claiming; that a job which brings its process down spares those that run beside it,
+which are run again.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
+    from slurp_leader.jobs.engine import JobEngine
+    from slurp_leader.jobs.options import JobsOptions
+    from slurp_leader.jobs.records import JobOutcome, JobStatus
+    from slurp_leader.jobs.reports import JobReport
+    from slurp_leader.jobs.request import Priority
+    from slurp_leader.jobs.runner import JobContext
+    from slurp_leader.jobs.submitter import CancelAnswer
+
+_HOMES = {
+    "CancelAnswer": "submitter",
+    "JobClient": "client",
+    "JobContext": "runner",
+    "JobEngine": "engine",
+    "JobHandle": "client",
+    "JobOutcome": "records",
+    "JobReport": "reports",
+    "JobStatus": "records",
+    "JobsOptions": "options",
+    "NewJob": "client",
+    "Priority": "request",
+}
+
+__all__ = [
+    "CancelAnswer",
+    "JobClient",
+    "JobContext",
+    "JobEngine",
+    "JobHandle",
+    "JobOutcome",
+    "JobReport",
+    "JobStatus",
+    "JobsOptions",
+    "NewJob",
+    "Priority",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that a submitter need not load what only a leader runs."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

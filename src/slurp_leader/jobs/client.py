@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.errors import (
     JobCancelledError,
@@ -26,6 +28,7 @@ from slurp_leader.errors import (
     StoreTimeoutError,
 )
 from slurp_leader.jobs.commit import CommitLimits
+from slurp_leader.jobs.decisions import clean_text
 from slurp_leader.jobs.ids import IdMint, is_job_id
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.outcomes import Outcomes
@@ -53,6 +56,9 @@ _logger = logging.getLogger("slurp_leader.jobs")
 
 LARGEST_REQUEST = 1024 * 1024
 """Bytes of one queue record; etcd takes 1.5 MiB in one request, with everything around it."""
+
+_LONGEST_REASON = 1000
+"""Characters of the reason for a cancel that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +235,7 @@ class JobClient:
     def stop(self) -> None:
         """End. Submits without an answer fail with outcome unknown; jobs go on. Safe twice and before `start`."""
         with self._lock:
-            if not self._started or self._stopped:
+            if not self._started:
                 return
             self._stopped = True
             waiting, self._waiting = self._waiting, {}
@@ -269,8 +275,10 @@ class JobClient:
                 outcome=Outcome.NOT_APPLIED,
             )
             return [error for _ in jobs]
-        sent = [self._send(job) for job in jobs]
-        return [self._answer(item, deadline) for item in sent]
+        wanted = list(jobs)
+        with self._tracer.span("slurp.jobs.submit", jobs=len(wanted)):  # what the run's span will link to
+            sent = [self._send(job) for job in wanted]
+            return [self._answer(item, deadline) for item in sent]
 
     def _send(self, job: NewJob) -> _Sent | Exception:
         try:
@@ -288,14 +296,14 @@ class JobClient:
         try:
             answer: Submitted = sent.answer.result(max(0.0, deadline - self._clock.boottime()))
         except FutureTimeoutError:
-            with self._lock:
-                self._waiting.pop(sent.ticket, None)
+            self._give_up(sent)
             return StoreTimeoutError(
                 f"no definite answer within {self._options.submit_timeout_s:g} s (jobs.submit_timeout): "
                 f"job {sent.job_id} may exist",
                 job_id=sent.job_id,
             )
         except Exception as error:
+            self._give_up(sent)
             return error
         if answer.error is not None:
             self._outcomes.forget(sent.job_id)
@@ -303,8 +311,13 @@ class JobClient:
         self._metrics.add(instruments.JOBS_SUBMITTED)
         if answer.job_id == sent.job_id:
             return JobHandle(self, answer.job_id, answer.created, sent.outcome)
-        self._outcomes.forget(sent.job_id)
+        self._outcomes.forget(sent.job_id)  # the key led to another job, or its id had to be minted anew
         return JobHandle(self, answer.job_id, answer.created, None)
+
+    def _give_up(self, sent: _Sent) -> None:
+        with self._lock:
+            self._waiting.pop(sent.ticket, None)
+        self._outcomes.forget(sent.job_id)
 
     def _spec_of(self, job: NewJob) -> tuple[Spec, str]:
         limits = self._defaults
@@ -317,14 +330,13 @@ class JobClient:
                 limits.backoff_cap_s,
                 limits.backoff_jitter,
             )
-        if not isinstance(job.payload, dict):
-            raise RequestInvalidError("the payload of a job has to be a JSON object", field="payload")
+        payload = _plain_json(job.payload)
         key = job.idempotency_key
-        if key is not None and not 0 < len(key) <= 1024:
+        if key is not None and not (0 < len(key) <= 1024 and clean_text(key) == key):
             raise RequestInvalidError("idempotency_key: use 1 to 1024 characters", field="idempotency_key")
         spec = Spec(
             job_id=self._mint.mint(),
-            payload=job.payload,
+            payload=payload,
             priority=job.priority,
             limits=limits,
             submitted_at=format_utc(self._clock.utcnow()),
@@ -333,10 +345,10 @@ class JobClient:
             idem=None if key is None else idempotency_hash(key),
             trace=self._tracer.inject(),
         )
-        size = _size_of(spec)
+        size = len(spec.to_value())
         if size > LARGEST_REQUEST:
             raise RequestTooLargeError(f"the request takes {size} bytes; the limit is {LARGEST_REQUEST}")
-        body = {"request": job.payload, "priority": job.priority.value}
+        body = {"request": payload, "priority": job.priority.value}
         return spec, digest_of(body) if key is not None else ""
 
     # ------------------------------------------------------------ look, cancel
@@ -377,10 +389,12 @@ class JobClient:
         self.handle(job_id)
         self._require_started()
         ticket, future = self._new_ticket()
-        self._loop.post(CancelJob(ticket, job_id, reason, self._node_id))
+        self._loop.post(CancelJob(ticket, job_id, clean_text(reason[:_LONGEST_REASON]), self._node_id))
         try:
             answered: CancelAnswered = future.result(self._options.submit_timeout_s)
         except FutureTimeoutError:
+            with self._lock:
+                self._waiting.pop(ticket, None)
             raise StoreTimeoutError(f"no answer to the cancel of {job_id} in time; it may have been written") from None
         if answered.error is not None:
             raise answered.error
@@ -398,6 +412,8 @@ class JobClient:
                     future.set_result(command)
             case Note():
                 log_event(_logger, command.level, command.event, **command.fields)
+            case _:
+                pass
         self._measure()
 
     def _measure(self) -> None:
@@ -409,7 +425,9 @@ class JobClient:
             stats.clear()
 
     def _failed(self, error: BaseException) -> None:
+        """The submitter had a bug: nobody will be answered any more."""
         with self._lock:
+            self._stopped = True
             waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             future.set_exception(StoreTimeoutError(f"the submitter failed: {error!r}"))
@@ -435,11 +453,19 @@ class _Sent:
     outcome: Future[JobOutcome] = field(repr=False)
 
 
-def _size_of(spec: Spec) -> int:
+def _plain_json(payload: Any) -> dict[str, Any]:
+    """The payload as a reader of its record will see it: what is accepted can be read, or it would be parked for ever.
+
+    Raises:
+        RequestInvalidError: It is not a JSON object, or nested too deep to be read again.
+    """
+    if not isinstance(payload, dict):
+        raise RequestInvalidError("the payload of a job has to be a JSON object", field="payload")
     try:
-        return len(spec.to_value())
-    except ValueError as error:
+        plain = from_json(to_json({"request": payload}), allow_inf_nan=False)["request"]
+    except (ValueError, RecursionError) as error:
         raise RequestInvalidError(f"the payload is not a JSON value: {error}", field="payload") from error
+    return dict(plain)
 
 
 def _positive(name: str, value: float) -> float:

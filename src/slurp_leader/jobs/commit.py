@@ -5,7 +5,7 @@ the fence of a term, or the admission of new jobs. It is a part of a machine, wi
 
     add(intent) ... -> flush -> Txn -> applied: settle all
                                     -> refused: by the gate? else look who changed, settle those, send the rest
-                                    -> too large: halve
+                                    -> refused for its form or size: halve, down to the one at fault
                                     -> unknown: the same again, until it is definite
 
 Why a refusal needs a look (PROTOCOL A5): one job that changed refuses the sixty-two beside it. The refused transaction
@@ -13,7 +13,8 @@ itself reads the gate's keys, and only that decides "fenced". Which intents were
 read can find (a revision that moved on, a record with our own operation id) stays true for ever.
 
 Why unknown means *the same* again (A2): "not there" on a read is not "did not happen"; it may arrive yet. When the
-repeated transaction is refused, one of its compares has become false for good, so no late copy can apply any more.
+repeated transaction is refused, one of its compares has become false for good, so no late copy can apply any more. A
+refusal for form or size is definite even then: no copy of that very request can ever apply.
 """
 
 from __future__ import annotations
@@ -21,123 +22,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from slurp_leader.errors import Outcome, RequestTooLargeError, StoreBusyError, StoreError
+from slurp_leader.errors import (
+    Outcome,
+    RequestMalformedError,
+    RequestTooLargeError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreError,
+)
+from slurp_leader.jobs.intent import Gate, Intent, Rank, Settlement, Verdict
 from slurp_leader.machine.calls import NEVER, Call, Calls
-from slurp_leader.store import Compare, Get, GetResult, Operation, Txn, TxnResult
+from slurp_leader.store import GetResult, Operation, Txn, TxnResult
 
 MOST_OPERATIONS = 128
 """etcd's limit for operations, and for compares, of one transaction."""
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
-_OVERHEAD = 64
-"""Bytes a compare or operation takes beyond its key and value; generous."""
-
-
-class Rank(StrEnum):
-    """What goes first when there is more than one transaction holds."""
-
-    OUTCOME = "outcome"
-    CLAIM = "claim"
-    UPKEEP = "upkeep"
-    PROGRESS = "progress"
-
-
-class Verdict(StrEnum):
-    """What became of an intent."""
-
-    APPLIED = "applied"
-    REFUSED = "refused"
-    """Certainly not done; `Settlement.reason` says why."""
-    UNKNOWN = "unknown"
-    """Done or not, and no further call can tell."""
-    AGAIN = "again"
-    """Nothing stands in its way: send it once more. Never told to the owner."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The end of an intent.
-
-    Attributes:
-        revision: Of an applied one: the revision it was written at.
-        reason: Of any other: ``fenced``, ``closed``, ``floor``, ``changed``, or the text of an error.
-        error: The store's error, where there was one.
-        found: What the look found, for intents that want to know.
-    """
-
-    verdict: Verdict
-    revision: int = 0
-    reason: str = ""
-    error: StoreError | None = None
-    found: Any = None
-
-
-class Intent:
-    """One thing to be written.
-
-    Args:
-        subject: What it is about. No two intents with one subject are ever under way together.
-        rank: What it goes before and after.
-        compares: Its own conditions, without the gate's.
-        operations: What it writes.
-        settled: Told once what became of it, with the time.
-        probes: What to read to find out why it was refused, at most 8 reads.
-        judge: Takes the answers to `probes`, and whether an earlier send may have arrived; returns a `Settlement`, of
-            verdict AGAIN if nothing stands in its way.
-        items: How many jobs it stands for, for the metrics and the size of a flush.
-        alone: It shares a transaction with nothing else.
-    """
-
-    __slots__ = ("alone", "compares", "items", "judge", "operations", "probes", "rank", "settled", "size", "subject")
-
-    def __init__(
-        self,
-        subject: str,
-        rank: Rank,
-        compares: tuple[Compare, ...],
-        operations: tuple[Operation, ...],
-        settled: Callable[[Settlement, float], None],
-        probes: tuple[Get, ...],
-        judge: Callable[[Sequence[GetResult], bool], Settlement],
-        *,
-        items: int = 1,
-        alone: bool = False,
-    ) -> None:
-        self.subject = subject
-        self.rank = rank
-        self.compares = compares
-        self.operations = operations
-        self.settled = settled
-        self.probes = probes
-        self.judge = judge
-        self.items = items
-        self.alone = alone
-        size = _OVERHEAD * (len(compares) + len(operations))
-        for operation in operations:
-            size += len(getattr(operation, "value", b""))
-        self.size = size
-
-
-class Gate(Protocol):
-    """The condition that all intents of one side share."""
-
-    reads: tuple[Get, ...]
-    """What a refused transaction reads, so that it tells whether the gate refused it."""
-    definite: bool
-    """Whether a refusal by this gate also rules out that an earlier send arrives later."""
-
-    def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
-        """The compares for a transaction of these intents; at most 4."""
-        ...
-
-    def refusal(self, results: Sequence[GetResult]) -> str | None:
-        """Given the answers to `reads`: why nothing may pass at present, or None."""
-        ...
+_SAMPLES = 256
+"""Batches whose size and duration are kept until somebody takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +90,9 @@ class Committer:
         self._gate = gate
         self._limits = limits
         self._waiting: dict[Rank, deque[Intent]] = {rank: deque() for rank in Rank}
-        self._count = 0
-        self._subjects: set[str] = set()
+        self._count = 0  # intents that wait
+        self._sent = 0  # intents under way
+        self._subjects: set[str] = set()  # of the intents under way
         self._in_flight = 0
         self._gathering_since = NEVER
         self._flush_at = NEVER
@@ -194,7 +101,7 @@ class Committer:
 
     def __len__(self) -> int:
         """Intents that are not settled yet."""
-        return self._count + len(self._subjects)
+        return self._count + self._sent
 
     @property
     def wake_at(self) -> float:
@@ -209,17 +116,29 @@ class Committer:
         self._gathering_since = min(self._gathering_since, now)
         self._plan(now)
 
+    def withdraw(self, rank: Rank, subject: str) -> None:
+        """Forget what waits about this subject at this rank, untold; what is under way stays so."""
+        queue = self._waiting[rank]
+        if queue:
+            kept = [intent for intent in queue if intent.subject != subject]
+            self._count -= len(queue) - len(kept)
+            self._waiting[rank] = deque(kept)
+
     def flush(self, now: float) -> None:
         """Send what is due: batches in doubt whose pause is over, then full or old enough new ones."""
-        due = [batch for at, batch in self._paused if at <= now]
-        self._paused = [(at, batch) for at, batch in self._paused if at > now]
-        for batch in due:
-            self._send(batch, now)
-        while self._count and self._may_send(now):
+        if self._paused:
+            due = [batch for at, batch in self._paused if at <= now]
+            self._paused = [(at, batch) for at, batch in self._paused if at > now]
+            for batch in due:
+                self._send(batch, now)
+        while self._may_send(now):
             intents = self._gather()
             if not intents:
-                break
-            self._subjects.update(intent.subject for intent in intents)
+                self._flush_at = NEVER  # all wait for what is under way; its end plans anew
+                return
+            for intent in intents:
+                self._subjects.update(intent.subjects)
+            self._sent += len(intents)
             self._gathering_since = now if self._count else NEVER
             self._in_flight += 1
             self._send(_Batch(intents, self._txn_of(intents)), now)
@@ -237,7 +156,7 @@ class Committer:
             self._flush_at = self._gathering_since + self._limits.delay_s
 
     def _may_send(self, now: float) -> bool:
-        if self._in_flight >= self._limits.in_flight:
+        if not self._count or self._in_flight >= self._limits.in_flight:
             return False
         if not self._in_flight or self._count >= self._limits.items:
             return True
@@ -252,17 +171,21 @@ class Committer:
             kept: list[Intent] = []
             while queue and not room.full:
                 intent = queue.popleft()
-                if intent.subject in subjects or intent.subject in self._subjects or not room.take(intent):
+                if not self._is_free(intent, subjects) or not room.take(intent):
                     kept.append(intent)
                     room.misses += 1
                 else:
-                    subjects.add(intent.subject)
+                    subjects.update(intent.subjects)
                     taken.append(intent)
             queue.extendleft(reversed(kept))
             if room.full:
                 break
         self._count -= len(taken)
         return taken
+
+    def _is_free(self, intent: Intent, subjects: set[str]) -> bool:
+        under_way = self._subjects
+        return all(subject not in subjects and subject not in under_way for subject in intent.subjects)
 
     def _txn_of(self, intents: Sequence[Intent]) -> Txn:
         compares = list(self._gate.compares(intents))
@@ -288,13 +211,15 @@ class Committer:
             self._refused(batch, result, now)
 
     def _failed(self, batch: _Batch, error: StoreError, now: float) -> None:
-        if error.outcome is Outcome.UNKNOWN:
+        if isinstance(error, RequestTooLargeError | RequestMalformedError):
+            self._break_up(batch, error, now)
+        elif isinstance(error, StoreClosedError) and not self._gate.patient:
+            self._settle_all(batch, Settlement(Verdict.UNKNOWN, reason=str(error), error=error), now)
+        elif error.outcome is Outcome.UNKNOWN:
             batch.in_doubt = True
             self.stats.unknown += 1
             self._pause(batch, now)
-        elif isinstance(error, RequestTooLargeError) and len(batch.intents) > 1:
-            self._halve(batch, now)
-        elif isinstance(error, StoreBusyError) or batch.in_doubt:
+        elif isinstance(error, StoreBusyError) or batch.in_doubt or self._gate.patient:
             self._pause(batch, now)
         else:
             self._settle_all(batch, Settlement(Verdict.REFUSED, reason=str(error), error=error), now)
@@ -303,7 +228,11 @@ class Committer:
         batch.pause_s = min(_LONGEST_PAUSE_S, batch.pause_s * 2 or _FIRST_PAUSE_S)
         self._paused.append((now + batch.pause_s, batch))
 
-    def _halve(self, batch: _Batch, now: float) -> None:
+    def _break_up(self, batch: _Batch, error: StoreError, now: float) -> None:
+        """etcd refused the form of the whole: send its halves, so that the one at fault harms no others."""
+        if len(batch.intents) == 1:
+            self._settle_all(batch, Settlement(Verdict.REFUSED, reason=str(error), error=error), now)
+            return
         middle = len(batch.intents) // 2
         self._in_flight += 1
         for intents in (batch.intents[:middle], batch.intents[middle:]):
@@ -316,6 +245,7 @@ class Committer:
         if batch.refusal is not None and not batch.in_doubt:
             self._settle_all(batch, Settlement(Verdict.REFUSED, reason=batch.refusal), now)
         else:
+            batch.found = []
             self._look(batch)
 
     # ------------------------------------------------------------ who changed?
@@ -339,22 +269,24 @@ class Committer:
             self._judge(batch, now)
 
     def _judge(self, batch: _Batch, now: float) -> None:
-        found, batch.found = batch.found, []
-        verdicts: list[tuple[Intent, Settlement]] = []
+        found, verdicts = batch.found, []
         for intent in batch.intents:
             answers, found = found[: len(intent.probes)], found[len(intent.probes) :]
-            verdicts.append((intent, self._verdict(batch, intent, answers)))
-        if batch.in_doubt and batch.refusal and not self._gate.definite and _any_again(verdicts):
-            self._pause(batch, now)  # an earlier send may still arrive once the gate opens: ask again as we are
+            verdicts.append(self._verdict(batch, intent, answers))
+        if self._must_stay_together(batch, verdicts):
+            self._pause(batch, now)
             return
-        self._in_flight -= 1
-        for intent, settlement in verdicts:
-            self._subjects.discard(intent.subject)
+        self._leave(batch)
+        told: list[tuple[Intent, Settlement]] = []
+        for intent, settlement in zip(batch.intents, verdicts, strict=True):
             if settlement.verdict is Verdict.AGAIN:
                 self._waiting[intent.rank].appendleft(intent)
                 self._count += 1
+                self._gathering_since = min(self._gathering_since, now)
             else:
-                intent.settled(settlement, now)
+                told.append((intent, settlement))
+        for intent, settlement in told:
+            intent.settled(settlement, now)
         self._plan(now)
 
     def _verdict(self, batch: _Batch, intent: Intent, answers: Sequence[GetResult]) -> Settlement:
@@ -363,22 +295,35 @@ class Committer:
             return Settlement(Verdict.REFUSED, reason=batch.refusal)
         return settlement
 
+    def _must_stay_together(self, batch: _Batch, verdicts: Sequence[Settlement]) -> bool:
+        """Whether the very same transaction has to be sent again, after a pause."""
+        again = [settlement.verdict is Verdict.AGAIN for settlement in verdicts]
+        if batch.in_doubt and batch.refusal and not self._gate.definite and any(again):
+            return True  # an earlier send may still arrive once the gate opens
+        return all(again)  # refused, and nobody at fault: it has passed, or asking at once would only ask again
+
     # ------------------------------------------------------------ the end
 
     def _settle_all(self, batch: _Batch, settlement: Settlement, now: float) -> None:
-        self._in_flight -= 1
-        for intent in batch.intents:
-            self._subjects.discard(intent.subject)
+        self._leave(batch)
         for intent in batch.intents:
             intent.settled(settlement, now)
         self._plan(now)
+
+    def _leave(self, batch: _Batch) -> None:
+        """Nothing of this batch is under way any more. Before anybody is told: they may add what comes next."""
+        self._in_flight -= 1
+        self._sent -= len(batch.intents)
+        for intent in batch.intents:
+            self._subjects.difference_update(intent.subjects)
 
     def _count_batch(self, batch: _Batch, now: float) -> None:
         items = sum(intent.items for intent in batch.intents)
         self.stats.batches += 1
         self.stats.items += items
-        self.stats.sizes.append(items)
-        self.stats.durations_s.append(now - batch.sent_at)
+        if len(self.stats.sizes) < _SAMPLES:
+            self.stats.sizes.append(items)
+            self.stats.durations_s.append(now - batch.sent_at)
 
 
 @dataclass(slots=True, eq=False)
@@ -431,5 +376,4 @@ class _Room:
         return True
 
 
-def _any_again(verdicts: Sequence[tuple[Intent, Settlement]]) -> bool:
-    return any(settlement.verdict is Verdict.AGAIN for _, settlement in verdicts)
+__all__ = ["CommitLimits", "CommitStats", "Committer", "Gate", "Intent", "Rank", "Settlement", "Verdict"]

@@ -1,4 +1,4 @@
-"""What follows from what happened to a job. Pure functions over values: no clock, no store, no randomness of their own."""
+"""What follows from what happened to a job. Pure functions over values: no clock, no store, no dice of their own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from enum import StrEnum
 from typing import Any
 
 from slurp_leader.clock import format_utc
-from slurp_leader.jobs.records import ERRORS_KEPT, JobLimits, JobState, JobStatus, Spec
+from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Spec
 
 _LONGEST_TEXT = 2000
 """Characters of an error message that are kept: errors are records too."""
+
+_LONGEST_WAIT_S = 3650 * 86400.0
+"""Ten years. A generator may ask for any wait; a date has to come out of it."""
 
 
 class RunEnd(StrEnum):
@@ -49,7 +52,8 @@ class Finish:
     """The job has ended: record this outcome."""
 
     status: JobStatus
-    state: JobState
+    attempts: int
+    errors: tuple[dict[str, Any], ...] = ()
     result_json: bytes | None = None
     error: dict[str, Any] | None = None
 
@@ -78,16 +82,25 @@ def after_run(
     if report.end is RunEnd.INTERRUPTED:
         return GoOn(replace(state, closed=run, interruptions=state.interruptions + 1, run_at=None, op=op))
     if report.end is RunEnd.CANCELLED:
-        return Finish(JobStatus.CANCELLED, state, error=report.error)
+        return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=report.error)
     attempts = state.attempts + 1
     if report.end is RunEnd.RETURNED:
-        return Finish(JobStatus.COMPLETED, replace(state, attempts=attempts), result_json=report.result_json)
+        return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=report.result_json)
     errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
-    failed = replace(state, closed=run, attempts=attempts, errors=errors, op=op)
     if report.end is RunEnd.TERMINAL or attempts >= spec.limits.max_attempts:
-        return Finish(JobStatus.FAILED, failed, error=report.error)
-    wait_s = max(backoff_s(spec.limits, attempts, rng), report.retry_after_s)
-    return GoOn(replace(failed, run_at=format_utc(today + timedelta(seconds=wait_s))))
+        return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
+    wait_s = min(max(backoff_s(spec.limits, attempts, rng), report.retry_after_s), _LONGEST_WAIT_S)
+    run_at = format_utc(today + timedelta(seconds=wait_s))
+    return GoOn(replace(state, closed=run, attempts=attempts, errors=errors, run_at=run_at, op=op))
+
+
+def without_run(spec: Spec, state: JobState, wish: Cancel | None) -> Finish | None:
+    """Decide whether a job that is not running ends as it is: because somebody wants it to, or because it is poison."""
+    if wish is not None:
+        return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=cancelled_error(wish))
+    if is_poison(spec, state):
+        return Finish(JobStatus.FAILED, state.attempts, state.errors, error=poison_error(state))
+    return None
 
 
 def backoff_s(limits: JobLimits, attempts: int, rng: random.Random) -> float:
@@ -110,25 +123,29 @@ def after_crash(state: JobState, run: int, *, sole_suspect: bool, op: str) -> Jo
 
 
 def is_suspect(spec: Spec, state: JobState) -> bool:
-    """Whether a job may be what its leaders crashed of, so that it must run with nothing else in its claim."""
+    """Whether a job may be what its leaders crashed of, so that it has to run with nothing beside it."""
     return state.crashes >= min(2, spec.limits.max_interruptions)
 
 
 def is_poison(spec: Spec, state: JobState) -> bool:
-    """Whether a job has used up its crashes, the last ones alone: bystanders are never condemned."""
+    """Whether a job has used up its crashes, one of them while it ran alone: bystanders are never condemned."""
     return state.crashes >= spec.limits.max_interruptions and state.sole_crashes > 0
 
 
 def poison_error(state: JobState) -> dict[str, Any]:
-    return {
-        "code": "poison",
-        "message": f"its leader crashed {state.crashes} times while it ran, {state.sole_crashes} times with no other suspect",
-    }
+    message = (
+        f"its leader crashed {state.crashes} times while it ran, {state.sole_crashes} of them with nothing beside it"
+    )
+    return error_of("poison", message)
+
+
+def cancelled_error(wish: Cancel | None) -> dict[str, Any]:
+    return error_of("cancelled", wish.reason if wish else "", by=wish.by if wish else "")
 
 
 def error_of(code: str, message: str, **facts: Any) -> dict[str, Any]:
-    """An error as it is recorded. The message is cut, and made encodable: it comes from anywhere."""
-    return {"code": code, "message": clean_text(message[:_LONGEST_TEXT]), **facts}
+    """An error as it is recorded. The texts are cut, and made encodable: they come from anywhere."""
+    return {"code": clean_text(code[:100]), "message": clean_text(message[:_LONGEST_TEXT]), **facts}
 
 
 def clean_text(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner, Work
@@ -24,6 +25,7 @@ from slurp_leader.jobs.scheduler import (
     Scheduler,
     StartRun,
     StopRun,
+    TakeStock,
 )
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
@@ -42,7 +44,7 @@ _SAMPLES = 64
 
 
 class JobEngine:
-    """Runs the queue while its node leads. Its owner tells it of terms and hands it what a `Follower` of ``m/`` delivers.
+    """Runs the queue while its node leads. Its owner tells it of terms and hands it what a `Follower` of ``m/`` sees.
 
     Args:
         store: Where calls go. Not closed here.
@@ -94,6 +96,8 @@ class JobEngine:
             Whether everything came to its end; not, if a generator does not stop.
         """
         ended = self._loop.stop(timeout_s)
+        if ended:
+            self._measure()  # what came since the last time; the loop's thread is gone
         all_back = self._runner.stop(timeout_s)
         if not all_back:
             log_event(_logger, logging.WARNING, LogEvent.JOB_STUCK, reason="shutdown")
@@ -157,6 +161,8 @@ class JobEngine:
                 self._handed_back(command.token)
             case Note():
                 log_event(_logger, command.level, command.event, **command.fields)
+            case TakeStock() | _:
+                pass
         now = self._clock.boottime()
         if now >= self._measured_at + _MEASURE_EVERY_S:
             self._measured_at = now
@@ -204,9 +210,9 @@ class JobEngine:
                 metrics.set(instruments.QUEUE_JOBS, count, status="queued" if status == "jobs" else status)
         metrics.set(instruments.PARKED, len(self._scheduler.picture.parked))
         if leading is not None:
-            self._measure_commits(leading.committer.stats)
+            self._measure_commits(leading.stats)
 
-    def _measure_commits(self, stats: Any) -> None:
+    def _measure_commits(self, stats: CommitStats) -> None:
         for size, duration_s in list(zip(stats.sizes, stats.durations_s, strict=True))[:_SAMPLES]:
             self._metrics.record(instruments.COMMIT_BATCH, size, side="leader")
             self._metrics.record(instruments.COMMIT_DURATION, duration_s, side="leader")

@@ -25,11 +25,6 @@ def is_job_id(text: str) -> bool:
     return bool(_FORM.fullmatch(text))
 
 
-def submitted_at(job_id: str) -> datetime:
-    """The calendar date inside an id, by the clock of the submitter."""
-    return datetime.fromtimestamp(int(job_id[:8] + job_id[9:13], 16) / 1000, UTC)
-
-
 class IdMint:
     """Mints job ids, each above all before. Safe to use from any thread."""
 
@@ -41,7 +36,7 @@ class IdMint:
         self._newest = (0, 0)
 
     def stay_above(self, job_id: str) -> None:
-        """From now on mint only above this id."""
+        """From now on mint only above this id, whatever the calendar says."""
         millis = int(job_id[:8] + job_id[9:13], 16)
         with self._lock:
             self._newest = max(self._newest, (millis + 1, 0))

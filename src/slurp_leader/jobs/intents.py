@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from slurp_leader.errors import RecordError
-from slurp_leader.jobs.commit import Intent, Rank, Settlement, Verdict
 from slurp_leader.jobs.ids import LOWEST
+from slurp_leader.jobs.intent import Intent, Rank, Settlement, Verdict
 from slurp_leader.jobs.picture import ClaimView, Job, StateView
 from slurp_leader.jobs.records import (
     Claim,
-    ClaimEntry,
     Idempotency,
     JobKeys,
     JobOutcome,
@@ -55,12 +54,13 @@ class TermGate:
     """Lets through what the holder of a term writes, and nothing once the term is over (I2)."""
 
     definite = True
+    patient = True
 
     def __init__(self, term: Term) -> None:
         self._fence = term.fence()
         self._token = term.token
         self._value = term.value
-        self.reads = (Get(term.key),)
+        self.reads: tuple[Get, ...] = (Get(term.key),)
 
     def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
         return self._fence
@@ -75,10 +75,11 @@ class AdmissionGate:
     """Lets new jobs in while the queue is open, and only with ids above the pruning floor (A4, A9)."""
 
     definite = False
+    patient = False
 
     def __init__(self, keys: JobKeys) -> None:
         self._keys = keys
-        self.reads = (Get(keys.closed), Get(keys.floor))
+        self.reads: tuple[Get, ...] = (Get(keys.closed), Get(keys.floor))
         self.floor = LOWEST
         """The newest floor a refusal has shown."""
 
@@ -91,11 +92,14 @@ class AdmissionGate:
 
     def refusal(self, results: Sequence[GetResult]) -> str | None:
         closed, floor = results
-        if floor.kvs:
-            self.floor = max(self.floor, read_floor(floor.kvs[0].value) or LOWEST)
+        lowest = read_floor(floor.kvs[0].value) if floor.kvs else None
+        if lowest is not None:
+            self.floor = max(self.floor, lowest)
         if closed.kvs:
             return "closed"
-        return None if floor.kvs else "no floor"
+        if not floor.kvs:
+            return "no floor"
+        return None if lowest is not None else "bad floor"
 
 
 # ---------------------------------------------------------------- by submitters
@@ -108,11 +112,13 @@ def submit(keys: JobKeys, gate: AdmissionGate, spec: Spec, idempotency: Idempote
     compares: tuple[Compare, ...] = (version_of(queue, 0), version_of(done, 0))
     operations: tuple[Operation, ...] = (Put(queue, spec.to_value()),)
     probes: tuple[Get, ...] = (Get(queue, keys_only=True), Get(done, keys_only=True))
+    also: tuple[str, ...] = ()
     if idempotency is not None and spec.idem is not None:
         idem = keys.idem + spec.idem.encode()
         compares = (*compares, version_of(idem, 0))
         operations = (*operations, Put(idem, idempotency.to_value()))
         probes = (*probes, Get(idem))
+        also = (idem.decode(),)  # two jobs with one key, sent together, would be refused with all beside them (A5)
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
         if found[0].kvs or found[1].kvs:  # ids are ours alone: an earlier send arrived
@@ -124,7 +130,7 @@ def submit(keys: JobKeys, gate: AdmissionGate, spec: Spec, idempotency: Idempote
             return Settlement(Verdict.UNKNOWN if in_doubt else Verdict.REFUSED, reason="floor")
         return _AGAIN
 
-    return Intent(spec.job_id, Rank.OUTCOME, compares, operations, settled, probes, judge)
+    return Intent(spec.job_id, Rank.OUTCOME, compares, operations, settled, probes, judge, also=also)
 
 
 # ---------------------------------------------------------------- by the leader
@@ -171,12 +177,7 @@ def finish(
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
         if found[2].kvs:
-            kv = found[2].kvs[0]
-            try:
-                ours = JobOutcome.from_value(kv.key, kv.value).op == outcome.op
-            except RecordError:
-                ours = False
-            return Settlement(Verdict.APPLIED, kv.mod_revision) if ours else _CHANGED
+            return _applied_if(_op_of_outcome(found[2]) == outcome.op, found[2])
         return _judge_revisions(job, state, found)
 
     return Intent(
@@ -196,13 +197,8 @@ def put_state(keys: JobKeys, job: Job, before: StateView, after: JobState, settl
     queue, state_key = keys.queue + raw, keys.state + raw
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
-        if found[1].kvs:
-            kv = found[1].kvs[0]
-            try:
-                if JobState.from_value(kv.key, kv.value).op == after.op:
-                    return Settlement(Verdict.APPLIED, kv.mod_revision)
-            except RecordError:
-                return _CHANGED
+        if _op_of_state(found[1]) == after.op:
+            return _applied_if(True, found[1])
         return _judge_revisions(job, before, found)
 
     return Intent(
@@ -216,54 +212,80 @@ def put_state(keys: JobKeys, job: Job, before: StateView, after: JobState, settl
     )
 
 
+def _op_of_state(found: GetResult) -> str | None:
+    """Id of the write that made the state record; None when there is none, or none that can be read."""
+    try:
+        return JobState.from_value(found.kvs[0].key, found.kvs[0].value).op if found.kvs else None
+    except RecordError:
+        return None
+
+
+def _op_of_outcome(found: GetResult) -> str | None:
+    try:
+        return JobOutcome.from_value(found.kvs[0].key, found.kvs[0].value).op if found.kvs else None
+    except RecordError:
+        return None
+
+
+def _applied_if(ours: bool, found: GetResult) -> Settlement:
+    return Settlement(Verdict.APPLIED, found.kvs[0].mod_revision) if ours else _CHANGED
+
+
 def _judge_revisions(job: Job, state: StateView, found: Sequence[GetResult]) -> Settlement:
     queue_now = found[0].kvs[0].mod_revision if found[0].kvs else 0
     state_now = found[1].kvs[0].mod_revision if found[1].kvs else 0
     return _AGAIN if (queue_now, state_now) == (job.revision, state.revision) else _CHANGED
 
 
-def close_claim(
-    keys: JobKeys,
-    view: ClaimView,
-    live: Sequence[tuple[Job, StateView, ClaimEntry, JobState]],
-    settled: Settled,
-) -> Intent:
-    """End a claim of an earlier term: its live runs are interruptions, counted once whatever is repeated.
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """A live run of an orphaned claim, and the state that its end is recorded with."""
 
-    Not while a grant of that term exists: then its old leader may still finish them (PROTOCOL C).
+    job: Job
+    before: StateView
+    run: int
+    after: JobState
+
+
+def close_claim(
+    keys: JobKeys, view: ClaimView, interrupted: Sequence[Interruption], settled: Settled, *, whole: bool = True
+) -> Intent:
+    """End a claim that nobody may finish: its live runs are interruptions, counted once whatever is repeated.
+
+    Not while a grant of that term exists: then its old leader may still finish them (PROTOCOL C). `whole`: nothing of
+    the claim is left afterwards, so its record is deleted.
     """
     grant = keys.grant + b"%d" % view.token
     compares: list[Compare] = [mod_revision(view.key, view.revision), version_of(grant, 0)]
     operations: list[Operation] = []
-    for job, before, _, after in live:
-        raw = job.job_id.encode()
+    probes = [Get(view.key, keys_only=True)]
+    for each in interrupted:
+        raw = each.job.job_id.encode()
         compares += (
-            mod_revision(keys.queue + raw, job.revision),
-            mod_revision(keys.state + raw, before.revision),
+            mod_revision(keys.queue + raw, each.job.revision),
+            mod_revision(keys.state + raw, each.before.revision),
         )
-        operations.append(Put(keys.state + raw, after.to_value()))
-    operations.append(Delete(view.key))
-    first = (Get(keys.state + live[0][0].job_id.encode()),) if live else ()
+        operations.append(Put(keys.state + raw, each.after.to_value()))
+    if interrupted:
+        probes.append(Get(keys.state + interrupted[0].job.job_id.encode()))
+    if whole:
+        operations.append(Delete(view.key))
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
-        if found[0].kvs:
-            return _CHANGED  # a job or the grant stands in the way: plan anew from a newer picture
-        if not live:
-            return Settlement(Verdict.APPLIED, found[0].header.revision)
-        kvs = found[1].kvs
-        ours = bool(kvs) and JobState.from_value(kvs[0].key, kvs[0].value).op == live[0][3].op
-        return Settlement(Verdict.APPLIED, kvs[0].mod_revision) if ours else _CHANGED
+        if interrupted:
+            return _applied_if(_op_of_state(found[1]) == interrupted[0].after.op, found[1])
+        return Settlement(Verdict.APPLIED, found[0].header.revision) if not found[0].kvs else _CHANGED
 
     return Intent(
-        view.key.decode(),
+        view.key.decode("ascii", "replace"),
         Rank.OUTCOME,
         tuple(compares),
         tuple(operations),
         settled,
-        (Get(view.key, keys_only=True), *first),
+        tuple(probes),
         judge,
-        items=len(live),
-        alone=bool(live),
+        items=len(interrupted),
+        alone=bool(interrupted),
     )
 
 
@@ -287,10 +309,15 @@ def drop(key: bytes, revision: int, settled: Settled) -> Intent:
 
 
 def create(key: bytes, value: bytes, settled: Settled) -> Intent:
-    """Write a record if there is none."""
+    """Write a record if there is none. If there is another one, the settlement carries it in `found`."""
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
-        return Settlement(Verdict.APPLIED, found[0].kvs[0].mod_revision) if found[0].kvs else _AGAIN
+        if not found[0].kvs:
+            return _AGAIN
+        kv = found[0].kvs[0]
+        if kv.value == value:
+            return Settlement(Verdict.APPLIED, kv.mod_revision)
+        return Settlement(Verdict.REFUSED, reason="exists", found=kv)
 
     return Intent(
         key.decode("ascii", "replace"),
@@ -298,23 +325,25 @@ def create(key: bytes, value: bytes, settled: Settled) -> Intent:
         (version_of(key, 0),),
         (Put(key, value),),
         settled,
-        (Get(key, keys_only=True),),
+        (Get(key),),
         judge,
     )
 
 
-def progress(key: bytes, value: bytes, queue: bytes, queue_revision: int, settled: Settled) -> Intent:
+def progress(keys: JobKeys, job: Job, value: bytes, settled: Settled) -> Intent:
     """Write how far a running job is; refused once the job has ended, so that nothing is left behind."""
+    raw = job.job_id.encode()
+    queue = keys.queue + raw
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
-        there = bool(found[0].kvs) and found[0].kvs[0].mod_revision == queue_revision
+        there = bool(found[0].kvs) and found[0].kvs[0].mod_revision == job.revision
         return _AGAIN if there else _CHANGED
 
     return Intent(
-        key.decode(),
+        job.job_id,  # never beside the outcome, which deletes this very key
         Rank.PROGRESS,
-        (mod_revision(queue, queue_revision),),
-        (Put(key, value),),
+        (mod_revision(queue, job.revision),),
+        (Put(keys.progress + raw, value),),
         settled,
         (Get(queue, keys_only=True),),
         judge,
@@ -332,14 +361,13 @@ class Expired:
 
 
 def prune(keys: JobKeys, old: Sequence[Expired], floor: str, floor_revision: int, settled: Settled) -> Intent:
-    """Delete outcomes that are old enough, with their idempotency records, and raise the floor above them (A4).
+    """Delete outcomes that are old enough, with their idempotency records, and raise the floor to `floor` (A4).
 
-    An idempotency record was written with its job, so its revision is the job's incarnation; one that stands for another
-    job by now has a newer one and is left alone (A27).
+    An idempotency record was written with its job, so its revision is the job's incarnation; one that stands for
+    another job by now has a newer one and is left alone (A27).
     """
     compares: list[Compare] = [mod_revision(keys.floor, floor_revision)]
-    highest = max([floor, *(each.job_id for each in old)])
-    operations: list[Operation] = [Put(keys.floor, floor_value(highest))]
+    operations: list[Operation] = [Put(keys.floor, floor_value(floor))]
     for each in old:
         done = keys.done + each.job_id.encode()
         compares.append(mod_revision(done, each.revision))
@@ -350,10 +378,17 @@ def prune(keys: JobKeys, old: Sequence[Expired], floor: str, floor_revision: int
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
         kvs = found[0].kvs
-        if kvs and kvs[0].value == floor_value(highest) and kvs[0].mod_revision != floor_revision:
+        if kvs and kvs[0].value == floor_value(floor) and kvs[0].mod_revision != floor_revision:
             return Settlement(Verdict.APPLIED, kvs[0].mod_revision)
         return _CHANGED  # plan anew: what was there is read again
 
     return Intent(
-        "floor", Rank.UPKEEP, tuple(compares), tuple(operations), settled, (Get(keys.floor),), judge, items=len(old)
+        keys.floor.decode(),
+        Rank.UPKEEP,
+        tuple(compares),
+        tuple(operations),
+        settled,
+        (Get(keys.floor),),
+        judge,
+        items=len(old),
     )

@@ -1,7 +1,7 @@
 """Waiting for outcomes: one watch over ``b/done/``, however many jobs are waited for.
 
-The watch begins before the first job is submitted, at a revision that was read, so no outcome can slip through. It is the
-fastest way to know: the event carries the result. Records of other submitters' jobs are passed over unread.
+The watch begins before the first job is submitted, at a revision that was read, so no outcome can slip through. It is
+the fastest way to know: the event carries the result. Records of other submitters' jobs are passed over unread.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from slurp_leader.errors import (
     JobParkedError,
     LifecycleError,
     RecordError,
+    ResultExpiredError,
     StoreClosedError,
     StoreError,
     StoreUnavailableError,
@@ -32,6 +33,7 @@ from slurp_leader.store import (
     WatchEvents,
     WatchFailed,
     WatchNotice,
+    WatchProgress,
     prefix_end,
 )
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -58,6 +60,7 @@ class Outcomes:
         self._lock = threading.Lock()
         # Guarded by _lock:
         self._waiting: dict[str, Future[JobOutcome]] = {}
+        self._asked: set[str] = set()  # those that have to be there; the others are still being submitted
         self._failed: Exception | None = None
         self._watch: Watch | None = None
         self._stopping = threading.Event()
@@ -87,12 +90,15 @@ class Outcomes:
             future = self._waiting.get(job_id)
             if future is None:
                 future = self._waiting[job_id] = Future()
+                # Shared by all who wait: one of them giving up (an asyncio timeout cancels) must not take it away.
+                future.set_running_or_notify_cancel()
             return future
 
     def forget(self, job_id: str) -> None:
         """Nobody waits for this one any more: it never became a job."""
         with self._lock:
             self._waiting.pop(job_id, None)
+            self._asked.discard(job_id)
 
     def ask(self, job_id: str) -> Future[JobOutcome]:
         """A future for the outcome of any job: of one that ended before, and of one that is still to end.
@@ -100,6 +106,8 @@ class Outcomes:
         The future fails with `JobNotFoundError` or `ResultExpiredError` when there is no such job.
         """
         future = self.expect(job_id)
+        with self._lock:
+            self._asked.add(job_id)
         self._inbox.put(job_id)
         return future
 
@@ -150,11 +158,12 @@ class Outcomes:
             case WatchFailed():
                 self._fail_all(notice.error)
                 self._stopping.set()
+            case WatchProgress():
+                pass  # alive, and nothing new
 
     def _resolve(self, key: bytes, value: bytes) -> None:
         job_id = key[self._start :].decode("ascii", "replace")
-        with self._lock:
-            future = self._waiting.pop(job_id, None)
+        future = self._take_future(job_id)
         if future is None:
             return
         try:
@@ -182,10 +191,21 @@ class Outcomes:
         if done.kvs:  # type: ignore[union-attr]
             self._resolve(done.kvs[0].key, done.kvs[0].value)  # type: ignore[union-attr]
         elif not queued.kvs:  # type: ignore[union-attr]
-            with self._lock:
-                future = self._waiting.pop(job_id, None)
-            if future is not None:
-                future.set_exception(missing(job_id, floor.kvs[0].value if floor.kvs else b""))  # type: ignore[union-attr]
+            self._miss(job_id, floor.kvs[0].value if floor.kvs else b"")  # type: ignore[union-attr]
+
+    def _miss(self, job_id: str, floor: bytes) -> None:
+        """There is no record of this job. One being submitted may come yet, unless the floor has passed it."""
+        error = missing(job_id, floor)
+        with self._lock:
+            is_final = job_id in self._asked or isinstance(error, ResultExpiredError)
+        future = self._take_future(job_id) if is_final else None
+        if future is not None:
+            future.set_exception(error)
+
+    def _take_future(self, job_id: str) -> Future[JobOutcome] | None:
+        with self._lock:
+            self._asked.discard(job_id)
+            return self._waiting.pop(job_id, None)
 
     def _fail_all(self, error: Exception) -> None:
         with self._lock:

@@ -15,8 +15,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from slurp_leader.errors import RecordError
+from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.records import Cancel, Claim, ClaimEntry, JobKeys, JobState, JobStatus, Spec, read_floor
 from slurp_leader.store import Event, EventKind, KeyValue
+
+_LONGEST_TOKEN = 20
+"""Digits of the largest revision."""
 
 FRESH = JobState()
 """The state of a job that has no state record."""
@@ -91,6 +95,7 @@ class Picture:
         self.floor: str | None = None
         self.floor_revision = 0
         self.closed_revision = 0
+        self._closed_seen = 0  # newest revision that said something about `closed`
         self.size = 0
         """Bytes of all queue records."""
         self.touched: set[str] = set()
@@ -168,10 +173,10 @@ class Picture:
             and entry.run > self.state_of(entry.job_id).state.closed
         ]
 
-    def wanted_cancel(self, job: Job) -> CancelView | None:
+    def wanted_cancel(self, job: Job) -> Cancel | None:
         """The wish to end this incarnation of the job, if there is one."""
         view = self.cancels.get(job.job_id)
-        return view if view is not None and view.cancel.queue_revision == job.revision else None
+        return view.cancel if view is not None and view.cancel.queue_revision == job.revision else None
 
     def is_parked(self, job_id: str) -> bool:
         """Whether a record of this job cannot be read, so that it must not be run."""
@@ -222,6 +227,7 @@ class Picture:
         self.touched.add(job_id)
         self.states.pop(job_id, None)
         if value is not None:
+            _require_job_id(key, job_id)
             self.states[job_id] = StateView(JobState.from_value(key, value), revision)
 
     def _read_cancel(self, key: bytes, name: bytes, value: bytes | None, revision: int) -> None:
@@ -232,6 +238,7 @@ class Picture:
         self.touched.add(job_id)
         self.cancels.pop(job_id, None)
         if value is not None:
+            _require_job_id(key, job_id)
             self.cancels[job_id] = CancelView(Cancel.from_value(key, value), revision)
 
     def _read_claim(self, key: bytes, name: bytes, value: bytes | None, revision: int) -> None:
@@ -245,8 +252,11 @@ class Picture:
         if value is None:
             return
         head = name.partition(b"-")[0]
-        token = int(head) if head.isdigit() else 0
-        view = ClaimView(key, revision, token, Claim.from_value(key, value))
+        if not head.isdigit() or len(head) > _LONGEST_TOKEN:
+            raise RecordError(
+                f"{key.decode('ascii', 'replace')}: no token in the key", key=key.decode("ascii", "replace")
+            )
+        view = ClaimView(key, revision, int(head), Claim.from_value(key, value))
         self.claims[key] = view
         for entry in view.claim.entries:
             self._entries.setdefault(entry.job_id, {})[key] = entry
@@ -264,7 +274,10 @@ class Picture:
         if name == b"floor" and revision > self.floor_revision:
             self.floor_revision = revision
             self.floor = None if value is None else read_floor(value)
-        elif name == b"closed":
+            if value is not None and self.floor is None:
+                raise _unreadable(key, "not a job id")
+        elif name == b"closed" and revision > self._closed_seen:
+            self._closed_seen = revision
             self.closed_revision = 0 if value is None else revision
 
     def _read_parked_note(self, key: bytes, name: bytes, value: bytes | None, revision: int) -> None:
@@ -277,8 +290,8 @@ class Picture:
 
     def _clear(self) -> None:
         for known in (self.jobs, self.states, self.cancels, self.claims, self._entries, self.parked, self.notes):
-            known.clear()  # type: ignore[attr-defined]
-        self.floor, self.floor_revision, self.closed_revision, self.size = None, 0, 0, 0
+            known.clear()
+        self.floor, self.floor_revision, self.closed_revision, self._closed_seen, self.size = None, 0, 0, 0, 0
 
     def _written_after(self, revision: int) -> Iterator[KeyValue]:
         """Records this node wrote after a snapshot was taken; a handful at most."""
@@ -300,6 +313,16 @@ class Picture:
 def due_at(job: Job, state: JobState) -> str | None:
     """The date before which a job must not run; None: at once."""
     return state.run_at if state.run_at is not None else (job.spec.run_at if state is FRESH else None)
+
+
+def _require_job_id(key: bytes, job_id: str) -> None:
+    if not is_job_id(job_id):
+        raise _unreadable(key, "the key does not end with a job id")
+
+
+def _unreadable(key: bytes, why: str) -> RecordError:
+    name = key.decode("ascii", "replace")
+    return RecordError(f"{name}: {why}", key=name)
 
 
 def _record(key: bytes, value: bytes, revision: int) -> KeyValue:

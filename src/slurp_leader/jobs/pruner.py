@@ -7,21 +7,20 @@ first, once. An outcome that cannot be read is left alone.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from slurp_leader.clock import Clock, format_utc, parse_utc
-from slurp_leader.errors import RecordError, StoreError
+from slurp_leader.clock import format_utc, parse_utc
+from slurp_leader.errors import RecordError, RequestTooLargeError, StoreError
 from slurp_leader.jobs import intents
-from slurp_leader.jobs.commit import Intent, Settlement, Verdict
+from slurp_leader.jobs.desk import Desk
+from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.intents import Expired
-from slurp_leader.jobs.options import JobsOptions
-from slurp_leader.jobs.records import JobKeys, JobOutcome, JobStatus
-from slurp_leader.store import Get, prefix_end
+from slurp_leader.jobs.records import JobOutcome, JobStatus, floor_value
+from slurp_leader.store import Get, GetResult, prefix_end
 
 _PAGE = 20
-"""Outcomes in one read: each may be as large as `jobs.result_limit`."""
+"""Outcomes in one read, at first: each may be as large as `jobs.result_limit`."""
 _BATCH = 40
 """Outcomes deleted in one transaction: a compare and up to two operations each."""
 
@@ -30,40 +29,23 @@ class Pruner:
     """Deletes old outcomes, a few at a time.
 
     Args:
-        options: How long what is kept.
-        keys: Keys of the jobs.
-        clock: The calendar.
-        ask: Sends a read; its handler takes the answer.
-        commit: Takes an intent.
-        floor: Gives the floor and its revision.
-        raised: Told the new floor and its revision once it has committed.
+        desk: Of the term.
     """
 
-    def __init__(
-        self,
-        options: JobsOptions,
-        keys: JobKeys,
-        clock: Clock,
-        ask: Callable[[Get, Callable[[Any, float], None]], None],
-        commit: Callable[[Intent, float], None],
-        floor: Callable[[], tuple[str, int]],
-        raised: Callable[[str, int], None],
-    ) -> None:
+    def __init__(self, desk: Desk) -> None:
+        options = desk.options
         self._kept = {
             JobStatus.COMPLETED: options.retain_completed,
             JobStatus.FAILED: options.retain_failed,
             JobStatus.CANCELLED: options.retain_cancelled,
         }
-        self._keys = keys
-        self._clock = clock
-        self._ask = ask
-        self._commit = commit
-        self._floor = floor
-        self._raised = raised
+        self._desk = desk
         self._expiring: list[tuple[str, Expired]] = []
         self._known: set[str] = set()
-        self._cursor: bytes | None = keys.done
+        self._cursor: bytes | None = desk.keys.done
+        self._page = _PAGE
         self._under_way = False
+        self._stopped = False
         shortest = min(self._kept.values())
         self.interval_s = min(30.0, max(1.0, shortest.total_seconds() / 4))
         """How often `work` wants to be called."""
@@ -81,44 +63,60 @@ class Pruner:
 
     def work(self, now: float) -> None:
         """Read the next page of what earlier terms left, or delete what is old enough."""
-        if self._under_way:
+        if self._under_way or self._stopped:
             return
         if self._cursor is not None:
             self._under_way = True
-            self._ask(Get(self._cursor, prefix_end(self._keys.done), limit=_PAGE), self._read)
+            self._desk.ask(Get(self._cursor, prefix_end(self._desk.keys.done), limit=self._page), self._read)
         else:
             self._delete_old(now)
 
+    def stop(self) -> None:
+        """Begin nothing new: the term is about to be given back."""
+        self._stopped = True
+
+    # ------------------------------------------------------------ what earlier terms left
+
     def _read(self, result: Any, now: float) -> None:
         self._under_way = False
-        if isinstance(result, StoreError):
+        if isinstance(result, RequestTooLargeError) and self._page > 1:
+            self._page = max(1, self._page // 2)  # more than can be received at once
+        elif isinstance(result, StoreError):
             return  # the next round tries again
+        else:
+            self._learn(result)
+        self.work(now)
+
+    def _learn(self, result: GetResult) -> None:
         for kv in result.kvs:
             try:
                 self.ended(JobOutcome.from_value(kv.key, kv.value), kv.mod_revision)
             except RecordError:
                 continue
         self._cursor = result.kvs[-1].key + b"\x00" if result.more and result.kvs else None
-        self.work(now)
+
+    # ------------------------------------------------------------ deleting
 
     def _delete_old(self, now: float) -> None:
-        today = format_utc(self._clock.utcnow())
-        floor, floor_revision = self._floor()
+        picture = self._desk.picture
+        if picture.floor is None or not picture.floor_revision:
+            return  # none yet, or none that can be read: it must not be put back below what was pruned before
         old: list[Expired] = []
-        while floor_revision and self._expiring and self._expiring[0][0] <= today and len(old) < _BATCH:
+        while self._expiring and self._expiring[0][0] <= self._desk.today and len(old) < _BATCH:
             old.append(heapq.heappop(self._expiring)[1])
         if old:
             self._under_way = True
-            settled = partial(self._deleted, old, max([floor, *(each.job_id for each in old)]))
-            self._commit(intents.prune(self._keys, old, floor, floor_revision, settled), now)
+            floor = max([picture.floor, *(each.job_id for each in old)])
+            settled = partial(self._deleted, old, floor)
+            self._desk.committer.add(intents.prune(self._desk.keys, old, floor, picture.floor_revision, settled), now)
 
     def _deleted(self, old: list[Expired], floor: str, settlement: Settlement, now: float) -> None:
         self._under_way = False
         if settlement.verdict is Verdict.APPLIED:
             self._known.difference_update(each.job_id for each in old)
-            self._raised(floor, settlement.revision)
-            self._delete_old(now)
+            self._desk.picture.put(self._desk.keys.floor, floor_value(floor), settlement.revision)
+            self.work(now)
         else:
-            self._cursor = self._keys.done  # something is not as remembered: read all of it again
+            self._cursor = self._desk.keys.done  # something is not as remembered: read all of it again
             self._expiring.clear()
             self._known.clear()

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,6 +34,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from slurp_leader.clock import format_utc, parse_utc
 from slurp_leader.errors import RecordError
 from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.request import Priority
@@ -41,6 +43,8 @@ from slurp_leader.store.records import SCHEMA, read_object
 
 ERRORS_KEPT = 5
 _MOST_INFLATED = 64 * 1024 * 1024
+_ABOVE_ALL = "f"
+"""No calendar gives an id that begins like this: a floor there would leave no room to mint above it."""
 
 
 class JobStatus(StrEnum):
@@ -155,9 +159,7 @@ class Spec:
         """
         data = read_object(key, value)
         try:
-            job_id = data["id"]
-            if not is_job_id(job_id) or not key.endswith(b"/" + job_id.encode()):
-                raise ValueError(f"the id inside, {job_id!r}, is not the one in the key")
+            job_id = _id_of(key, data["id"])
             if not isinstance(data["request"], dict):
                 raise TypeError("the request is not an object")
             if data["sum"] != _checksum(data["request"]):
@@ -177,11 +179,11 @@ class Spec:
                 ),
                 submitted_at=_text(data["submitted_at"]),
                 submitted_by=_text(data["by"]),
-                run_at=_maybe_text(data.get("run_at")),
+                run_at=_maybe_date(data.get("run_at")),
                 idem=_maybe_text(data.get("idem")),
                 trace=_maybe_text(data.get("trace")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad("queue record", key, error) from error
 
 
@@ -282,11 +284,11 @@ class JobState:
                 interruptions=_whole(data["interruptions"], 0),
                 crashes=_whole(data.get("crashes", 0), 0),
                 sole_crashes=_whole(data.get("sole_crashes", 0), 0),
-                run_at=_maybe_text(data.get("run_at")),
+                run_at=_maybe_date(data.get("run_at")),
                 errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
                 op=_text(data.get("op", "")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad("state record", key, error) from error
 
 
@@ -367,7 +369,7 @@ class JobOutcome:
             if not status.is_final:
                 raise ValueError(f"{status.value!r} is no outcome")
             return cls(
-                job_id=_text(data["id"]),
+                job_id=_id_of(key, data["id"]),
                 status=status,
                 op=_text(data["op"]),
                 token=_whole(data["token"], 0),
@@ -380,10 +382,10 @@ class JobOutcome:
                 finished_at=_text(data["finished_at"]),
                 node_id=_text(data.get("node", "")),
                 result_json=_result_in(data),
-                error=data.get("error"),
+                error=_maybe_object(data.get("error")),
                 errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
                 idem=_maybe_text(data.get("idem")),
-                spec=data.get("spec"),
+                spec=_maybe_object(data.get("spec")),
             )
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise _bad("outcome record", key, error) from error
@@ -462,8 +464,8 @@ def floor_value(job_id: str) -> bytes:
 
 def read_floor(value: bytes) -> str | None:
     """The id in a floor record; None when it is not one."""
-    text = value.decode("ascii", "replace").strip('"')
-    return text if is_job_id(text) else None
+    text = value[1:-1].decode("ascii", "replace")
+    return text if is_job_id(text) and text < _ABOVE_ALL and value == floor_value(text) else None
 
 
 def closed_value(reason: str, by: str) -> bytes:
@@ -487,15 +489,14 @@ def _checksum(payload: Any) -> str:
 
 def _canonical(value: Any) -> bytes:
     """One form for equal JSON values: keys sorted at every level."""
-    return to_json(_sorted(value))
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, list | tuple):
-        return [_sorted(item) for item in value]
-    return value
+def _id_of(key: bytes, job_id: Any) -> str:
+    """The job id inside a record, which has to be the one in its key."""
+    if not is_job_id(_text(job_id)) or not key.endswith(b"/" + job_id.encode()):
+        raise ValueError(f"the id inside, {job_id!r:.100}, is not the one in the key")
+    return str(job_id)
 
 
 def _text(value: Any) -> str:
@@ -506,6 +507,17 @@ def _text(value: Any) -> str:
 
 def _maybe_text(value: Any) -> str | None:
     return None if value is None else _text(value)
+
+
+def _maybe_date(value: Any) -> str | None:
+    """A date in the one form in which dates can be compared as text."""
+    return None if value is None else format_utc(parse_utc(_text(value)))
+
+
+def _maybe_object(value: Any) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"{value!r:.100} is not an object")
+    return value
 
 
 def _whole(value: Any, low: int) -> int:

@@ -1,8 +1,8 @@
 """Runs jobs: a pool of threads, and what a generator is handed.
 
 A run is started by the scheduler's command, checks its term once more before any user code, and reports how it ended. A
-run that is told to stop gets an event; a thread cannot be killed, so a generator that never looks keeps its worker, and the
-scheduler counts that worker as taken.
+run that is told to stop gets an event; a thread cannot be killed, so a generator that never looks keeps its worker, and
+the scheduler counts that worker as taken.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
+
+from pydantic_core import from_json
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import (
@@ -33,7 +35,7 @@ from slurp_leader.telemetry.tracing import NoTracer, Tracer
 _logger = logging.getLogger("slurp_leader.jobs")
 
 Work = Callable[[Spec, "JobContext"], Any]
-"""Does one job: takes its spec and context; returns a JSON value, something with `to_wire()`, or a coroutine of either."""
+"""Does one job: takes spec and context; returns a JSON value, something with `to_wire()`, or a coroutine of either."""
 
 
 class JobContext:
@@ -50,7 +52,7 @@ class JobContext:
         self.epoch = start.term.epoch
         """The leader's epoch, for people."""
         self.token = start.fencing_token
-        """Fencing token: grows with every run of this job. Hand it to outside stores, to be kept per job or resource."""
+        """Fencing token: grows with every run of this job. Hand it to outside stores, to be kept per job or thing."""
         self.log = logging.LoggerAdapter(_logger, {"slurp": {"job_id": spec.job_id, "attempt": start.attempt}})
         self._timeout_s = spec.limits.timeout_s
         self._run_id = start.run_id
@@ -216,24 +218,44 @@ def _as_json(result: Any) -> bytes:
     to_wire = getattr(result, "to_wire", None)
     value = to_wire() if callable(to_wire) else result
     try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        from_json(b'{"result":%s}' % text)  # what is recorded can be read again: readers go less deep than writers
     except (TypeError, ValueError, RecursionError) as error:
         raise TerminalError(f"the result is not a JSON value: {error}", code="result_not_json") from error
+    return text
 
 
 def _report_of(error: BaseException) -> RunReport:
-    facts = {"type": type(error).__name__}
+    """What an exception out of user code means. Nothing in it is trusted to be of the right type, or to print."""
+    kind = type(error).__name__
+    message = _text_of(error)
     match error:
         case JobInterrupted():
-            return RunReport(RunEnd.INTERRUPTED, error=error_of("interrupted", str(error), **facts))
+            return RunReport(RunEnd.INTERRUPTED, error=error_of("interrupted", message, type=kind))
         case LeadershipLostError():
-            return RunReport(RunEnd.INTERRUPTED, error=error_of("term_lost", str(error), **facts))
+            return RunReport(RunEnd.INTERRUPTED, error=error_of("term_lost", message, type=kind))
         case TerminalError():
-            return RunReport(RunEnd.TERMINAL, error=error_of(error.code, str(error), **facts))
+            return RunReport(RunEnd.TERMINAL, error=error_of(str(error.code), message, type=kind))
         case RequestInvalidError():
-            return RunReport(RunEnd.TERMINAL, error=error_of("request_invalid", str(error), **facts))
+            return RunReport(RunEnd.TERMINAL, error=error_of("request_invalid", message, type=kind))
         case RetryAfterError():
-            delay_s = max(0.0, float(error.delay_s))
-            return RunReport(RunEnd.RAISED, error=error_of("retry_after", str(error), **facts), retry_after_s=delay_s)
+            wait_s = _seconds_of(error.delay_s)
+            return RunReport(RunEnd.RAISED, error=error_of("retry_after", message, type=kind), retry_after_s=wait_s)
         case _:
-            return RunReport(RunEnd.RAISED, error=error_of("error", f"{type(error).__name__}: {error}", **facts))
+            return RunReport(RunEnd.RAISED, error=error_of("error", f"{kind}: {message}", type=kind))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(the error cannot be printed)"
+
+
+def _seconds_of(delay_s: object) -> float:
+    """The wait a generator asked for; 0 when it is no number."""
+    try:
+        seconds = float(delay_s)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return seconds if seconds > 0 else 0.0

@@ -6,6 +6,10 @@ No leader is needed for that: the durable queue is the way to the leader. An ans
 with the same id, until it is definite; a caller who stops waiting has a job that exists or not, and its idempotency
 key to find out.
 
+One window is left open (PROTOCOL A27): an answer about an idempotency key holds as long as the key's record. When it
+told "used before" while an earlier copy of the same submit was on its way, and the other job is pruned before that copy
+arrives, the copy finds the key free and becomes a job that nobody was told of. Its outcome is recorded once, too.
+
 Commands: `Call`, `Submitted`, `CancelAnswered`.
 """
 
@@ -26,12 +30,14 @@ from slurp_leader.errors import (
     RecordError,
     RequestTooLargeError,
     ResultExpiredError,
+    StoreClosedError,
     StoreError,
     StoreUnavailableError,
 )
 from slurp_leader.jobs import intents
-from slurp_leader.jobs.commit import CommitLimits, Committer, Settlement, Verdict
+from slurp_leader.jobs.commit import CommitLimits, Committer
 from slurp_leader.jobs.ids import LOWEST, IdMint
+from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.records import Cancel, Idempotency, JobKeys, Spec, floor_value, read_floor
 from slurp_leader.machine.calls import Answer, Call, Calls, Timers
 from slurp_leader.store import Delete, Get, KeyValue, Put, Txn, TxnResult, mod_revision, version_of
@@ -158,6 +164,8 @@ class Submitter:
                 self._cancel(event)
             case Answer():
                 self._calls.settle(event, now)
+            case _:
+                pass  # a tick
         self.committer.flush(now)
         return self._out
 
@@ -172,21 +180,30 @@ class Submitter:
 
     def _prepared(self, result: Any, now: float) -> None:
         if isinstance(result, StoreError):
-            if result.outcome is Outcome.NOT_APPLIED and not result.retryable:
-                self._preparing = False
-                early, self._early = self._early, []
-                for submit in early:
-                    self._out.append(Submitted(submit.ticket, error=result))
-            else:
-                self._timers.set("prepare", now + _PAUSE_S)
+            self._not_prepared(result, now)
             return
         self._preparing = False
+        lowest = LOWEST if result.succeeded else read_floor(result.results[0].kvs[0].value)
+        if lowest is None:
+            self._refuse_early(_bad_floor(self._keys))
+            return
         self._ready = True
-        if not result.succeeded:
-            self._mint.stay_above(read_floor(result.results[0].kvs[0].value) or LOWEST)
+        self._mint.stay_above(lowest)
         early, self._early = self._early, []
         for submit in early:
             self._submit(submit, now)
+
+    def _not_prepared(self, error: StoreError, now: float) -> None:
+        if error.retryable or (error.outcome is Outcome.UNKNOWN and not isinstance(error, StoreClosedError)):
+            self._timers.set("prepare", now + _PAUSE_S)
+        else:
+            self._preparing = False
+            self._refuse_early(error)
+
+    def _refuse_early(self, error: Exception) -> None:
+        early, self._early = self._early, []
+        for submit in early:
+            self._out.append(Submitted(submit.ticket, error=error))
 
     # ------------------------------------------------------------ submit
 
@@ -206,8 +223,8 @@ class Submitter:
             case Verdict.APPLIED, _:
                 self._out.append(Submitted(submit.ticket, submit.spec.job_id, revision=settlement.revision))
             case Verdict.UNKNOWN, _:
-                error = StoreUnavailableError("the answer was lost, and so much was pruned since that nobody can tell")
-                self._out.append(Submitted(submit.ticket, error=error))
+                lost = StoreUnavailableError("the answer was lost, and so much was pruned since that nobody can tell")
+                self._out.append(Submitted(submit.ticket, error=settlement.error or lost))
             case _, "duplicate":
                 self._existing(submit, settlement.found, now)
             case _, "floor":
@@ -216,6 +233,8 @@ class Submitter:
             case _, "no floor":
                 self._ready = False
                 self._submit(submit, now)
+            case _, "bad floor":
+                self._out.append(Submitted(submit.ticket, error=_bad_floor(self._keys)))
             case _:
                 self._out.append(Submitted(submit.ticket, error=_refusal(settlement)))
 
@@ -230,12 +249,6 @@ class Submitter:
             return
         if known.job_id == submit.spec.job_id:
             self._out.append(Submitted(submit.ticket, known.job_id, revision=kv.create_revision))
-        elif known.digest != submit.digest:
-            error = IdempotencyConflictError(
-                "this idempotency key was used for another request; use a new key, or send the same request",
-                job_id=known.job_id,
-            )
-            self._out.append(Submitted(submit.ticket, error=error))
         else:
             self._look_for(submit, known, kv)
 
@@ -243,15 +256,24 @@ class Submitter:
         """Is the job that the key stands for still there? If it was pruned, the key is free again."""
         raw = known.job_id.encode()
         look = Txn(success=(Get(self._keys.queue + raw, keys_only=True), Get(self._keys.done + raw, keys_only=True)))
-        self._ask(look, partial(self._found, submit, known, kv))
+        self._ask(look, partial(self._found, submit, known, kv), partial(self._submit_failed, submit))
 
     def _found(self, submit: Submit, known: Idempotency, kv: KeyValue, result: TxnResult, now: float) -> None:
         queue, done = result.results
-        if queue.kvs or done.kvs:  # type: ignore[union-attr]
+        if not queue.kvs and not done.kvs:  # type: ignore[union-attr]
+            free = Txn((mod_revision(kv.key, kv.mod_revision),), (Delete(kv.key),), ())
+            self._ask(free, lambda _, later: self._submit(submit, later), partial(self._submit_failed, submit))
+        elif known.digest == submit.digest:
             self._out.append(Submitted(submit.ticket, known.job_id, created=False, revision=kv.create_revision))
-            return
-        free = Txn((mod_revision(kv.key, kv.mod_revision),), (Delete(kv.key),), ())
-        self._ask(free, lambda _, later: self._submit(submit, later))
+        else:
+            conflict = IdempotencyConflictError(
+                "this idempotency key was used for another request; use a new key, or send the same request",
+                job_id=known.job_id,
+            )
+            self._out.append(Submitted(submit.ticket, error=conflict))
+
+    def _submit_failed(self, submit: Submit, error: StoreError, now: float) -> None:
+        self._out.append(Submitted(submit.ticket, error=error))
 
     # ------------------------------------------------------------ cancel
 
@@ -274,8 +296,8 @@ class Submitter:
             if done.kvs:  # type: ignore[union-attr]
                 self._out.append(CancelAnswered(event.ticket, CancelAnswer.ALREADY_DONE))
             else:
-                error = missing(event.job_id, floor.kvs[0].value if floor.kvs else b"")  # type: ignore[union-attr]
-                self._out.append(CancelAnswered(event.ticket, error=error))
+                gone = missing(event.job_id, floor.kvs[0].value if floor.kvs else b"")  # type: ignore[union-attr]
+                self._out.append(CancelAnswered(event.ticket, error=gone))
             return
         revision = queue.kvs[0].mod_revision  # type: ignore[union-attr]
         raw = event.job_id.encode()
@@ -305,14 +327,14 @@ class Submitter:
         self,
         request: Txn,
         handler: Callable[[Any, float], None],
-        failed: Callable[[StoreError, float], None] | None = None,
+        failed: Callable[[StoreError, float], None],
     ) -> None:
-        """Send a request that may be repeated as it is, until it is answered; or tell `failed` when that is hopeless."""
+        """Send a request that may be repeated as it is, until it is answered; or tell `failed` that it is hopeless."""
 
         def answered(result: Any, now: float) -> None:
             if not isinstance(result, StoreError):
                 handler(result, now)
-            elif failed is not None and not result.retryable:
+            elif not result.retryable:
                 failed(result, now)
             else:
                 self._out.append(Note(logging.WARNING, LogEvent.COMMIT_UNKNOWN, {"error": str(result)}))
@@ -339,6 +361,13 @@ def missing(job_id: str, floor: bytes) -> JobNotFoundError | ResultExpiredError:
     if lowest is not None and job_id <= lowest:
         return ResultExpiredError(f"job {job_id} ended, and its record was pruned by age", job_id=job_id)
     return JobNotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+
+
+def _bad_floor(keys: JobKeys) -> RecordError:
+    name = keys.floor.decode()
+    return RecordError(
+        f"{name} is not a job id: an operator has to put it right before jobs can be submitted", key=name
+    )
 
 
 def _refusal(settlement: Settlement) -> Exception:

@@ -1,0 +1,201 @@
+"""Claims: which jobs could run now, and which this term has taken.
+
+A claim is one record for up to 62 jobs, written before any body starts (PROTOCOL B). It is deleted when none of its
+entries is live any more. Claims are gathered like everything that is committed: at once while none is under way, else
+when one is full or has waited long enough; so the load itself makes them large.
+
+A *suspect*, whose leaders have crashed twice, runs alone: its claim holds nothing else, and no other run is under way
+beside it. So a crash then speaks against it, and only against it (A14).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from slurp_leader.jobs import intents
+from slurp_leader.jobs.decisions import is_suspect
+from slurp_leader.jobs.desk import Desk
+from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.picture import Job, StateView
+from slurp_leader.jobs.ready import ReadyQueue
+from slurp_leader.jobs.records import Claim, ClaimEntry
+from slurp_leader.jobs.run import Run
+from slurp_leader.jobs.upkeep import Upkeep
+from slurp_leader.jobs.workers import Workers
+from slurp_leader.machine.calls import NEVER
+
+TIMER = "claim"
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One job in a claim that is being written, as it was when it was taken."""
+
+    job: Job
+    before: StateView
+    ready_at: float
+    entry: ClaimEntry
+
+
+@dataclass(slots=True)
+class _OpenClaim:
+    """A claim of this term: how many of its entries are live."""
+
+    revision: int
+    live: int
+
+
+class Claims:
+    """The claims of one term.
+
+    Args:
+        desk: Of the term.
+        workers: How many more runs there may be.
+        upkeep: Deletes records of claims that are over.
+        begin: Told of every job that was claimed.
+    """
+
+    def __init__(self, desk: Desk, workers: Workers, upkeep: Upkeep, begin: Callable[[Run, float], None]) -> None:
+        self._desk = desk
+        self._workers = workers
+        self._upkeep = upkeep
+        self._begin = begin
+        self._ready = ReadyQueue()
+        self._suspects: deque[str] = deque()
+        self._sequence = 0
+        self._pending: set[bytes] = set()  # claims that are being written
+        self._claiming = 0  # jobs in them
+        self._open: dict[bytes, _OpenClaim] = {}
+        self._quarantine: bytes | None = None  # the claim of the suspect that runs
+        self._gathering_since = NEVER
+
+    # ------------------------------------------------------------ who could run
+
+    def offer(self, job: Job, view: StateView, now: float) -> None:
+        """This job could run now."""
+        if not is_suspect(job.spec, view.state):
+            self._ready.push(job, now)
+        elif job.job_id not in self._suspects:
+            self._suspects.append(job.job_id)
+
+    def discard(self, job_id: str) -> None:
+        """This job cannot run now."""
+        self._ready.discard(job_id)
+
+    def owns(self, key: bytes) -> bool:
+        """Whether this is the record of a claim of this term, written or being written."""
+        return key in self._open or key in self._pending or self._upkeep.is_busy_with(key)
+
+    @property
+    def claiming(self) -> int:
+        """Jobs whose claim is being written."""
+        return self._claiming
+
+    # ------------------------------------------------------------ claiming
+
+    def claim(self, now: float, running: int) -> None:
+        """Take as many jobs as workers are free. `running`: how many runs of this term are under way."""
+        if self._quarantine is not None:
+            return
+        suspect = self._next_suspect()
+        if suspect is None:
+            self._claim_ready(now)
+        elif not running and not self._claiming and self._workers.free(0) > 0:
+            self._suspects.popleft()
+            self._send([(suspect, now)], quarantined=True, now=now)
+
+    def _next_suspect(self) -> Job | None:
+        while self._suspects:
+            job = self._claimable(self._suspects[0])
+            if job is not None:
+                return job
+            self._suspects.popleft()
+        return None
+
+    def _claim_ready(self, now: float) -> None:
+        while len(self._ready):
+            room = min(self._workers.free(self._claiming), len(self._ready), intents.MOST_ENTRIES)
+            if room <= 0 or not self._is_time(room, now):
+                return
+            picked = self._pick(room)
+            if picked:
+                self._send(picked, quarantined=False, now=now)
+
+    def _is_time(self, room: int, now: float) -> bool:
+        """Whether to claim now, or to wait for more to claim together while other claims are under way."""
+        if not self._pending or room >= intents.MOST_ENTRIES:
+            return True
+        self._gathering_since = min(self._gathering_since, now)
+        due = self._gathering_since + self._desk.options.flush_delay_s
+        if now >= due:
+            return True
+        self._desk.timers.set_no_later(TIMER, due)
+        return False
+
+    def _pick(self, count: int) -> list[tuple[Job, float]]:
+        picked: list[tuple[Job, float]] = []
+        while len(picked) < count and (waiting := self._ready.pop()) is not None:
+            job = self._claimable(waiting[0])
+            if job is not None:
+                picked.append((job, waiting[1]))
+        return picked
+
+    def _claimable(self, job_id: str) -> Job | None:
+        """The job, if it is there and nothing about it is under way. Else it is looked at when that is over."""
+        picture = self._desk.picture
+        job = picture.jobs.get(job_id)
+        if job is None or job_id in self._desk.busy or picture.is_parked(job_id) or picture.live_claims(job):
+            return None
+        return job
+
+    def _send(self, picked: list[tuple[Job, float]], *, quarantined: bool, now: float) -> None:
+        desk = self._desk
+        self._gathering_since = NEVER
+        self._sequence += 1
+        key = desk.keys.claim(desk.term.token, self._sequence)
+        taken = []
+        for job, ready_at in picked:
+            before = desk.picture.state_of(job.job_id)
+            entry = ClaimEntry(job.job_id, job.revision, before.state.closed + 1)
+            taken.append(_Taken(job, before, ready_at, entry))
+            desk.busy.add(job.job_id)
+        record = Claim(desk.term.session, tuple(each.entry for each in taken), quarantined)
+        self._pending.add(key)
+        self._claiming += len(taken)
+        if quarantined:
+            self._quarantine = key
+        desk.committer.add(intents.claim(key, record, partial(self._claimed, key, record, taken)), now)
+
+    def _claimed(self, key: bytes, record: Claim, taken: list[_Taken], settlement: Settlement, now: float) -> None:
+        self._pending.discard(key)
+        self._claiming -= len(taken)
+        if settlement.verdict is not Verdict.APPLIED:
+            self._desk.refused("claim", key.decode(), settlement)
+            self._leave_quarantine(key)
+            for each in taken:
+                self._desk.release(each.job.job_id)
+            return
+        self._desk.picture.put(key, record.to_value(), settlement.revision)
+        self._open[key] = _OpenClaim(settlement.revision, len(taken))
+        for each in taken:
+            run_id = self._desk.new_run_id()
+            run = Run(run_id, each.job, each.before, each.entry.run, key, settlement.revision, now, each.ready_at)
+            self._begin(run, now)
+
+    # ------------------------------------------------------------ the end of a claim
+
+    def entry_over(self, key: bytes, now: float) -> None:
+        """A run of this claim is over and written down. When it was the last one, the claim can go."""
+        claim = self._open[key]
+        claim.live -= 1
+        if claim.live == 0:
+            del self._open[key]
+            self._leave_quarantine(key)
+            self._upkeep.drop(key, claim.revision, now)
+
+    def _leave_quarantine(self, key: bytes) -> None:
+        if self._quarantine == key:
+            self._quarantine = None

@@ -1,0 +1,138 @@
+"""What the parts of one term share: the term, the picture, the group commit, the timers, and the jobs that are taken.
+
+The parts of a term own their state alone; here is only what all of them need. A desk lives as long as its term
+(PROTOCOL A29).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from slurp_leader.clock import Clock, format_utc
+from slurp_leader.jobs.commit import CommitLimits, Committer
+from slurp_leader.jobs.intent import Settlement
+from slurp_leader.jobs.intents import TermGate
+from slurp_leader.jobs.messages import Note, Tally
+from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.records import JobKeys
+from slurp_leader.machine.calls import Call, Calls, Timers
+from slurp_leader.store import Request
+from slurp_leader.telemetry.events import LogEvent
+from slurp_leader.term import Term
+
+
+class Site:
+    """What all terms of one scheduler share.
+
+    Attributes:
+        calls: Of all terms: an answer to a call of an old term must never fit a call of a new one.
+        out: Commands of the step under way.
+    """
+
+    def __init__(self, options: JobsOptions, keys: JobKeys, node_id: str, clock: Clock, rng: random.Random) -> None:
+        self.options = options
+        self.keys = keys
+        self.node_id = node_id
+        self.clock = clock
+        self.rng = rng
+        self.picture = Picture(keys)
+        self.tally = Tally()
+        self.calls = Calls()
+        self.out: list[Any] = []
+        self._next_run_id = 0
+
+    def new_run_id(self) -> int:
+        self._next_run_id += 1
+        return self._next_run_id
+
+
+class Desk:
+    """Where the parts of one term meet.
+
+    Attributes:
+        busy: Ids of jobs that are claimed, run, or written about: at most one of these at a time (PROTOCOL A3).
+        fenced: A write of ours was refused because the term is over. What is not done by now will not be.
+    """
+
+    def __init__(self, site: Site, term: Term) -> None:
+        self.term = term
+        self.options = options = site.options
+        self.keys = site.keys
+        self.node_id = site.node_id
+        self.picture = site.picture
+        self.tally = site.tally
+        self.rng = site.rng
+        self.timers = Timers()
+        self.busy: set[str] = set()
+        self.fenced = False
+        self._site = site
+        self._utcnow: datetime | None = None
+        self._today = ""
+        limits = CommitLimits(
+            options.flush_items,
+            options.flush_bytes,
+            options.flush_delay_s,
+            options.flushes_in_flight,
+            options.rpc_timeout_s,
+        )
+        self.committer = Committer(site.calls, self.say, TermGate(term), limits)
+
+    # ------------------------------------------------------------ the calendar, read once a step
+
+    def begin_step(self) -> None:
+        self._utcnow = None
+
+    @property
+    def utcnow(self) -> datetime:
+        """The calendar date of this step."""
+        if self._utcnow is None:
+            self._utcnow = self._site.clock.utcnow()
+            self._today = format_utc(self._utcnow)
+        return self._utcnow
+
+    @property
+    def today(self) -> str:
+        """The calendar date of this step, as it stands in records."""
+        if self._utcnow is None:
+            _ = self.utcnow
+        return self._today
+
+    # ------------------------------------------------------------ saying and asking
+
+    def say(self, command: Any) -> None:
+        self._site.out.append(command)
+
+    def note(self, level: int, event: LogEvent, **fields: Any) -> None:
+        self._site.out.append(Note(level, event, fields))
+
+    def ask(self, request: Request[Any], handler: Callable[[Any, float], None]) -> None:
+        """Send a read; `handler` takes the response or the error."""
+        self.say(self._call(request, handler))
+
+    def _call(self, request: Request[Any], handler: Callable[[Any, float], None]) -> Call:
+        return self._site.calls.send(request, self.options.rpc_timeout_s, handler)
+
+    def new_op(self) -> str:
+        """An id for a write, by which it is known again."""
+        return f"{self.rng.getrandbits(64):016x}"
+
+    def new_run_id(self) -> int:
+        return self._site.new_run_id()
+
+    # ------------------------------------------------------------ jobs that are taken
+
+    def release(self, job_id: str) -> None:
+        """Nothing about this job is under way any more: look at it anew."""
+        self.busy.discard(job_id)
+        self.picture.touched.add(job_id)
+
+    def refused(self, what: str, subject: str, settlement: Settlement) -> None:
+        """Say that a write was refused, and whether that was because the term is over."""
+        if settlement.reason == "fenced":
+            self.fenced = True
+        self.note(logging.WARNING, LogEvent.COMMIT_REFUSED, what=what, subject=subject, reason=settlement.reason)

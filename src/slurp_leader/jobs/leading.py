@@ -1,0 +1,280 @@
+"""The queue under one term, read top-down: take over, look at jobs, claim, run, record; then hand back, or lose it.
+
+Everything about a term lives in one `Leading` and dies with it: an answer or a run of an old term finds nobody to talk
+to (PROTOCOL A29). Nothing here decides by what a read said: each write compares the fence and the revisions of its job,
+and what is in memory changes only when the store has answered.
+
+Who owns what: `Claims` who could run and what is claimed; `Runs` what is under way; `Recorder` nothing but the writing;
+`Orphans` the claims of earlier terms; `Upkeep` and `Pruner` the rest. `Desk` is what they share.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from slurp_leader.clock import parse_utc
+from slurp_leader.jobs import claims, runs
+from slurp_leader.jobs.claims import Claims
+from slurp_leader.jobs.commit import CommitStats
+from slurp_leader.jobs.decisions import without_run
+from slurp_leader.jobs.desk import Desk, Site
+from slurp_leader.jobs.messages import HandBack, HandedBack, Lead, Pause, RunEnded, RunProgress, RunStarted, TakeStock
+from slurp_leader.jobs.orphans import Orphans
+from slurp_leader.jobs.picture import Job, StateView, due_at
+from slurp_leader.jobs.pruner import Pruner
+from slurp_leader.jobs.ready import Schedule
+from slurp_leader.jobs.recorder import Recorder
+from slurp_leader.jobs.run import Run
+from slurp_leader.jobs.runs import STOP_GRACE_S, Runs
+from slurp_leader.jobs.upkeep import Upkeep
+from slurp_leader.jobs.workers import Workers
+from slurp_leader.machine.calls import Answer
+from slurp_leader.telemetry.events import LogEvent
+from slurp_leader.term import Term
+
+_RECONCILE_S = 2.0
+"""How often a leader looks at the whole picture without an event, so that one error never loses work for good."""
+
+
+class Leading:
+    """One term.
+
+    Args:
+        site: What the terms of the scheduler share.
+        workers: The places of the pool.
+        term: The term.
+        now: When it began.
+    """
+
+    def __init__(self, site: Site, workers: Workers, term: Term, now: float) -> None:
+        self.term = term
+        self._calls = site.calls
+        self._picture = site.picture
+        self._desk = desk = Desk(site, term)
+        self._upkeep = Upkeep(desk)
+        self._pruner = Pruner(desk)
+        self._recorder = Recorder(desk, self._pruner.ended)
+        self._claims = Claims(desk, workers, self._upkeep, self._begin)
+        self._runs = Runs(desk, workers, self._claims, self._recorder)
+        self._orphans = Orphans(desk, self._claims.owns)
+        self._schedule = Schedule()
+        self._taken_over = False
+        self._accepting = True
+        self._leaving = False
+        self._handed_back = False
+        self._began_at = now
+        self.took_over_s: float | None = None
+        """How long it took from the term to the first claim that could be made."""
+
+    # ------------------------------------------------------------ the main path
+
+    @property
+    def wake_at(self) -> float:
+        return min(self._desk.timers.next_at, self._desk.committer.wake_at)
+
+    def step(self, event: Any, now: float) -> None:
+        """Take one event, and do what can be done."""
+        self._desk.begin_step()
+        was_fenced = self._desk.fenced
+        for name in self._desk.timers.take_due(now):
+            self._on_timer(name, now)
+        self._take(event, now)
+        if not self._taken_over:
+            self._try_take_over(now)
+        if self._is_at_work:
+            self._look_at_touched(now)
+            if self._accepting and not self._leaving:
+                self._claims.claim(now, len(self._runs))
+            self._upkeep.admit(now)
+        if self._desk.fenced and not was_fenced:
+            self._runs.abandon()  # sooner than the election finds out
+        self._hand_back_if_idle()
+        self._desk.committer.flush(now)
+
+    @property
+    def _is_at_work(self) -> bool:
+        return self._taken_over and not self._desk.fenced and not self._handed_back
+
+    def _take(self, event: Any, now: float) -> None:
+        match event:
+            case Answer():
+                self._calls.settle(event, now)
+            case RunStarted():
+                self._runs.on_started(event, now)
+            case RunEnded():
+                self._runs.on_ended(event, now)
+            case RunProgress():
+                self._runs.on_progress(event, now)
+            case Lead(term) if term.token == self.term.token:
+                self._go_on(now)
+            case Pause(token) if token == self.term.token:
+                self._hold_back()
+            case HandBack(token) if token == self.term.token:
+                self._leave(now)
+            case _:
+                pass  # what a follower delivers is in the picture already
+
+    def _on_timer(self, name: str, now: float) -> None:
+        match name:
+            case "reconcile":
+                self._reconcile(now)
+            case "schedule":
+                self._release_scheduled(now)
+            case "drain":
+                self._runs.stop_all("shutdown", now)
+            case "drain end":
+                self._hand_back()
+            case "prune" if self._is_at_work and not self._leaving:
+                self._pruner.work(now)
+                self._desk.timers.set("prune", now + self._pruner.interval_s)
+            case runs.TIMER:
+                self._runs.check_times(now)
+            case runs.HELD_TIMER:
+                self._runs.retry_held(now)
+            case claims.TIMER | _:
+                pass  # every step claims what is due
+
+    # ------------------------------------------------------------ taking over
+
+    def _try_take_over(self, now: float) -> None:
+        """Begin once everything older than the token is in the picture; before, nothing may be claimed or closed."""
+        picture = self._picture
+        if picture.revision < self.term.token:
+            return
+        self._taken_over = True
+        self.took_over_s = now - self._began_at
+        picture.touched.update(picture.jobs)
+        self._desk.note(
+            logging.INFO,
+            LogEvent.QUEUE_TAKEOVER,
+            token=self.term.token,
+            jobs=len(picture.jobs),
+            orphaned_claims=len(picture.claims),
+            parked=len(picture.parked),
+        )
+        self._upkeep.found_floor(now)
+        self._reconcile(now)
+        self._desk.timers.set("prune", now + self._pruner.interval_s / 10)
+
+    def _reconcile(self, now: float) -> None:
+        """Level-triggered: close what earlier terms left running, sweep up leftovers, look at the calendar."""
+        self._desk.say(TakeStock())
+        if self._is_at_work:
+            self._desk.timers.set("reconcile", now + _RECONCILE_S)
+            self._orphans.close_all(now)
+            self._upkeep.sweep(now)
+            self._release_scheduled(now)
+
+    # ------------------------------------------------------------ looking at jobs
+
+    def _look_at_touched(self, now: float) -> None:
+        touched = self._picture.touched
+        if touched:
+            self._picture.touched = set()
+            for job_id in touched:
+                self._consider(job_id, now)
+
+    def _consider(self, job_id: str, now: float) -> None:
+        """What does this job ask for, as things stand?"""
+        picture = self._picture
+        job = picture.jobs.get(job_id)
+        if job is None:
+            self._claims.discard(job_id)
+            self._schedule.discard(job_id)
+            self._runs.vanished(job_id, now)
+            return
+        wish = picture.wanted_cancel(job)
+        if job_id in self._desk.busy:
+            if wish is not None:
+                self._runs.cancel(job_id, now)
+            return
+        if picture.is_parked(job_id) or picture.live_claims(job):
+            return  # once that changes, it is touched again
+        view = picture.state_of(job_id)
+        finish = without_run(job.spec, view.state, wish)
+        if finish is not None:
+            self._claims.discard(job_id)
+            self._recorder.record_end(job, view, finish, now)
+        else:
+            self._line_up(job, view, now)
+
+    def _line_up(self, job: Job, view: StateView, now: float) -> None:
+        run_at = due_at(job, view.state)
+        if run_at is not None and run_at > self._desk.today:
+            self._schedule.push(run_at, job.job_id)
+            self._plan_schedule(now)
+        else:
+            self._claims.offer(job, view, now)
+
+    def _plan_schedule(self, now: float) -> None:
+        date = self._schedule.next_date
+        if date is not None:
+            wait_s = (parse_utc(date) - self._desk.utcnow).total_seconds()
+            self._desk.timers.set_no_later("schedule", now + max(0.0, wait_s))
+
+    def _release_scheduled(self, now: float) -> None:
+        self._picture.touched.update(self._schedule.take_due(self._desk.today))
+        self._plan_schedule(now)
+
+    def _begin(self, run: Run, now: float) -> None:
+        self._runs.begin(run, now)
+
+    # ------------------------------------------------------------ suspended, leaving, gone
+
+    def _hold_back(self) -> None:
+        """The term cannot be proved at present: claim and start nothing. Runs go on, results are held."""
+        self._accepting = False
+        self._runs.hold_back()
+
+    def _go_on(self, now: float) -> None:
+        """The term is proved again."""
+        self._accepting = True
+        self._runs.go_on(now)
+
+    def _leave(self, now: float) -> None:
+        """Begin nothing new; let runs finish, up to the drain timeout."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self._pruner.stop()
+        self._runs.leave(now)
+        options = self._desk.options
+        self._desk.timers.set("drain", now + options.drain_timeout_s)
+        longest_s = options.drain_timeout_s + STOP_GRACE_S + 2 * options.rpc_timeout_s
+        self._desk.timers.set("drain end", now + longest_s)
+
+    def _hand_back_if_idle(self) -> None:
+        """Hand back once nothing is under way; at once when nothing ever was, or nothing can be written any more."""
+        if self._leaving and not self._handed_back:
+            under_way = len(self._runs) or self._claims.claiming or len(self._desk.committer)
+            if not under_way or self._desk.fenced or not self._taken_over:
+                self._hand_back()
+
+    def _hand_back(self) -> None:
+        """What is still under way after the longest drain is left to the fence and to the next leader."""
+        if not self._handed_back:
+            self._handed_back = True
+            self._desk.say(HandedBack(self.term.token))
+
+    def abandon(self) -> None:
+        """The term is over: tell every run to stop. Nothing is written any more, and no answer is awaited."""
+        self._calls.forget()
+        self._runs.abandon()
+
+    # ------------------------------------------------------------ reports
+
+    @property
+    def stats(self) -> CommitStats:
+        """Of the group commit."""
+        return self._desk.committer.stats
+
+    @property
+    def running(self) -> int:
+        """Runs that are not written down yet."""
+        return len(self._runs)
+
+    @property
+    def scheduled(self) -> int:
+        """Jobs that wait for a date."""
+        return len(self._schedule)

@@ -1,0 +1,132 @@
+"""What goes into the scheduler and what comes out: events and commands, values all of them.
+
+Beside these it takes what a `Follower` delivers (`Snapshot`, `Changes`, `Progress`), `Answer` and `Tick`, and gives
+`Call`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from slurp_leader.jobs.decisions import RunReport
+from slurp_leader.jobs.picture import Job
+from slurp_leader.jobs.records import JobOutcome
+from slurp_leader.telemetry.events import LogEvent
+from slurp_leader.term import Term
+
+# ---------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Event: this node has a term, or may act on it again after a `Pause`."""
+
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Event: the term cannot be proved at present. Start nothing."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """Event: the term will be given back. Start nothing, finish what runs, say `HandedBack`."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Event: the term is over."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """Event: the body of a run begins now."""
+
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """Event: a worker is done with a run. `report` is None when the run was never started (its term was not valid)."""
+
+    run_id: int
+    report: RunReport | None
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """Event: how far a run is, 0 to 1."""
+
+    run_id: int
+    fraction: float
+    note: str
+
+
+# ---------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """Command: run this job. `fencing_token`: revision of the claim; it grows with every run of the same job."""
+
+    run_id: int
+    job: Job
+    run: int
+    attempt: int
+    fencing_token: int
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """Command: tell this run to stop, and why: ``cancelled``, ``timeout``, ``shutdown`` or ``term_lost``."""
+
+    run_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """Command: nothing of the term is under way any more; it may be released."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """Command: an outcome was recorded."""
+
+    outcome: JobOutcome
+    wait_s: float
+    run_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TakeStock:
+    """Command: a moment to measure. Comes every few seconds of a term, so that figures do not grow stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Command: something worth a log entry."""
+
+    level: int
+    event: LogEvent
+    fields: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What happened since it was last taken; the shell turns it into metrics."""
+
+    retried: int = 0
+    interrupted: int = 0

@@ -1,0 +1,90 @@
+"""Orphans: claims that nobody may finish any more. By proof, not by clock: their token is not the one that leads.
+
+Each is closed in one transaction that counts an interruption for every live run in it and deletes the record
+(PROTOCOL B); its jobs are then looked at anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from slurp_leader.jobs import intents
+from slurp_leader.jobs.decisions import after_crash
+from slurp_leader.jobs.desk import Desk
+from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.intents import Interruption
+from slurp_leader.jobs.picture import ClaimView
+from slurp_leader.jobs.records import ClaimEntry
+from slurp_leader.telemetry.events import LogEvent
+
+
+class Orphans:
+    """Closes what earlier terms left running.
+
+    Args:
+        desk: Of the term.
+        owns: Whether a claim is this term's own.
+    """
+
+    def __init__(self, desk: Desk, owns: Callable[[bytes], bool]) -> None:
+        self._desk = desk
+        self._owns = owns
+        self._closing: set[bytes] = set()
+
+    def close_all(self, now: float) -> None:
+        """Close every claim that is not ours, as far as that is possible now. Safe to repeat.
+
+        A claim under our own token that we do not know is a late copy of one that was deleted; it is swept up too.
+        """
+        for view in list(self._desk.picture.claims.values()):
+            if view.key not in self._closing and not self._owns(view.key):
+                self._close(view, now)
+
+    def _close(self, view: ClaimView, now: float) -> None:
+        desk, picture = self._desk, self._desk.picture
+        live = picture.live_entries(view)
+        if any(entry.job_id in desk.busy for entry in live):
+            return  # it is being written about; the next look comes soon
+        # A state that cannot be read cannot be counted up: its job stays parked, and holds back no others (I7).
+        readable = [entry for entry in live if not picture.is_parked(entry.job_id)]
+        part = readable[: intents.MOST_ENTRIES]  # only a forged claim has more
+        op = desk.new_op()
+        interrupted = [self._interruption(view, entry, op) for entry in part]
+        self._closing.add(view.key)
+        desk.busy.update(each.job.job_id for each in interrupted)
+        whole = len(part) == len(readable)
+        settled = partial(self._closed, view, interrupted, whole)
+        desk.committer.add(intents.close_claim(desk.keys, view, interrupted, settled, whole=whole), now)
+
+    def _interruption(self, view: ClaimView, entry: ClaimEntry, op: str) -> Interruption:
+        before = self._desk.picture.state_of(entry.job_id)
+        sole = view.claim.quarantined and len(view.claim.entries) == 1
+        after = after_crash(before.state, entry.run, sole_suspect=sole, op=op)
+        return Interruption(self._desk.picture.jobs[entry.job_id], before, entry.run, after)
+
+    def _closed(
+        self, view: ClaimView, interrupted: list[Interruption], whole: bool, settlement: Settlement, now: float
+    ) -> None:
+        desk = self._desk
+        self._closing.discard(view.key)
+        for each in interrupted:
+            desk.release(each.job.job_id)
+        if settlement.verdict is not Verdict.APPLIED:
+            desk.refused("close", view.key.decode("ascii", "replace"), settlement)
+            return
+        for each in interrupted:
+            job_id = each.job.job_id
+            desk.picture.put(desk.keys.state + job_id.encode(), each.after.to_value(), settlement.revision)
+            desk.tally.interrupted += 1
+            desk.note(
+                logging.WARNING,
+                LogEvent.JOB_INTERRUPTED,
+                job_id=job_id,
+                run=each.run,
+                crashes=each.after.crashes,
+                under_token=view.token,
+            )
+        if whole:
+            desk.picture.delete(view.key, settlement.revision)

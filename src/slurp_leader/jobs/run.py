@@ -1,0 +1,55 @@
+"""One run of a job under this term, from its claim until what it came to is written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from slurp_leader.jobs.picture import Job, StateView
+from slurp_leader.machine.calls import NEVER
+
+
+class Phase(StrEnum):
+    """Where a run stands."""
+
+    HELD = "held"
+    """Claimed, not started: waits until the term can be proved again."""
+    GIVEN = "given"
+    """Handed to the pool."""
+    ENDING = "ending"
+    """What it came to is being written down."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run, as the scheduler sees it.
+
+    Attributes:
+        before: The state of the job when it was claimed.
+        number: Of the run, counted over the life of the job.
+        claim_key, claim_revision: Of its claim. The revision is the fencing token of user code.
+        claimed_at, ready_at: When it was claimed, and since when it could have been.
+        stop_reason: Set once it was told to stop.
+        record_at: When its end is recorded even if the worker has not come back.
+        started_at: Date at which its body began.
+        progress_at: When progress was written last.
+    """
+
+    run_id: int
+    job: Job
+    before: StateView
+    number: int
+    claim_key: bytes
+    claim_revision: int
+    claimed_at: float
+    ready_at: float
+    phase: Phase = Phase.HELD
+    stop_reason: str | None = None
+    record_at: float = NEVER
+    started_at: str | None = None
+    progress_at: float = -NEVER
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether a progress record was written, or asked for."""
+        return self.progress_at != -NEVER

@@ -1,0 +1,228 @@
+"""The runs of one term: started, told to stop, held back, given up on. What they came to goes to the `Recorder`."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from slurp_leader.jobs import intents
+from slurp_leader.jobs.claims import Claims
+from slurp_leader.jobs.decisions import RunEnd, RunReport, cancelled_error, error_of
+from slurp_leader.jobs.desk import Desk
+from slurp_leader.jobs.intent import Rank, Settlement
+from slurp_leader.jobs.messages import RunEnded, RunProgress, RunStarted, StartRun, StopRun
+from slurp_leader.jobs.recorder import Recorder
+from slurp_leader.jobs.records import progress_value
+from slurp_leader.jobs.run import Phase, Run
+from slurp_leader.jobs.workers import Workers
+from slurp_leader.telemetry.events import LogEvent
+
+TIMER = "runs"
+HELD_TIMER = "held"
+
+STOP_GRACE_S = 5.0
+"""How long a run that was told to stop may take before its end is recorded without it."""
+_HELD_AGAIN_S = 0.2
+"""Pause before a run that its worker refused to start, because trust had just run out, is tried again."""
+_PROGRESS_EVERY_S = 1.0
+
+
+class Runs:
+    """Runs that are not written down yet.
+
+    Args:
+        desk: Of the term.
+        workers: The places of the pool.
+        claims: Told when a run is over.
+        recorder: Writes down what runs came to.
+    """
+
+    def __init__(self, desk: Desk, workers: Workers, claims: Claims, recorder: Recorder) -> None:
+        self._desk = desk
+        self._workers = workers
+        self._claims = claims
+        self._recorder = recorder
+        self._runs: dict[int, Run] = {}
+        self._of_job: dict[str, Run] = {}
+        self._accepting = True
+        self._leaving = False
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    # ------------------------------------------------------------ start
+
+    def begin(self, run: Run, now: float) -> None:
+        """Take a run whose claim has committed."""
+        self._runs[run.run_id] = run
+        self._of_job[run.job.job_id] = run
+        self._start(run, now)
+
+    def _start(self, run: Run, now: float) -> None:
+        if self._desk.picture.wanted_cancel(run.job) is not None:
+            self._conclude(run, self._cancelled(run), now)
+        elif self._leaving:
+            self._conclude(run, RunReport(RunEnd.INTERRUPTED), now)
+        elif not self._accepting:
+            run.phase = Phase.HELD
+        else:
+            run.phase = Phase.GIVEN
+            self._workers.started(run.run_id)
+            attempt = run.before.state.attempts + 1
+            self._desk.say(StartRun(run.run_id, run.job, run.number, attempt, run.claim_revision, self._desk.term))
+
+    def on_started(self, event: RunStarted, now: float) -> None:
+        run = self._runs.get(event.run_id)
+        if run is not None:
+            run.started_at = self._desk.today
+            if run.stop_reason is None:
+                self._record_no_later(run, now + run.job.spec.limits.timeout_s)
+
+    # ------------------------------------------------------------ suspended, proved again, leaving
+
+    def hold_back(self) -> None:
+        """The term cannot be proved at present: what is claimed waits."""
+        self._accepting = False
+
+    def go_on(self, now: float) -> None:
+        """The term is proved again: start what was held."""
+        self._accepting = True
+        self.retry_held(now)
+
+    def retry_held(self, now: float) -> None:
+        """Start what is held, if that may be."""
+        if self._accepting:
+            for run in [run for run in self._runs.values() if run.phase is Phase.HELD]:
+                self._start(run, now)
+
+    def leave(self, now: float) -> None:
+        """Start nothing more; what is held ends here, and its job is for the next leader."""
+        self._leaving = True
+        for run in [run for run in self._runs.values() if run.phase is Phase.HELD]:
+            self._start(run, now)
+
+    # ------------------------------------------------------------ the end
+
+    def on_ended(self, event: RunEnded, now: float) -> None:
+        run = self._runs.get(event.run_id)
+        if run is None or run.phase is Phase.ENDING:
+            self._desk.note(logging.INFO, LogEvent.JOB_LATE_RESULT, run_id=event.run_id)
+        elif event.report is None:
+            self._refused_by_worker(run, now)
+        else:
+            self._conclude(run, self._explained(run, event.report), now, event.duration_s)
+
+    def _refused_by_worker(self, run: Run, now: float) -> None:
+        """The worker found the term not valid, and started nothing. Trust may come back without a word about it."""
+        run.phase = Phase.HELD
+        if self._leaving or run.stop_reason is not None:
+            self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)
+        else:
+            self._desk.timers.set_no_later(HELD_TIMER, now + _HELD_AGAIN_S)
+
+    def _explained(self, run: Run, report: RunReport) -> RunReport:
+        """A run that was told to stop ended because of that, whatever it raised; a result it still had counts."""
+        if report.end in (RunEnd.RETURNED, RunEnd.TERMINAL):
+            return report
+        match run.stop_reason:
+            case "timeout":
+                return _timed_out(run)
+            case "cancelled":
+                return self._cancelled(run)
+            case "shutdown":
+                return RunReport(RunEnd.INTERRUPTED)
+            case _:
+                return report
+
+    def _cancelled(self, run: Run) -> RunReport:
+        wish = self._desk.picture.wanted_cancel(run.job)
+        return RunReport(RunEnd.CANCELLED, error=cancelled_error(wish))
+
+    def _conclude(self, run: Run, report: RunReport, now: float, duration_s: float = 0.0) -> None:
+        run.phase = Phase.ENDING
+        if run.has_progress:
+            self._desk.committer.withdraw(Rank.PROGRESS, run.job.job_id)
+        self._recorder.record_run(run, report, duration_s, partial(self._over, run), now)
+
+    def _over(self, run: Run, now: float) -> None:
+        """What the run came to is written down, or never will be."""
+        del self._runs[run.run_id]
+        del self._of_job[run.job.job_id]
+        self._claims.entry_over(run.claim_key, now)
+
+    # ------------------------------------------------------------ told to stop
+
+    def cancel(self, job_id: str, now: float) -> None:
+        """Somebody wants this job to end."""
+        run = self._of_job.get(job_id)
+        if run is None or run.phase is Phase.ENDING or run.stop_reason == "cancelled":
+            return
+        if run.phase is Phase.HELD:
+            self._conclude(run, self._cancelled(run), now)
+        else:
+            self._stop(run, "cancelled", now)
+
+    def vanished(self, job_id: str, now: float) -> None:
+        """Somebody deleted the queue record of this job: nothing of its run can be recorded any more."""
+        run = self._of_job.get(job_id)
+        if run is not None and run.phase is Phase.HELD:
+            self._conclude(run, RunReport(RunEnd.INTERRUPTED), now)
+        elif run is not None and run.phase is Phase.GIVEN and run.stop_reason is None:
+            self._stop(run, "cancelled", now)
+
+    def stop_all(self, reason: str, now: float) -> None:
+        """Tell every run to stop that was not told yet."""
+        for run in list(self._runs.values()):
+            if run.phase is Phase.GIVEN and run.stop_reason is None:
+                self._stop(run, reason, now)
+
+    def abandon(self) -> None:
+        """The term is over (I4): tell every run to stop. Nothing is written any more."""
+        for run in self._runs.values():
+            if run.phase is not Phase.HELD:
+                self._desk.say(StopRun(run.run_id, "term_lost"))
+
+    def check_times(self, now: float) -> None:
+        """Runs whose time is up are told to stop; those that were told and did not come back are ended without them."""
+        for run in list(self._runs.values()):
+            if run.phase is not Phase.GIVEN or run.record_at > now:
+                continue
+            if run.stop_reason is None:
+                self._stop(run, "timeout", now)
+            else:
+                self._desk.note(logging.ERROR, LogEvent.JOB_STUCK, job_id=run.job.job_id, reason=run.stop_reason)
+                self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)
+        upcoming = [run.record_at for run in self._runs.values() if run.phase is Phase.GIVEN]
+        if upcoming:
+            self._desk.timers.set(TIMER, min(upcoming))
+
+    def _stop(self, run: Run, reason: str, now: float) -> None:
+        run.stop_reason = reason
+        self._record_no_later(run, now + STOP_GRACE_S)
+        self._desk.say(StopRun(run.run_id, reason))
+
+    def _record_no_later(self, run: Run, at: float) -> None:
+        run.record_at = at
+        self._desk.timers.set_no_later(TIMER, at)
+
+    # ------------------------------------------------------------ progress
+
+    def on_progress(self, event: RunProgress, now: float) -> None:
+        """Write it at most once a second for each job; the next one comes, so losing one loses nothing."""
+        run = self._runs.get(event.run_id)
+        if run is None or run.phase is Phase.ENDING or now < run.progress_at + _PROGRESS_EVERY_S:
+            return
+        run.progress_at = now
+        value = progress_value(run.number, event.fraction, event.note)
+        desk = self._desk
+        desk.committer.withdraw(Rank.PROGRESS, run.job.job_id)
+        desk.committer.add(intents.progress(desk.keys, run.job, value, _ignore), now)
+
+
+def _timed_out(run: Run) -> RunReport:
+    limit_s = run.job.spec.limits.timeout_s
+    return RunReport(RunEnd.TIMED_OUT, error=error_of("timeout", f"the run took longer than {limit_s:g} s"))
+
+
+def _ignore(settlement: Settlement, now: float) -> None:
+    """Progress that was not written is followed by more."""

@@ -1,0 +1,102 @@
+"""Upkeep: records that come and go beside the jobs. Leftovers, notes about what cannot be read, the admission of jobs.
+
+Level-triggered: each rule compares what there is with what there should be, so a write that was refused is simply
+wanted again at the next look.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from slurp_leader.jobs import intents
+from slurp_leader.jobs.desk import Desk
+from slurp_leader.jobs.ids import LOWEST
+from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.records import closed_value, floor_value, parked_value
+from slurp_leader.telemetry.events import LogEvent
+
+_REOPEN_BELOW = 0.9
+"""Share of the limits below which a closed queue opens again: not so near that it flaps."""
+
+
+class Upkeep:
+    """Keeps the shared records of one cluster in order during one term.
+
+    Args:
+        desk: Of the term.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._busy: set[bytes] = set()  # keys with a write under way
+
+    def is_busy_with(self, key: bytes) -> bool:
+        """Whether a write of this key is under way."""
+        return key in self._busy
+
+    # ------------------------------------------------------------ what there should be
+
+    def found_floor(self, now: float) -> None:
+        """Make sure that there is a floor: the compare of submitters is false while there is none (A4)."""
+        if self._desk.picture.floor_revision == 0:
+            self._create(self._desk.keys.floor, floor_value(LOWEST), now)
+
+    def sweep(self, now: float) -> None:
+        """Delete what belongs to jobs that are gone, note what cannot be read, drop notes that are out of date."""
+        picture, keys = self._desk.picture, self._desk.keys
+        for job_id, wish in list(picture.cancels.items()):
+            if job_id not in picture.jobs and not picture.is_parked(job_id):
+                self.drop(keys.cancel + job_id.encode(), wish.revision, now)
+        for job_id, state in list(picture.states.items()):
+            if job_id not in picture.jobs and not picture.is_parked(job_id):
+                self.drop(keys.state + job_id.encode(), state.revision, now)
+        for key, reason in list(picture.parked.items()):
+            self._note_parked(key, reason, now)
+        for note, revision in list(picture.notes.items()):
+            if keys.mirrored + note[len(keys.parked) :] not in picture.parked:
+                self.drop(note, revision, now)
+
+    def admit(self, now: float) -> None:
+        """Close the door when the queue is full, and open it again with a tenth of it free."""
+        picture, options, closed = self._desk.picture, self._desk.options, self._desk.keys.closed
+        jobs, size = len(picture.jobs), picture.size
+        if picture.closed_revision:
+            if jobs < _REOPEN_BELOW * options.queue_limit and size < _REOPEN_BELOW * options.queue_bytes:
+                self.drop(closed, picture.closed_revision, now)
+        elif (jobs >= options.queue_limit or size >= options.queue_bytes) and closed not in self._busy:
+            reason = f"{jobs} jobs, {size} bytes; limits {options.queue_limit} and {options.queue_bytes}"
+            self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=reason)
+            self._create(closed, closed_value(reason, self._desk.node_id), now)
+
+    def _note_parked(self, key: bytes, reason: str, now: float) -> None:
+        """Write down once that a record cannot be read, where operators look. The record itself is not touched (I7)."""
+        note = self._desk.keys.parked + key[len(self._desk.keys.mirrored) :]
+        if note not in self._desk.picture.notes and note not in self._busy:
+            self._desk.note(logging.ERROR, LogEvent.RECORD_PARKED, key=key.decode("ascii", "replace"), reason=reason)
+            self._create(note, parked_value(reason[:500]), now)
+
+    # ------------------------------------------------------------ writing
+
+    def drop(self, key: bytes, revision: int, now: float) -> None:
+        """Delete a record that has served its purpose, if it is still the same."""
+        if key not in self._busy:
+            self._busy.add(key)
+            self._desk.committer.add(intents.drop(key, revision, partial(self._dropped, key)), now)
+
+    def _dropped(self, key: bytes, settlement: Settlement, now: float) -> None:
+        self._busy.discard(key)
+        if settlement.verdict is Verdict.APPLIED:
+            self._desk.picture.delete(key, settlement.revision)
+
+    def _create(self, key: bytes, value: bytes, now: float) -> None:
+        if key not in self._busy:
+            self._busy.add(key)
+            self._desk.committer.add(intents.create(key, value, partial(self._created, key, value)), now)
+
+    def _created(self, key: bytes, value: bytes, settlement: Settlement, now: float) -> None:
+        self._busy.discard(key)
+        if settlement.verdict is Verdict.APPLIED:
+            self._desk.picture.put(key, value, settlement.revision)
+        elif settlement.found is not None:  # another one is there: that is the one that counts
+            self._desk.picture.put(key, settlement.found.value, settlement.found.mod_revision)
