@@ -43,8 +43,8 @@ lint: environment ## Check form, types, and which part imports which.
 	@$(BIN)/mypy
 	@PYTHONPATH=src $(BIN)/lint-imports --no-cache
 
-images: environment ## Build the container images that docker-compose.yml starts.
-	@containers/build $(BIN)/python $(ARGS)
+images: environment ## Build the images of docker-compose.yml. No registry: ARGS="--base host".
+	@$(BIN)/python containers/build.py $(ARGS)
 
 bench: environment ## Measure jobs per second and latency on a real etcd.
 	@$(BIN)/python benchmarks/throughput.py $(ARGS)
