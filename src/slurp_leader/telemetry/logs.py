@@ -44,10 +44,12 @@ class ConsoleFormatter(logging.Formatter):
         self._node = f" node={_console_value(node_id)}" if node_id else ""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {_escape(name)}={_console_value(value)}" for name, value in _fields(record).items())
-        head = f"{_date(record)} {record.levelname:<7} {record.name} {_escape(record.getMessage())}{self._node}{fields}"
+        fields = "".join(f" {printable(name)}={_console_value(value)}" for name, value in _fields(record).items())
+        head = (
+            f"{_date(record)} {record.levelname:<7} {record.name} {printable(record.getMessage())}{self._node}{fields}"
+        )
         # Indented, so that no line of an exception's message can pass for an entry.
-        return "\n".join([head, *(f"    {_escape(line)}" for line in _exception(record).split("\n") if line)])
+        return "\n".join([head, *(f"    {printable(line)}" for line in _exception(record).split("\n") if line)])
 
 
 class JsonFormatter(logging.Formatter):
@@ -145,10 +147,11 @@ def _console_value(value: Any) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     if not text or _NEEDS_QUOTES.search(text):
         text = json.dumps(text, ensure_ascii=False)
-    return _escape(text)
+    return printable(text)
 
 
-def _escape(value: Any) -> str:
+def printable(value: Any) -> str:
+    """A value as text that cannot steer a terminal or break a line: control characters are written as escapes."""
     return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), str(value))
 
 

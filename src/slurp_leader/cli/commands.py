@@ -1,0 +1,74 @@
+"""How a function becomes a command: the options of every command are added, and errors become exit codes."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from slurp_leader.cli.exits import INTERNAL_HINT, report
+from slurp_leader.cli.options import COMMON, Invocation
+
+Body = Callable[..., int | None]
+"""Takes the `Invocation` first, then its own options by name. Returns the exit code; None is 0."""
+
+
+def command(app: typer.Typer, name: str, *, json: bool = True, **typer_options: Any) -> Callable[[Body], Body]:
+    """Make a command of a function. Its docstring is the help.
+
+    Args:
+        app: Where it belongs.
+        name: What is typed.
+        json: Whether it has data to write, and so takes ``--json``.
+        typer_options: Passed to ``Typer.command``.
+    """
+
+    def register(body: Body) -> Body:
+        common = {name: value for name, value in COMMON.items() if json or name != "as_json"}
+
+        def run(ctx: typer.Context, **given: Any) -> None:
+            before = ctx.find_object(Invocation) or Invocation()
+            after = {name: given.pop(name) if name in common else default for name, (_, default) in COMMON.items()}
+            code = perform(before.merged(after), body, given)
+            if code:
+                raise typer.Exit(code)
+
+        parameters = _parameters(body, common)
+        # Typer reads a command's options off its signature.
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__doc__ = body.__doc__
+        app.command(name, **typer_options)(run)
+        return body
+
+    return register
+
+
+def _parameters(body: Body, common: dict[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    _, *own = inspect.signature(body, eval_str=True).parameters.values()
+    return [
+        inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+        *(parameter.replace(kind=keyword) for parameter in own),
+        *(inspect.Parameter(name, keyword, annotation=kind, default=value) for name, (kind, value) in common.items()),
+    ]
+
+
+def perform(call: Invocation, body: Body, given: dict[str, Any]) -> int:
+    """Run the body of a command.
+
+    Returns:
+        The exit code.
+    """
+    call.hush()
+    try:
+        return body(call, **given) or 0
+    except (BrokenPipeError, typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if call.wants_traces:
+            traceback.print_exc()
+        return report(error, as_json=call.as_json, hint=INTERNAL_HINT)

@@ -1,0 +1,68 @@
+"""``slurp etcd dev``: a real etcd for development, in the foreground."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slurp_leader.cli.commands import command
+from slurp_leader.cli.options import Invocation
+
+if TYPE_CHECKING:
+    from slurp_leader.etcd.local import EtcdProcess
+
+_LOOK_S = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    etcd = typer.Typer(name="etcd", help="An etcd for development.", no_args_is_help=True)
+    command(etcd, "dev")(dev)
+    app.add_typer(etcd)
+
+
+def dev(
+    call: Invocation,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Port for clients, on loopback. (default: a free one)",
+                     show_default=False),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", file_okay=False, help="Keep the data here. (default: a temporary folder)",
+                     show_default=False),
+    ] = None,
+) -> None:  # fmt: skip
+    """Run one etcd member on this machine until Ctrl-C. For development: it has no TLS and no login."""
+    from slurp_leader.etcd.local import EtcdProcess
+
+    output = call.output()
+    with EtcdProcess(data_dir, client_port=port) as etcd:
+        if output.as_json:
+            output.json_line({"endpoint": etcd.endpoint, "pid": etcd.pid, "data_dir": str(etcd.data_dir)})
+        else:
+            output.line(f"export SLURP_ETCD__ENDPOINTS={shlex.quote(etcd.endpoint)}")
+        kept = "kept" if data_dir else "deleted at the end"
+        output.say(f"etcd {etcd.binary.version} serves {etcd.endpoint}; data in {etcd.data_dir}, {kept}")
+        output.say("run the line above in other shells, then `slurp run` there; Ctrl-C ends it")
+        _wait_until_it_ends(etcd)
+
+
+def _wait_until_it_ends(etcd: EtcdProcess) -> None:
+    """Wait. Ctrl-C and SIGTERM end it from outside, as exceptions.
+
+    Raises:
+        StoreUnavailableError: etcd ended by itself.
+    """
+    from slurp_leader.errors import StoreUnavailableError
+
+    never = threading.Event()
+    signal.siginterrupt(signal.SIGINT, True)
+    while etcd.is_running():
+        never.wait(_LOOK_S)
+    raise StoreUnavailableError(f"etcd ended by itself; its log ends:\n{etcd.log_tail()}")

@@ -1,0 +1,162 @@
+"""Errors as the command line shows them: one line, an exit code, and with ``--json`` a document.
+
+====  ==============================================================
+0     done
+1     it failed
+2     wrong usage, or a request that is wrong in itself
+3     nobody leads
+4     this node does not lead, or does not any more
+5     no such job
+6     conflict: one idempotency key or node id, used twice
+69    etcd does not answer
+75    not now: try again later
+77    etcd refuses the credentials, the certificate or the role
+78    the settings are wrong
+130   ended by Ctrl-C (SIGINT)
+143   ended by SIGTERM
+====  ==============================================================
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from slurp_leader import errors
+
+
+class Exit(IntEnum):
+    """How a command ended. 69 to 78 are those of ``sysexits.h``."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NO_LEADER = 3
+    NOT_LEADER = 4
+    NOT_FOUND = 5
+    CONFLICT = 6
+    UNAVAILABLE = 69
+    TRY_AGAIN = 75
+    DENIED = 77
+    CONFIGURATION = 78
+
+
+class UsageError(errors.SlurpLeaderError):
+    """The command was called in a wrong way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the command line does with one kind of error. `fix` is empty where the message itself says what to do."""
+
+    exit: Exit
+    fix: str = ""
+
+
+_START_ETCD = "is etcd running? check etcd.endpoints (SLURP_ETCD__ENDPOINTS), or start one with `slurp etcd dev`"
+_LOOK_AT_JOBS = "see `slurp jobs ls`"
+_AGAIN = "try again later"
+
+ANSWERS: dict[type[BaseException], Answer] = {
+    UsageError: Answer(Exit.USAGE),
+    errors.SlurpLeaderError: Answer(Exit.FAILED),
+    errors.ConfigurationError: Answer(Exit.CONFIGURATION),
+    errors.LifecycleError: Answer(Exit.FAILED),
+    errors.AddressError: Answer(Exit.USAGE),
+    errors.RequestInvalidError: Answer(Exit.USAGE),
+    errors.LeadershipError: Answer(Exit.FAILED),
+    errors.NotLeaderError: Answer(Exit.NOT_LEADER, "see `slurp leader show`"),
+    errors.NoLeaderError: Answer(Exit.NO_LEADER, "start a node with `slurp run`"),
+    errors.LeadershipLostError: Answer(Exit.NOT_LEADER, "see `slurp leader show`"),
+    errors.DuplicateNodeError: Answer(Exit.CONFLICT, "give each node its own node.id"),
+    errors.StoreError: Answer(Exit.UNAVAILABLE),
+    errors.StoreUnavailableError: Answer(Exit.UNAVAILABLE, _START_ETCD),
+    errors.StoreTimeoutError: Answer(Exit.UNAVAILABLE, "is etcd healthy? give it longer with --timeout"),
+    errors.StoreDeniedError: Answer(Exit.DENIED),
+    errors.StoreFullError: Answer(Exit.TRY_AGAIN, "make room in etcd: compact, defragment, disarm the alarm"),
+    errors.StoreBusyError: Answer(Exit.TRY_AGAIN, _AGAIN),
+    errors.StoreChangedError: Answer(Exit.UNAVAILABLE, "check etcd.endpoints: do all of them belong to one cluster?"),
+    errors.RequestTooLargeError: Answer(Exit.USAGE, "send less: keep the bulk elsewhere and pass a reference"),
+    errors.RequestMalformedError: Answer(Exit.FAILED),
+    errors.LeaseNotFoundError: Answer(Exit.FAILED),
+    errors.LeaseExistsError: Answer(Exit.FAILED),
+    errors.RevisionCompactedError: Answer(Exit.TRY_AGAIN, _AGAIN),
+    errors.StoreClosedError: Answer(Exit.FAILED),
+    errors.JobError: Answer(Exit.FAILED),
+    errors.QueueFullError: Answer(Exit.TRY_AGAIN, _AGAIN),
+    errors.IdempotencyConflictError: Answer(Exit.CONFLICT, "use a new key for a new request"),
+    errors.JobNotFoundError: Answer(Exit.NOT_FOUND, _LOOK_AT_JOBS),
+    errors.ResultExpiredError: Answer(Exit.NOT_FOUND, "keep outcomes longer with jobs.retain_completed"),
+    errors.ResultPendingError: Answer(Exit.TRY_AGAIN, "wait for it with `slurp jobs wait`"),
+    errors.JobFailedError: Answer(Exit.FAILED),
+    errors.JobCancelledError: Answer(Exit.FAILED),
+    errors.JobParkedError: Answer(Exit.FAILED, "look at the record with `etcdctl get`"),
+    errors.RecordError: Answer(Exit.FAILED, "look at the record with `etcdctl get`"),
+    errors.TerminalError: Answer(Exit.FAILED),
+    errors.FileRefusedError: Answer(Exit.FAILED),
+    errors.RetryAfterError: Answer(Exit.TRY_AGAIN, _AGAIN),
+    errors.JobInterrupted: Answer(Exit.FAILED),
+    OSError: Answer(Exit.FAILED),
+}
+"""Every error of the library, by its own class; a test proves that none is missing."""
+
+INTERNAL_HINT = "this is a mistake in slurp; run it again with -vv and report what it prints"
+
+
+def answer_to(error: BaseException) -> Answer | None:
+    """What to do with an error; None for one that nobody raises on purpose."""
+    return next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), None)
+
+
+def describe(error: BaseException, hint: str = "") -> dict[str, Any]:
+    """An error as plain data, with all its facts."""
+    answer = answer_to(error)
+    fix = answer.fix if answer else hint
+    described: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": _message(error, expected=answer is not None),
+        "exit_code": int(answer.exit if answer else Exit.FAILED),
+    }
+    if fix:
+        described["fix"] = fix
+    if isinstance(error, errors.SlurpLeaderError):
+        described |= {"retryable": error.retryable, "outcome": str(getattr(error, "outcome", ""))}
+        described |= {name: value for name, value in vars(error).items() if _is_plain(value)}
+    return described
+
+
+def report(error: BaseException, *, as_json: bool, hint: str = "") -> int:
+    """Say what went wrong, in one line on standard error, with `as_json` as a document on standard output too.
+
+    Returns:
+        The exit code.
+    """
+    from slurp_leader.cli.output import dump_json
+    from slurp_leader.telemetry.logs import printable
+
+    described = describe(error, hint)
+    fix = described.get("fix", "")
+    # Of several wrong settings each has a line of its own; nothing else holds line ends.
+    lines = [printable(line) for line in described["message"].split("\n")]
+    print("slurp: " + "\n".join(lines) + (f"; {fix}" if fix else ""), file=sys.stderr)
+    if as_json:
+        print(dump_json({"error": described}))
+    return int(described["exit_code"])
+
+
+def _message(error: BaseException, *, expected: bool) -> str:
+    if isinstance(error, OSError) and not isinstance(error, errors.SlurpLeaderError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error)
+    return text if expected and text else f"{type(error).__name__}: {text}"
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""``slurp jobs``: look at jobs, wait for them, cancel them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slurp_leader.cli.commands import command
+from slurp_leader.cli.connection import client, reading
+from slurp_leader.cli.exits import UsageError
+from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.output import Column, Output
+from slurp_leader.cli.results import format_age, show_node, show_value
+from slurp_leader.cli.waiting import ForOption, wait_and_show
+from slurp_leader.clock import SystemClock, parse_utc
+
+if TYPE_CHECKING:
+    from slurp_leader.jobs.reports import JobReport
+
+IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Job ids.")]
+
+_COLUMNS = (
+    Column("ID", whole=True),
+    Column("STATUS", whole=True),
+    Column("PRIORITY", from_width=110),
+    Column("ROLE", from_width=90),
+    Column("FILE"),
+    Column("RUNS", from_width=100, right=True),
+    Column("AGE", from_width=66, right=True),
+    Column("NOTE", from_width=120),
+)
+
+
+class StatusName(StrEnum):
+    """What `slurp_leader.JobStatus` has; here so that the help need not import it. A test compares the two."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PARKED = "parked"
+
+
+def register(app: typer.Typer) -> None:
+    jobs = typer.Typer(name="jobs", help="Look at jobs, wait for them, cancel them.", no_args_is_help=True)
+    command(jobs, "ls")(ls)
+    command(jobs, "show")(show)
+    command(jobs, "wait")(wait)
+    command(jobs, "cancel")(cancel)
+    app.add_typer(jobs)
+
+
+def ls(
+    call: Invocation,
+    status: Annotated[list[StatusName] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 100,
+) -> None:
+    """List jobs, newest first. `failed` is the dead-letter list; `parked` are records that nobody can read."""
+    from slurp_leader.jobs.records import JobKeys, JobStatus
+    from slurp_leader.jobs.reports import read_jobs
+    from slurp_leader.store.keyspace import Keyspace
+
+    settings = call.settings()
+    wanted = [JobStatus(each.value) for each in status or ()]
+    with reading(call, settings) as store:
+        keys = JobKeys(Keyspace(settings.node.cluster_id))
+        reports = read_jobs(store, keys, wanted, limit, SystemClock(), call.timeout_s)
+    output = call.output()
+    if output.as_json:
+        output.json({"jobs": [report.as_dict() for report in reports]})
+    elif reports:
+        now = SystemClock().utcnow()
+        output.table(_COLUMNS, [_row(report, now) for report in reports])
+        if len(reports) == limit:
+            output.say(f"the newest {limit}; there may be more (--limit)")
+    else:
+        output.say("no jobs" + (f" that are {' or '.join(wanted)}" if wanted else ""))
+
+
+def show(call: Invocation, ids: IdsArgument) -> None:
+    """Show all that is known about jobs."""
+    from slurp_leader.jobs.records import JobKeys
+    from slurp_leader.jobs.reports import read_job
+    from slurp_leader.store.keyspace import Keyspace
+
+    _check_ids(ids)
+    settings = call.settings()
+    with reading(call, settings) as store:
+        keys = JobKeys(Keyspace(settings.node.cluster_id))
+        reports = [read_job(store, keys, job_id, SystemClock(), call.timeout_s) for job_id in ids]
+    output = call.output()
+    if output.as_json:
+        output.json({"jobs": [report.as_dict() for report in reports]})
+        return
+    for number, report in enumerate(reports):
+        if number:
+            output.line()
+        _show_report(output, report)
+
+
+def wait(call: Invocation, ids: IdsArgument, wait_for: ForOption = None) -> int:
+    """Wait until jobs have ended, and show their results. Exits with 0 when all of them completed."""
+    _check_ids(ids)
+    settings = call.settings()
+    with client(call, settings) as system:
+        return wait_and_show(call, system, ids, wait_for)
+
+
+def cancel(
+    call: Invocation,
+    ids: IdsArgument,
+    reason: Annotated[str, typer.Option(help="Why; stands in the record of the job.")] = "",
+) -> None:
+    """Ask for jobs to end: queued ones end at once, running ones when they next look. Ended ones stay as they are."""
+    _check_ids(ids)
+    settings = call.settings()
+    with client(call, settings) as system:
+        answers = [(job_id, system.jobs.cancel(job_id, reason)) for job_id in ids]
+    output = call.output()
+    if output.as_json:
+        output.json({"jobs": [{"id": job_id, "answer": answer.value} for job_id, answer in answers]})
+        return
+    for job_id, answer in answers:
+        output.line(f"{job_id}  {answer.value.replace('_', ' ')}")
+
+
+def _check_ids(ids: list[str]) -> None:
+    from slurp_leader.jobs.ids import is_job_id
+
+    for job_id in ids:
+        if not is_job_id(job_id):
+            raise UsageError(f"{job_id!r} is not a job id; `slurp submit` prints them, `slurp jobs ls` lists them")
+
+
+def _row(report: JobReport, now: datetime) -> list[str]:
+    asked = _asked(report)
+    return [
+        report.id,
+        report.status.value,
+        report.priority,
+        str(asked.get("role", "")),
+        str(asked.get("file_path") or asked.get("path") or ""),
+        str(report.run or ""),
+        _age(report.submitted_at, now),
+        _note(report),
+    ]
+
+
+def _age(submitted_at: str, now: datetime) -> str:
+    try:
+        return format_age((now - parse_utc(submitted_at)).total_seconds())
+    except ValueError:  # of a record that cannot be read
+        return ""
+
+
+def _asked(report: JobReport) -> dict[str, Any]:
+    """What the job is about: the request; of a completed job, whose request is gone, the context node."""
+    return report.request or (report.result if isinstance(report.result, dict) else {})
+
+
+def _note(report: JobReport) -> str:
+    if report.error:
+        return f"{report.error.get('code', 'error')}: {report.error.get('message', '')}"
+    if report.cancel_requested:
+        return "cancel requested"
+    return f"retried: {report.errors[-1].get('message', '')}" if report.errors else ""
+
+
+def _show_report(output: Output, report: JobReport) -> None:
+    from slurp_leader.jobs.result import ContextNode
+
+    asked = _asked(report)
+    progress = report.progress or {}
+    output.fields(
+        [
+            ("id", report.id),
+            ("status", report.status.value),
+            ("file", str(asked.get("file_path") or asked.get("path") or "")),
+            ("role", str(asked.get("role", ""))),
+            ("priority", report.priority),
+            ("submitted", f"{report.submitted_at} by {report.submitted_by}" if report.submitted_at else ""),
+            ("not before", report.run_at or ""),
+            ("started", report.started_at or ""),
+            ("finished", report.finished_at or ""),
+            ("run by", f"{report.node_id} under token {report.token}" if report.node_id else ""),
+            ("runs", f"{report.run}: {report.attempts} failed, {report.interruptions} interrupted"),
+            ("cancel", "requested" if report.cancel_requested else ""),
+            ("progress", f"{progress.get('fraction')} {progress.get('note') or ''}" if progress else ""),
+            ("error", _note(report) if report.error else ""),
+        ]
+    )
+    for error in report.errors:
+        output.line(f"  - {error.get('code', 'error')}: {error.get('message', '')}")
+    if ContextNode.is_wire(report.result):
+        output.line("result", style="bold")
+        show_node(output, ContextNode.from_wire(report.result))
+    elif report.result is not None:
+        show_value(output, "result", report.result)

@@ -1,0 +1,130 @@
+"""``slurp leader``: who leads, now and from now on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slurp_leader.cli.commands import command
+from slurp_leader.cli.connection import client, reading
+from slurp_leader.cli.options import Invocation
+from slurp_leader.clock import SystemClock, format_utc
+from slurp_leader.errors import RecordError
+
+if TYPE_CHECKING:
+    from slurp_leader.election import LeaderChanged, LeaderInfo
+    from slurp_leader.settings import SlurpSettings
+    from slurp_leader.store import KeyValue, Store
+
+
+def register(app: typer.Typer) -> None:
+    leader = typer.Typer(name="leader", help="Who leads.", no_args_is_help=True)
+    command(leader, "show")(show)
+    command(leader, "watch")(watch)
+    app.add_typer(leader)
+
+
+def show(
+    call: Invocation,
+    wait_for: Annotated[
+        float, typer.Option("--for", metavar="SECONDS", min=0, help="Wait so long for a leader.")
+    ] = 0.0,
+) -> None:
+    """Show who leads. Exits with 3 when nobody does."""
+    from slurp_leader.errors import NoLeaderError
+
+    settings = call.settings()
+    name = settings.election.name
+    with reading(call, settings) as store:
+        info = _read(store, settings, call.timeout_s)
+    if info is None and wait_for:
+        with client(call, settings) as system:
+            info = system.leader.wait(wait_for)
+    if info is None:
+        raise NoLeaderError(f"nobody leads the election {name!r} of cluster {settings.node.cluster_id!r}")
+    output = call.output()
+    if output.as_json:
+        output.json({"election": name, "leader": leader_as_json(info)})
+        return
+    record = info.record
+    output.fields(
+        [
+            ("leader", info.node_id or "a record that cannot be read"),
+            ("election", name),
+            ("epoch", str(record.epoch) if record else ""),
+            ("token", str(info.token)),
+            ("lease", f"{record.ttl_s} s" if record else ""),
+            ("endpoint", record.endpoint if record else ""),
+            ("reason", record.reason if record else ""),
+        ]
+    )
+
+
+def watch(
+    call: Invocation,
+    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many lines.")] = None,
+) -> None:
+    """Print who leads, and then every change, until Ctrl-C. With --json one object a line."""
+    output = call.output()
+    with client(call, call.settings(), log_level="warning") as system:
+        for number, change in enumerate(system.leader.watch(), 1):
+            at = format_utc(SystemClock().utcnow())
+            if output.as_json:
+                output.json_line(_change_as_json(change, at))
+            else:
+                output.line(f"{at}  {_change_as_text(change)}")
+            if number == count:
+                return
+
+
+def _read(store: Store, settings: SlurpSettings, timeout_s: float) -> LeaderInfo | None:
+    from slurp_leader.election.records import ElectionKeys
+    from slurp_leader.store import Get
+    from slurp_leader.store.keyspace import Keyspace
+
+    keys = ElectionKeys.of(Keyspace(settings.node.cluster_id), settings.election.name)
+    kvs = store.call(Get(keys.leader), timeout_s).result().kvs
+    return leader_of(kvs[0]) if kvs else None
+
+
+def leader_of(kv: KeyValue) -> LeaderInfo:
+    """Who leads, from the leader key. Somebody leads, also where the record cannot be read."""
+    from slurp_leader.election import LeaderInfo
+    from slurp_leader.election.records import LeaderRecord
+
+    try:
+        return LeaderInfo(kv.mod_revision, LeaderRecord.from_value(kv.key, kv.value))
+    except RecordError:
+        return LeaderInfo(kv.mod_revision)
+
+
+def leader_as_json(info: LeaderInfo) -> dict[str, Any]:
+    """A leader as plain data; `readable` is false where only the token is known."""
+    from slurp_leader.system.views import describe_leader
+
+    record = info.record
+    return {
+        **(describe_leader(info) or {}),
+        "ttl_s": record.ttl_s if record else None,
+        "reason": record.reason if record else None,
+    }
+
+
+def _change_as_json(change: LeaderChanged, at: str) -> dict[str, Any]:
+    return {
+        "at": at,
+        "leader": leader_as_json(change.leader) if change.leader else None,
+        "revision": change.revision,
+        "vacancy_s": change.vacancy_s,
+    }
+
+
+def _change_as_text(change: LeaderChanged) -> str:
+    info = change.leader
+    if info is None:
+        return "nobody leads"
+    if info.record is None:
+        return f"somebody leads whose record cannot be read (token {info.token})"
+    vacancy = "" if change.vacancy_s is None else f", after {change.vacancy_s:.3f} s without a leader"
+    return f"{info.record.node_id} leads (epoch {info.record.epoch}, token {info.token}{vacancy})"

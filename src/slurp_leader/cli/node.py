@@ -1,0 +1,142 @@
+"""``slurp run``: a node, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slurp_leader.cli.commands import command
+from slurp_leader.cli.connection import telemetry
+from slurp_leader.cli.exits import answer_to
+from slurp_leader.cli.loading import load_app
+from slurp_leader.cli.options import Invocation
+from slurp_leader.errors import StoreDeniedError, StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from slurp_leader.settings import SlurpSettings
+    from slurp_leader.system import SlurpLeaderSystem
+
+_LOOK_S = 1.0
+"""How often the node is asked whether it can go on."""
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "run", json=False)(run)
+
+
+def run(
+    call: Invocation,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:ATTRIBUTE",
+            help="A generator (function or object), or a SlurpLeaderSystem, which brings its own settings. "
+            "Looked for in the working directory too. (default: the built-in generator)",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Run a node: it stands for election and, while it leads, runs the queue.
+
+    Ctrl-C or SIGTERM: it finishes what runs (up to jobs.drain_timeout), hands the rest back, and exits with 130 or 143.
+    A second one: it quits at once, and the next leader runs again what was interrupted. While etcd cannot be reached it
+    goes on trying.
+    """
+    from slurp_leader.system import SlurpLeaderSystem
+
+    found = load_app(app) if app else None
+    own = found if isinstance(found, SlurpLeaderSystem) else None
+    settings = call.settings((lambda: own.settings) if own else None)
+    with ExitStack() as stack:
+        stack.enter_context(_logging(call, settings))
+        system = own or SlurpLeaderSystem(settings, generator=found, **stack.enter_context(telemetry(settings)))
+        return _serve(call, system)
+
+
+def _serve(call: Invocation, system: SlurpLeaderSystem) -> int:
+    output = call.output()
+    with _Signals(call) as signals, system:
+        _greet(call, system)
+        while not signals.first.wait(_LOOK_S):
+            _check(system, call.timeout_s)
+        drain_s = system.settings.jobs.drain_timeout_s
+        output.say(f"stopping: what runs may end (up to {drain_s:g} s); once more to quit at once")
+        if not system.stop():
+            output.say("not everything could be given back in time; the lease ends the rest")
+    return 128 + signals.number
+
+
+def _greet(call: Invocation, system: SlurpLeaderSystem) -> None:
+    """Say that it runs. An etcd that refuses us will go on refusing; one that is silent may come.
+
+    Raises:
+        StoreDeniedError: Credentials, certificates or roles are wrong.
+    """
+    node = system.settings.node
+    output = call.output()
+    output.say(f"node {node.id} of cluster {node.cluster_id!r}; Ctrl-C to stop")
+    try:
+        system.ping(call.timeout_s)
+    except StoreDeniedError:
+        raise
+    except StoreError as error:
+        answer = answer_to(error)
+        output.say(f"{error}; {answer.fix if answer else ''}; trying on")
+
+
+def _check(system: SlurpLeaderSystem, timeout_s: float) -> None:
+    """See whether the node can go on.
+
+    Raises:
+        StoreError: It cannot: etcd refuses us, or is another one than before.
+    """
+    lost = [problem["message"] for problem in system.health()["problems"] if problem["what"] == "store"]
+    if lost:
+        system.ping(timeout_s)  # mostly fails in the same way, with the type of error that decides the exit code
+        raise StoreUnavailableError(f"this node lost etcd for good: {lost[0]}")
+
+
+class _Signals:
+    """The first SIGINT or SIGTERM sets an event, the second ends the process on the spot."""
+
+    def __init__(self, call: Invocation) -> None:
+        self.first = threading.Event()
+        self.number = 0
+        self._output = call.output()
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.first.is_set():
+            sys.stdout.flush()
+            os._exit(128 + number)
+        self.number = number
+        self.first.set()
+
+
+@contextmanager
+def _logging(call: Invocation, settings: SlurpSettings) -> Iterator[None]:
+    from slurp_leader.telemetry.logs import configure_logging
+
+    level = "debug" if call.verbose else "error" if call.quiet else settings.logs.level
+    undo = configure_logging(
+        level=level, format=settings.logs.format, file=settings.logs.file, node_id=settings.node.id
+    )
+    try:
+        yield
+    finally:
+        undo()

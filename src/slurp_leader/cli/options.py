@@ -1,0 +1,152 @@
+"""What can be given on every command, and the value it becomes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from slurp_leader.cli.output import Output
+    from slurp_leader.settings import SlurpSettings
+
+DEFAULT_TIMEOUT_S = 10.0
+_PANEL = "Options of every command"
+
+
+class Color(StrEnum):
+    """When to use colours."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file, TOML or YAML.", rich_help_panel=_PANEL),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.1,
+        max=3600,
+        help=f"Give up when etcd has not answered within this time. (default: {DEFAULT_TIMEOUT_S:g})",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
+VerboseOption = Annotated[
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, help="Say more; -vv: everything, and tracebacks.", rich_help_panel=_PANEL,
+        show_default=False, metavar="",
+    ),
+]  # fmt: skip
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing but errors and data.", rich_help_panel=_PANEL)
+]
+ColorOption = Annotated[
+    Color | None,
+    typer.Option("--color", help="auto follows NO_COLOR and FORCE_COLOR. (default: auto)", rich_help_panel=_PANEL,
+                 show_default=False),
+]  # fmt: skip
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON document on standard output, also on errors.", rich_help_panel=_PANEL),
+]
+
+COMMON: dict[str, tuple[Any, Any]] = {
+    "as_json": (JsonOption, False),
+    "config": (ConfigOption, None),
+    "timeout": (TimeoutOption, None),
+    "verbose": (VerboseOption, 0),
+    "quiet": (QuietOption, False),
+    "color": (ColorOption, None),
+}
+"""Parameter -> its type and default, in the order of the help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One call of ``slurp``: what was given before the command and after it, taken together."""
+
+    as_json: bool = False
+    config: Path | None = None
+    timeout: float | None = None
+    verbose: int = 0
+    quiet: bool = False
+    color: Color | None = None
+
+    def merged(self, given: dict[str, Any]) -> Invocation:
+        """With what was given after the command, which wins."""
+        return replace(
+            self,
+            as_json=self.as_json or given["as_json"],
+            config=given["config"] or self.config,
+            timeout=given["timeout"] or self.timeout,
+            verbose=max(self.verbose, given["verbose"]),
+            quiet=self.quiet or given["quiet"],
+            color=given["color"] or self.color,
+        )
+
+    @property
+    def timeout_s(self) -> float:
+        return DEFAULT_TIMEOUT_S if self.timeout is None else self.timeout
+
+    @property
+    def wants_traces(self) -> bool:
+        return self.verbose >= 2
+
+    def output(self) -> Output:
+        """Where this call writes."""
+        from slurp_leader.cli.output import Output
+
+        return Output(as_json=self.as_json, quiet=self.quiet, color=self.color or Color.AUTO)
+
+    def hush(self) -> None:
+        """Keep other people's voices off standard error, unless everything was asked for."""
+        if not self.wants_traces:
+            # gRPC prints its own view of a failed handshake; ours is in the error.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+            threading.excepthook = _say_in_one_line
+
+    def settings(self, read: Callable[[], SlurpSettings] | None = None) -> SlurpSettings:
+        """Read the settings; what deserves a look is said on standard error.
+
+        Raises:
+            ConfigurationError: Something is wrong or missing.
+        """
+        from slurp_leader.settings import ConfigurationWarning, SlurpSettings
+
+        output = self.output()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConfigurationWarning)
+            settings = read() if read else SlurpSettings.load(self.config)
+        for warning in caught:
+            if issubclass(warning.category, ConfigurationWarning):
+                output.say(f"warning: {warning.message}")
+        if self.verbose:
+            output.say(f"settings: {settings.file or 'no file; environment and defaults'}")
+        return settings
+
+    def log_to_stderr(self, level: str) -> Callable[[], None]:
+        """Show what the library logs, from `level` on; with -v from info, with -vv from debug. Returns the undo."""
+        from slurp_leader.telemetry.logs import configure_logging
+
+        return configure_logging(level=("critical" if self.quiet else level, "info", "debug")[min(self.verbose, 2)])
+
+
+def _say_in_one_line(failure: threading.ExceptHookArgs) -> None:
+    name = failure.thread.name if failure.thread else "a thread"
+    print(f"slurp: {name} failed: {failure.exc_type.__name__}: {failure.exc_value}", file=sys.stderr)

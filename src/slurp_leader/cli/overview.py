@@ -1,0 +1,129 @@
+"""Everything that `slurp status` shows, read from etcd at one revision: a plain function over what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from slurp_leader.cli.leader import leader_as_json, leader_of
+from slurp_leader.clock import Clock, format_utc
+from slurp_leader.election.records import ElectionKeys, LeaderInfo, read_epoch
+from slurp_leader.errors import RecordError, StoreUnavailableError
+from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.records import JobKeys
+from slurp_leader.jobs.reports import count_by_status
+from slurp_leader.store import Get, KeyValue, Status, StatusResult, Store, prefix_end
+from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.store.pages import read_pages
+from slurp_leader.store.records import read_object
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read: the mirrored keys at one revision, how many outcomes are kept, and the state of the member."""
+
+    revision: int
+    kvs: tuple[KeyValue, ...]
+    outcomes: int
+    store: StatusResult
+
+
+def read(store: Store, keyspace: Keyspace, timeout_s: float) -> Reading:
+    """Ask etcd.
+
+    Raises:
+        StoreUnavailableError: No answer; or the member answers but has lost its cluster, which is said.
+        StoreError: Any other.
+    """
+    status = store.call(Status(), timeout_s).result()
+    if not status.leader_member_id:
+        raise StoreUnavailableError(
+            f"etcd {status.version} answers, but its cluster has no quorum: nothing can be read or written until "
+            "most of its members are back"
+        )
+    kvs: list[KeyValue] = []
+    revision = 0
+    for page in read_pages(store, keyspace.mirrored, prefix_end(keyspace.mirrored), timeout_s=timeout_s):
+        revision = revision or page.header.revision
+        kvs += page.kvs
+    done = JobKeys(keyspace).done
+    outcomes = store.call(Get(done, prefix_end(done), count_only=True), timeout_s).result().count
+    return Reading(revision, tuple(kvs), outcomes, status)
+
+
+def overview(reading: Reading, keyspace: Keyspace, election: str, clock: Clock) -> dict[str, Any]:
+    """The document of `slurp status`."""
+    by_key = {kv.key: kv for kv in reading.kvs}
+    keys = ElectionKeys.of(keyspace, election)
+    leader = leader_of(by_key[keys.leader]) if keys.leader in by_key else None
+    picture = Picture(JobKeys(keyspace))
+    picture.load(reading.revision, reading.kvs)
+    epoch = by_key.get(keys.epoch)
+    nodes = list(_nodes(keyspace, reading.kvs, leader))
+    document: dict[str, Any] = {
+        "cluster_id": keyspace.cluster_id,
+        "election": election,
+        "leader": leader_as_json(leader) if leader else None,
+        "epoch": read_epoch(epoch.value) if epoch else 0,
+        "queue": {**count_by_status(picture, format_utc(clock.utcnow())), "outcomes_kept": reading.outcomes},
+        "nodes": nodes,
+        "parked": {key.decode("ascii", "replace"): reason for key, reason in sorted(picture.parked.items())},
+        "store": {
+            "version": reading.store.version,
+            "revision": reading.revision,
+            "db_size": reading.store.db_size,
+            "db_size_in_use": reading.store.db_size_in_use,
+            "alarms": list(reading.store.alarms),
+            "cluster": f"{reading.store.header.cluster_id:x}",
+        },
+    }
+    return {**document, "problems": list(_problems(document))}
+
+
+def _nodes(keyspace: Keyspace, kvs: Iterable[KeyValue], leader: LeaderInfo | None) -> Iterable[dict[str, Any]]:
+    prefix = keyspace.mirrored + b"nodes/"
+    for kv in kvs:
+        if not kv.key.startswith(prefix):
+            continue
+        node_id, _, session = kv.key[len(prefix) :].decode("ascii", "replace").partition("/")
+        leads = leader is not None and leader.record is not None and leader.record.session == session
+        yield {"node_id": node_id, "session": session, "leads": leads, **_facts(kv)}
+
+
+def _facts(kv: KeyValue) -> dict[str, Any]:
+    try:
+        data = read_object(kv.key, kv.value)
+    except RecordError:
+        return {"readable": False}
+    return {name: data.get(name) for name in ("endpoint", "version", "capabilities")} | {"readable": True}
+
+
+def _problems(document: dict[str, Any]) -> Iterable[dict[str, str]]:
+    """What somebody should look at, each with its fix."""
+    leader, queue = document["leader"], document["queue"]
+    if leader is None:
+        yield {"what": "no_leader", "message": "nobody leads", "fix": "start a node with `slurp run`"}
+    elif not leader["readable"]:
+        message = "the record of the leader cannot be read"
+        yield {"what": "leader_unreadable", "message": message, "fix": "look at it with `etcdctl get`"}
+    for node_id, sessions in _doubles(document["nodes"]).items():
+        yield {
+            "what": "duplicate_node",
+            "message": f"{sessions} live sessions have the node id {node_id!r}",
+            "fix": "give each node its own node.id; one that crashed and came back is gone within its lease",
+        }
+    if queue["parked"]:
+        what = "a record that cannot be read is" if queue["parked"] == 1 else "records that cannot be read are"
+        message = f"{queue['parked']} {what} set aside; the queue goes on without"
+        yield {"what": "parked", "message": message, "fix": "see `slurp jobs ls --status parked`, then `etcdctl get`"}
+    for alarm in document["store"]["alarms"]:
+        fix = "compact, defragment, then `etcdctl alarm disarm`" if alarm == "NOSPACE" else "see the log of etcd"
+        yield {"what": "alarm", "message": f"etcd has raised the alarm {alarm}", "fix": fix}
+
+
+def _doubles(nodes: Iterable[dict[str, Any]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in nodes:
+        counts[node["node_id"]] = counts.get(node["node_id"], 0) + 1
+    return {node_id: count for node_id, count in counts.items() if count > 1}

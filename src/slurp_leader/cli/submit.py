@@ -1,0 +1,141 @@
+"""``slurp submit``: bring in requests, and if wanted wait for what they come to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from slurp_leader.cli.commands import command
+from slurp_leader.cli.connection import client
+from slurp_leader.cli.exits import UsageError, answer_to, describe, report
+from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.output import Output
+from slurp_leader.cli.waiting import ForOption, wait_and_show
+
+_LARGEST_METADATA = 8 * 1024 * 1024
+"""Bytes of a metadata file that are read at all; requests take far less, and say so."""
+
+
+class PriorityName(StrEnum):
+    """What `slurp_leader.Priority` has; here so that the help need not import it. A test compares the two."""
+
+    BACKGROUND = "background"
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "submit")(submit)
+
+
+def submit(
+    call: Invocation,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, below the workspace root of the nodes.")
+    ],
+    role: Annotated[str, typer.Option(help="For whom: developer, reviewer, architect, security ...")] = "general",
+    priority: Annotated[PriorityName, typer.Option(help="How urgent.")] = PriorityName.NORMAL,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Submit once, however often this is repeated. One PATH only.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(metavar="UCXL", help="The file's UCXL address. One PATH only.")] = None,
+    metadata: Annotated[
+        str | None, typer.Option(metavar="JSON", help="A JSON object to carry along; @FILE reads it, @- from stdin.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Generate anew, use nothing again.")] = False,
+    max_depth: Annotated[int, typer.Option(metavar="STEPS", help="How far to look beyond the file, 0 to 8.")] = 2,
+    run_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Longest run of one attempt. (default: jobs.timeout)")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(metavar="N", help="Attempts before it fails. (default: jobs.max_attempts)")
+    ] = None,
+    delay: Annotated[float | None, typer.Option(metavar="SECONDS", help="Run it not before this has passed.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the results and show them.")] = False,
+    wait_for: ForOption = None,
+) -> int:
+    """Submit requests for files; prints the job ids.
+
+    Each request is in etcd before its id is printed, and stays there until it has an outcome. No leader is
+    needed for that.
+    """
+    if len(paths) > 1 and (idempotency_key is not None or address is not None):
+        raise UsageError("--idempotency-key and --address are for one PATH; call `slurp submit` once for each")
+    settings = call.settings()
+    given = {
+        "role": role,
+        "priority": priority.value,
+        "idempotency_key": idempotency_key,
+        "ucxl_address": address,
+        "metadata": _read_metadata(metadata),
+        "force": force,
+        "max_depth": max_depth,
+        "timeout": run_timeout,
+        "max_attempts": max_attempts,
+        "delay": delay,
+    }
+    fields = {name: value for name, value in given.items() if value is not None}
+    with client(call, settings) as system:
+        answers = system.submit_many(paths, **fields)
+        accepted = [answer.id for answer in answers if not isinstance(answer, Exception)]
+        if wait or wait_for is not None:
+            failed = _report_refused(paths, answers)
+            return wait_and_show(call, system, accepted, wait_for) or failed
+        return _show(call.output(), paths, answers)
+
+
+def _show(output: Output, paths: list[str], answers: list[Any]) -> int:
+    if output.as_json:
+        output.json({"jobs": [_as_json(path, answer) for path, answer in zip(paths, answers, strict=True)]})
+    else:
+        for path, answer in zip(paths, answers, strict=True):
+            if not isinstance(answer, Exception):
+                output.line(answer.id)
+                if not answer.created:
+                    output.say(f"{path}: this idempotency key was used before; this is the job it made")
+    return _report_refused(paths, answers)
+
+
+def _as_json(path: str, answer: Any) -> dict[str, Any]:
+    if isinstance(answer, Exception):
+        return {"path": path, "error": describe(answer)}
+    return {"path": path, "id": answer.id, "created": answer.created}
+
+
+def _report_refused(paths: list[str], answers: list[Any]) -> int:
+    """Say which requests were refused. Returns the exit code of the first of them."""
+    code = 0
+    for answer in answers:
+        if isinstance(answer, Exception):
+            refused = answer_to(answer)
+            code = code or report(answer, as_json=False) or int(refused.exit if refused else 1)
+    return code
+
+
+def _read_metadata(given: str | None) -> Any:
+    if given is None:
+        return None
+    text = given if not given.startswith("@") else _read_text(given[1:])
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--metadata: not JSON ({error}); give an object such as '{{\"ticket\": 7}}'") from None
+
+
+def _read_text(name: str) -> str:
+    try:
+        if name == "-":
+            return sys.stdin.read(_LARGEST_METADATA)
+        with Path(name).open(encoding="utf-8") as file:
+            return file.read(_LARGEST_METADATA)
+    except OSError as error:
+        raise UsageError(f"--metadata: {name} cannot be read: {error.strerror}; name a file that can") from error
+    except UnicodeDecodeError:
+        raise UsageError(f"--metadata: {name} is not UTF-8 text") from None
