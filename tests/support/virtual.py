@@ -272,7 +272,7 @@ class Feed:
     def __init__(self, host: Host, prefix: bytes, sink: Callable[[Snapshot | Changes], None]) -> None:
         self._host = host
         self._life = host.life
-        self._prefix = prefix
+        self.prefix = prefix
         self._end = prefix_end(prefix)
         self._sink = sink
         self._next = 0
@@ -292,15 +292,11 @@ class Feed:
         notice = self._changes(state) if self._next else self._snapshot(state)
         self._next = state.revision + 1
         if notice is not None:
-            host.world.after(0.0, self._hand_over, notice)
-
-    def _hand_over(self, notice: Snapshot | Changes) -> None:
-        if self._host.life == self._life:
             self._sink(notice)
 
     def _changes(self, state: MemoryState) -> Snapshot | Changes | None:
         try:
-            found = state.events_since(self._next, self._prefix, self._end)
+            found = state.events_since(self._next, self.prefix, self._end)
         except RevisionCompactedError:
             self._host.world.count("watch_reloaded")
             return self._snapshot(state)
@@ -308,7 +304,7 @@ class Feed:
         return Changes(state.revision, events) if events else None
 
     def _snapshot(self, state: MemoryState) -> Snapshot:
-        return Snapshot(state.revision, state.apply(Get(self._prefix, self._end)).kvs)
+        return Snapshot(state.revision, state.apply(Get(self.prefix, self._end)).kvs)
 
 
 # ---------------------------------------------------------------- the world
@@ -385,8 +381,11 @@ class World:
 
     def run_to(self, end: float) -> None:
         """Let everything happen that is due until then."""
-        while self._next_at() <= end:
+        coming = self._coming
+        while coming and coming[0][0] <= end:
             self._advance()
+        while self.state.next_expiry() <= end:
+            self._expire()
         self.clock.now = max(self.clock.now, end)
 
     def run_until(self, reached: Callable[[], bool], within_s: float = 60.0) -> None:
@@ -405,15 +404,18 @@ class World:
         return min(coming, self.state.next_expiry())
 
     def _advance(self) -> None:
-        expiry = self.state.next_expiry()
-        if not self._coming or expiry <= self._coming[0][0]:
-            self.clock.now = max(self.clock.now, expiry)
-            self.state.expire_due()
-            self.note_writes()
+        if not self._coming or self.state.next_expiry() <= self._coming[0][0]:
+            self._expire()
             return
         time, _, do, args = heapq.heappop(self._coming)
-        self.clock.now = max(self.clock.now, time)
+        if time > self.clock.now:
+            self.clock.now = time
         do(*args)
+
+    def _expire(self) -> None:
+        self.clock.now = max(self.clock.now, self.state.next_expiry())
+        self.state.expire_due()
+        self.note_writes()
 
     # ------------------------------------------------------------ calls
 
@@ -465,8 +467,8 @@ class World:
 
     def apply(self, request: Request[Any], author: str = "") -> Any:
         """Carry a request out now, as an operator at the store would. Returns the response, or the error."""
-        self.state.expire_due()
-        self.note_writes()
+        if self.state.expire_due():
+            self.note_writes()
         try:
             result: Any = self.state.apply(request)
         except StoreError as error:
@@ -484,15 +486,18 @@ class World:
         """Keep what was just written, and wake the watches."""
         if self.state.revision == self._logged:
             return
-        for entry in self.state.events_since(self._logged + 1, b"\x00", b"\x00"):
+        entries = self.state.events_since(self._logged + 1, b"\x00", b"\x00")
+        self._logged = self.state.revision
+        for entry in entries:
             write = Write(self.clock.now, entry.revision, entry.events, author)
             self.log.append(write)
             for told in self.on_write:
                 told(write)
-        self._logged = self.state.revision
+        keys = [event.kv.key for entry in entries for event in entry.events]
         for host in self.hosts.values():
             for feed in host.feeds:
-                feed.nudge()
+                if any(key.startswith(feed.prefix) for key in keys):
+                    feed.nudge()
 
 
 def puts_of(log: list[Write], key: bytes) -> list[Event]:

@@ -91,7 +91,10 @@ class Timers:
 
     def take_due(self, now: float) -> list[str]:
         """Names whose moment has come, earliest first; they are removed."""
-        due = sorted((at, name) for name, at in self._at.items() if at <= now)
+        due = [(at, name) for name, at in self._at.items() if at <= now]
+        if not due:
+            return []
+        due.sort()
         for _, name in due:
             del self._at[name]
         return [name for _, name in due]
