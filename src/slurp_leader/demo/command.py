@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import queue
 import signal
@@ -58,6 +59,9 @@ def run_demo(
         play = _read_options(path, nodes, kill, fast, out)
     except _UsageError as error:
         return _fail(str(error), json_output, _USAGE)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # contexts quote files, and a terminal may know ASCII only
     try:
         report = _play(play, sys.stderr if json_output else sys.stdout)
         _deliver(report, json_output, out)

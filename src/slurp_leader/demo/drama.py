@@ -252,6 +252,7 @@ class Drama:
         self._shown_s = at_s
         accepted = len(self._submitting.accepted)
         with self._witness.looking() as picture:
+            leader = self._leader_alive(picture)
             scene = Scene(
                 elapsed_s=at_s - self._began_s,
                 total=self._total,
@@ -260,7 +261,8 @@ class Drama:
                 waiting=len(picture.waiting) - picture.running,
                 running=picture.running,
                 rate=picture.rate(at_s),
-                leader=self._leader_alive(picture),
+                leader=leader,
+                vacant_s=at_s - self.kills[-1].at_s if self.kills and leader is None else None,
                 nodes=describe_nodes(self._stage.nodes, picture),
                 news=tuple(self.news),
                 recent=tuple(picture.recent),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,7 +20,8 @@ from slurp_leader.store.keyspace import Keyspace
 
 SAMPLES = 3
 TTL_NOTE = "Until there is a crash guard, the TTL of the lease decides how long nobody leads."
-_INSIGHTS_SHOWN = 3
+INSIGHTS_SHOWN = 3
+_CONCRETE = re.compile(r"`|\b[Ll]ines? \d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Report:
     def to_json(self) -> str:
         """One document, under stable names. Of each sample, what a person would read."""
         document = asdict(self) | {"ok": self.ok, "samples": [sample_to_wire(node) for node in self.samples]}
-        return json.dumps(document, indent=2, ensure_ascii=False)
+        return json.dumps(document, indent=2)
 
 
 def sample_to_wire(node: ContextNode) -> dict[str, Any]:
@@ -152,9 +154,10 @@ def choose_samples(nodes: Iterable[ContextNode], count: int = SAMPLES) -> tuple[
 
 
 def _worth(node: ContextNode) -> float:
-    told = min(len(node.insights), _INSIGHTS_SHOWN) + (2 if len(node.purpose) > len(node.path) else 0)
-    shape = min(len(node.symbols), 10) / 10 + (0 if node.role == "general" else 0.5)
-    return told + shape + node.confidence
+    """How much there is to read in it: findings that name a place or a thing, and a shape of its own."""
+    concrete = sum(1 for insight in node.insights[:INSIGHTS_SHOWN] if _CONCRETE.search(insight))
+    shape = min(len(node.symbols), 10) / 10 + (0.5 if node.history else 0.0)
+    return concrete + shape + node.confidence
 
 
 def _novelty(node: ContextNode, chosen: Sequence[ContextNode]) -> int:

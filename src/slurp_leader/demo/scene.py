@@ -38,7 +38,19 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One moment. Times are seconds since the start; `vacant_s`: how long there has been no leader, as far as seen."""
+    """One moment.
+
+    Attributes:
+        elapsed_s: Seconds since the start.
+        total: Requests of the whole run.
+        accepted: Those whose submit was answered.
+        recorded: Jobs that have an outcome.
+        waiting, running: Jobs that have none: not claimed, and claimed.
+        rate: Outcomes a second, over the last few seconds.
+        leader: Who leads; None: nobody, or one that was killed.
+        vacant_s: Seconds since the leader was killed; None while somebody leads, and before the first one.
+        nodes, news, recent: As they are listed, oldest first.
+    """
 
     elapsed_s: float
     total: int
@@ -48,6 +60,7 @@ class Scene:
     running: int
     rate: float
     leader: Leader | None
+    vacant_s: float | None
     nodes: tuple[NodeLine, ...]
     news: tuple[News, ...]
     recent: tuple[Recorded, ...]

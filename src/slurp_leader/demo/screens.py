@@ -18,6 +18,7 @@ from slurp_leader.demo.picture import Recorded
 from slurp_leader.demo.scene import News, NodeLine, NodeState, Scene
 
 _NEWS_SHOWN = 6
+_NODES_WITH_ALL_NEWS = 5
 _LINE_EVERY_S = 2.0
 _WIDEST = 100
 _STYLES = {
@@ -59,7 +60,7 @@ class PlainScreen:
 def progress_line(scene: Scene) -> str:
     """How far it is, in one line."""
     leader = f"{scene.leader.node_id} leads" if scene.leader else "nobody leads"
-    return f"{scene.recorded}/{scene.total} completed, {queue_line(scene)}, {scene.rate:.1f} jobs/s, {leader}"
+    return f"{scene.recorded}/{scene.total} recorded, {queue_line(scene)}, {scene.rate:.1f} jobs/s, {leader}"
 
 
 def queue_line(scene: Scene) -> str:
@@ -69,7 +70,7 @@ def queue_line(scene: Scene) -> str:
 
 @dataclass
 class LiveScreen:
-    """A picture that is drawn anew about ten times a second. Fits into 80 columns and 24 lines with up to 5 nodes."""
+    """A picture that is drawn anew about ten times a second. Fits into 80 columns and 24 lines."""
 
     live: Live
     title: str
@@ -86,8 +87,9 @@ class LiveScreen:
             _nodes(scene, _PLAIN_MARKS if ascii_only else _MARKS),
             Text(),
             _progress(scene, width),
+            _figures(scene),
             Text(),
-            _news(scene.news),
+            _news(scene.news, _NEWS_SHOWN - max(0, len(scene.nodes) - _NODES_WITH_ALL_NEWS)),
             Text(),
             *(_context(one) for one in reversed(scene.recent)),
         )
@@ -109,6 +111,8 @@ def live_screen(console: Console, title: str, hint: str) -> Iterator[LiveScreen]
 
 def _nodes(scene: Scene, marks: dict[NodeState, str]) -> Table:
     table = Table.grid(padding=(0, 2))
+    for width in (8, 8, 8, 11, 13):  # fixed, so that nothing moves sideways when the leader changes
+        table.add_column(min_width=width)
     for node in scene.nodes:
         table.add_row(*_node_cells(node, scene, marks))
     return table
@@ -132,25 +136,28 @@ def _progress(scene: Scene, width: int) -> Table:
     table.add_column(no_wrap=True)
     table.add_row(
         ProgressBar(scene.total, scene.recorded, complete_style="green", finished_style="bold green"),
-        Text(f"{scene.recorded}/{scene.total} completed", style="bold"),
+        Text(f"{scene.recorded}/{scene.total} recorded", style="bold"),
     )
-    figures = (
-        queue_line(scene),
-        f"{scene.rate:.1f} jobs/s",
-        f"{scene.accepted} accepted",
-    )
-    leaderless = Text("NO LEADER: requests are accepted all the same", style="bold yellow")
-    table.add_row(Text("   ".join(figures)) if scene.leader or not scene.accepted else leaderless, Text())
     return table
 
 
-def _news(news: tuple[News, ...]) -> Table:
+def _figures(scene: Scene) -> Text:
+    if not scene.accepted:
+        return Text("the nodes stand for election")
+    line = Text(no_wrap=True, overflow="ellipsis")
+    if scene.vacant_s is not None:
+        line.append(f"no leader for {scene.vacant_s:.1f} s   ", style="bold yellow")
+    line.append(f"{scene.accepted} accepted   {queue_line(scene)}")
+    return line if scene.vacant_s is not None else line.append(f"   {scene.rate:.1f} jobs/s")
+
+
+def _news(news: tuple[News, ...], shown: int) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(justify="right", style="dim", no_wrap=True, min_width=7)
     table.add_column(no_wrap=True, overflow="ellipsis")
-    for one in news[-_NEWS_SHOWN:]:
+    for one in news[-shown:]:
         table.add_row(f"{one.at_s:.2f} s", Text(one.text, style="bold red" if one.grave else ""))
-    for _ in range(_NEWS_SHOWN - len(news)):
+    for _ in range(shown - len(news)):
         table.add_row("", "")  # the frame does not jump when there is more to tell
     return table
 

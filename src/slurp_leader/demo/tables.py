@@ -9,17 +9,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from slurp_leader.demo.report import TTL_NOTE, Report, Takeover
+from slurp_leader.demo.report import INSIGHTS_SHOWN, TTL_NOTE, Report, Takeover
 from slurp_leader.demo.screens import readable
 from slurp_leader.jobs.result import ContextNode
 
-_INSIGHTS = 3
 _WIDEST = 100
 
 
 def figures(report: Report) -> Iterator[tuple[str, str]]:
     """The rows of the table: what, and how much."""
-    yield "requests accepted", f"{report.requests} about {report.files} files"
+    yield "requests accepted", f"{report.requests}, about {report.files} files"
     yield "completed", f"{report.completed}"
     yield "failed", f"{report.failed}"
     yield "lost", f"{report.lost}"
@@ -76,9 +75,9 @@ def _table(report: Report) -> Table:
 
 def _sample(node: ContextNode) -> RenderableType:
     head = Text(readable(node.path), style="bold cyan")
-    head.append(f"  {node.language}, for the {node.role}, confidence {node.confidence:.2f}", style="dim")
+    head.append(f"  {node.language}, role {node.role}, confidence {node.confidence:.2f}", style="dim")
     lines: list[RenderableType] = [head, Padding(Text(readable(node.summary)), (0, 0, 0, 2))]
-    for insight in node.insights[:_INSIGHTS]:
+    for insight in node.insights[:INSIGHTS_SHOWN]:
         row = Table.grid(padding=(0, 1))
         row.add_row("-", Text(readable(insight)))
         lines.append(Padding(row, (0, 0, 0, 2)))
@@ -98,7 +97,7 @@ def to_markdown(report: Report) -> str:
     lines += ["## What happened", "", *(f"- {news.at_s:.2f} s: {news.text}" for news in report.news), ""]
     lines += ["## Three of the contexts", ""]
     for node in report.samples:
-        lines += [f"### `{_plain(node.path)}`", "", f"{node.language}, for the {node.role}: {_plain(node.summary)}", ""]
+        lines += [f"### `{_plain(node.path)}`", "", f"{node.language}, role {node.role}: {_plain(node.summary)}", ""]
         lines += [_plain(node.purpose), "", *(f"- {_plain(insight)}" for insight in node.insights), ""]
     return "\n".join(lines)
 
