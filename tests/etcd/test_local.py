@@ -16,6 +16,7 @@ from slurp_leader.errors import ConfigurationError, LifecycleError, StoreUnavail
 from slurp_leader.etcd import binary as binary_module
 from slurp_leader.etcd.local import EtcdCluster, EtcdProcess, find_all, find_etcd
 from slurp_leader.etcd.ports import LOOPBACK, free_ports, is_listener
+from slurp_leader.etcd.server import Server
 
 pytestmark = [
     pytest.mark.etcd,
@@ -31,6 +32,18 @@ def test_the_listener_is_the_process_that_was_started() -> None:
     with EtcdProcess() as etcd:
         assert is_listener(etcd.pid, _port_of(etcd))
         assert not is_listener(os.getpid(), _port_of(etcd))
+
+
+def test_a_stranger_that_serves_on_our_ports_is_not_taken_for_ours() -> None:
+    with EtcdProcess() as stranger:
+        ours = Server(stranger._server.plan)
+        ours._ports = stranger._server.ports
+        ours.process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        with ours.process:
+            assert stranger._server.serves()
+            assert ours.is_running()
+            assert not ours.serves()
+            ours.kill()
 
 
 def test_a_client_port_that_is_taken_is_refused_by_name() -> None:

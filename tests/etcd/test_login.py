@@ -262,6 +262,29 @@ def test_a_login_that_hangs_does_not_outlast_the_deadline_of_the_call(
         put(store, b"app/k")
 
 
+def test_who_comes_just_as_a_login_is_given_up_gets_one_of_his_own(guarded: EtcdProcess) -> None:
+    with EtcdStore(_options(guarded, login_timeout=60)) as store:
+        login, clock = store._login, store._around.clock
+        assert login is not None
+        tokens: list[str | None] = []
+        done = threading.Event()
+
+        def second_answered(error: Exception | None) -> None:
+            tokens.append(login.token)
+            done.set()
+
+        def first_gave_up(error: Exception | None) -> None:
+            assert isinstance(error, StoreTimeoutError)
+            login.renew(None, clock.boottime() + PATIENCE_S, second_answered)
+            guarded.resume()
+
+        guarded.pause()
+        login.renew(None, clock.boottime() + 0.2, first_gave_up)
+        assert done.wait(PATIENCE_S)
+        assert tokens == [login.token]
+        assert login.token
+
+
 def test_closing_ends_a_login_that_hangs(guarded: EtcdProcess) -> None:
     store = EtcdStore(_options(guarded, login_timeout=60))
     guarded.pause()
