@@ -8,6 +8,8 @@ from slurp_leader.store import Event, EventKind, KeyValue
 from slurp_leader.store.keyspace import Keyspace
 
 KEYSPACE = Keyspace("planted")
+A, B, C, D = (f"00000000-0000-7000-8000-00000000000{letter}" for letter in "abcd")
+"""Ids of jobs."""
 _DATE = "2026-01-31T12:00:00.000Z"
 
 
@@ -87,9 +89,9 @@ def takeover() -> tuple[History, int, int]:
     """Two jobs, each ended under another leader; the second was interrupted. And both tokens."""
     history = History()
     first = history.elect("node-1", 1)
-    history.submit("a", "b")
-    history.end("a", first)
+    history.submit(A, B)
+    history.end(A, first)
     history.vacate()
     second = history.elect("node-2", 2)
-    history.end("b", second, interruptions=1)
+    history.end(B, second, interruptions=1)
     return history, first, second

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from demo.planted import KEYSPACE, History, takeover
+from demo.planted import KEYSPACE, A, B, C, History, takeover
 from slurp_leader.demo.checker import check
 from slurp_leader.demo.drama import Kill, KillRule, may_be_killed, successor
 from slurp_leader.demo.picture import Leader, Picture
@@ -32,14 +32,14 @@ def claim(picture: Picture, token: int, *jobs: str) -> None:
 def one_leader_with_an_outcome() -> tuple[Picture, int]:
     history = History()
     token = history.elect("node-1", 1)
-    history.submit("a", "b", "c")
-    history.end("a", token)
+    history.submit(A, B, C)
+    history.end(A, token)
     return picture_of(history), token
 
 
 def test_the_kill_waits_for_its_count_of_outcomes() -> None:
     picture, token = one_leader_with_an_outcome()
-    claim(picture, token, "b")
+    claim(picture, token, B)
 
     assert KillRule(outcomes=1).wants(picture, 0.0)
     assert not KillRule(outcomes=2).wants(picture, 0.0)
@@ -49,7 +49,7 @@ def test_the_kill_waits_until_jobs_are_running() -> None:
     picture, token = one_leader_with_an_outcome()
 
     assert not KillRule(outcomes=1).wants(picture, 0.0)
-    claim(picture, token, "b", "c")
+    claim(picture, token, B, C)
     assert picture.running == 2
     assert KillRule(outcomes=1).wants(picture, 0.0)
 
@@ -62,7 +62,7 @@ def test_a_leader_that_stays_idle_is_killed_all_the_same() -> None:
 
 def test_without_a_kill_rule_nobody_is_killed_by_itself() -> None:
     picture, token = one_leader_with_an_outcome()
-    claim(picture, token, "b")
+    claim(picture, token, B)
 
     assert not KillRule(outcomes=None).wants(picture, 5.0)
 
@@ -86,7 +86,7 @@ def test_a_leader_without_an_outcome_is_not_killed() -> None:
 
 def test_an_outcome_is_not_running_any_more() -> None:
     picture, token = one_leader_with_an_outcome()
-    claim(picture, token, "a", "b")
+    claim(picture, token, A, B)
 
     assert picture.running == 1
 
@@ -116,7 +116,7 @@ def test_a_kill_that_nobody_followed_has_no_figure() -> None:
 
 def test_after_a_kill_two_leaders_have_to_commit() -> None:
     history, _, _ = takeover()
-    verdict = check(history.events, ["a", "b"], KEYSPACE)
+    verdict = check(history.events, [A, B], KEYSPACE)
     alone = replace(verdict, reigns=verdict.reigns[:1])
 
     assert problems_of(alone, 0, 2, []) == ()
@@ -125,7 +125,7 @@ def test_after_a_kill_two_leaders_have_to_commit() -> None:
 
 def test_requests_that_were_refused_are_a_problem() -> None:
     history, _, _ = takeover()
-    verdict = check(history.events, ["a", "b"], KEYSPACE)
+    verdict = check(history.events, [A, B], KEYSPACE)
 
     (problem,) = problems_of(verdict, 1, 3, [ValueError("no room")])
 

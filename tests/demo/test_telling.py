@@ -69,7 +69,6 @@ def report(*problems: str) -> Report:
         takeovers=(Takeover("node-1", 4, "node-2", 2790.4, 2943.0),),
         jobs_per_s=19.9,
         working_s=12.1,
-        total_s=15.0,
         problems=problems,
         news=(News(1.24, "node-1 leads"), News(6.26, "kill -9 4711", grave=True)),
         samples=(node("a.py", "developer", "Python"), node("b.go", "reviewer", "Go")),

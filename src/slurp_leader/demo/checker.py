@@ -167,8 +167,6 @@ class _Reading:
         if event.kv.version > 1 and not self.outcomes[job_id]:
             self.outcomes[job_id].append(outcome)  # stands for the one before it, which was never seen
         self.outcomes[job_id].append(outcome)
-        if outcome.job_id != job_id:
-            self.violations.append(f"the outcome of job {job_id} is that of {outcome.job_id}")
         if outcome.token != self.token:
             in_force = f"token {self.token} was in force" if self.token else "nobody led"
             self.violations.append(f"job {job_id} ended under token {outcome.token} when {in_force}")

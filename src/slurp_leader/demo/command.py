@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import queue
 import signal
 import sys
@@ -55,18 +56,19 @@ def run_demo(
         1 when not, or when it could not be played; 2 for options that make no sense; 128 and the number of a signal
         that ended it.
     """
-    try:
-        play = _read_options(path, nodes, kill, fast, out)
-    except _UsageError as error:
-        return _fail(str(error), json_output, _USAGE)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # contexts quote files, and a terminal may know ASCII only
     try:
+        play = _read_options(path, nodes, kill, fast, out)
         report = _play(play, sys.stderr if json_output else sys.stdout)
         _deliver(report, json_output, out)
+    except _UsageError as error:
+        return _fail(str(error), json_output, _USAGE)
     except Aborted as aborted:
         return _fail("stopped; nothing is left behind", json_output, _BY_SIGNAL + aborted.signum)
+    except BrokenPipeError:
+        return _give_up_output()
     except (SlurpLeaderError, OSError) as error:
         return _fail(str(error), json_output, _FAILED)
     return _OK if report.ok else _FAILED
@@ -118,7 +120,9 @@ def _listen_to_signals(inbox: Inbox) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield came
         return
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    # What is ignored, as under nohup, stays ignored.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, on_signal) for number in heard}
     try:
         yield came
     finally:
@@ -128,13 +132,14 @@ def _listen_to_signals(inbox: Inbox) -> Iterator[list[int]]:
 
 @contextmanager
 def _open_screen(play: Play, etcd_version: str, stream: TextIO, inbox: Inbox) -> Iterator[Screen]:
-    if not stream.isatty():
+    console = Console(file=stream)
+    if not console.is_terminal or console.is_dumb_terminal:
         yield PlainScreen(stream)
         return
     title = f"slurp demo: {play.nodes} nodes, etcd {etcd_version}, {play.plan.root.name}"
     with listen_to_keys(lambda key: inbox.put(KillAsked()) if key in "kK" else None) as has_keys:
         hint = "k: kill the leader now   Ctrl-C: stop" if has_keys else "Ctrl-C: stop"
-        with live_screen(Console(file=stream), title, hint) as screen:
+        with live_screen(console, title, hint) as screen:
             yield screen
 
 
@@ -149,6 +154,12 @@ def _deliver(report: Report, json_output: bool, out: Path | None) -> None:
         sys.stdout.flush()
     else:
         print_report(Console(), report)
+
+
+def _give_up_output() -> int:
+    """Whoever read our output is gone. Without this, Python would complain of it once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _FAILED
 
 
 def _fail(message: str, json_output: bool, code: int) -> int:

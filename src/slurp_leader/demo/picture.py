@@ -74,7 +74,7 @@ class Picture:
         if key.startswith(keys.done):
             self._learn_outcome(event, at_s)
         elif key.startswith(keys.queue):
-            self._learn_request(key[len(keys.queue) :].decode(), event, at_s)
+            self._learn_request(key[len(keys.queue) :].decode("ascii", "replace"), event, at_s)
         elif key.startswith(keys.run):
             self._learn_claim(event)
         elif is_leader_key(key, keys):

@@ -10,7 +10,7 @@ from slurp_leader.clock import Clock
 from slurp_leader.demo.checker import check
 from slurp_leader.demo.drama import KILL_AT, Aborted, Drama, Inbox, KillRule, Screen
 from slurp_leader.demo.node import CLUSTER, demo_settings
-from slurp_leader.demo.report import Report, choose_samples, contexts, problems_of, takeovers
+from slurp_leader.demo.report import Report, Run, contexts, make_report
 from slurp_leader.demo.requests import Plan
 from slurp_leader.demo.stage import Stage
 from slurp_leader.demo.submitter import Pace, Submitting
@@ -19,7 +19,7 @@ from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system import SlurpLeaderSystem
 
-_STEADY_BURST, _STEADY_PAUSE_S = 5, 0.25
+_STEADY_BURST, _STEADY_PAUSE_S = 5, 0.3
 _FAST_BURST = 63
 _HELD_BACK = 0.3
 
@@ -59,7 +59,7 @@ def perform(
         Aborted: A signal came in.
         DemoError: It could not be played to its end.
     """
-    keyspace, began_s = Keyspace(CLUSTER), clock.boottime()
+    keyspace = Keyspace(CLUSTER)
     with ExitStack() as closing:
         for number in range(play.nodes):
             stage.add_node(f"node-{number + 1}", play.plan.root)
@@ -78,26 +78,16 @@ def perform(
         history = witness.whole_history()
         if (came := signum()) is not None:
             raise Aborted(came)
-        verdict = check(history, submitting.accepted, keyspace)
         with witness.looking() as picture:
-            first_s, last_s = submitting.began_s, picture.last_outcome_s or submitting.began_s
-            return Report(
+            run = Run(
                 path=str(play.plan.root),
                 etcd=stage.etcd.binary.version,
                 nodes=play.nodes,
                 files=play.plan.files,
-                requests=verdict.accepted,
-                completed=verdict.completed,
-                failed=verdict.failed + verdict.cancelled,
-                lost=len(verdict.lost),
-                twice=len(verdict.twice),
-                interrupted=len(verdict.interrupted),
-                leaders=verdict.reigns,
-                takeovers=takeovers(drama.kills, picture),
-                jobs_per_s=round(len(picture.ended) / max(last_s - first_s, 0.001), 1),
-                working_s=round(last_s - first_s, 2),
-                total_s=round(clock.boottime() - began_s, 2),
-                problems=problems_of(verdict, len(drama.kills), len(play.plan.requests), submitting.refusals),
-                news=tuple(drama.news),
-                samples=choose_samples(contexts(history, keyspace)),
+                wanted=len(play.plan.requests),
+                refusals=submitting.refusals,
+                kills=drama.kills,
+                news=drama.news,
+                working_s=(picture.last_outcome_s or submitting.began_s) - submitting.began_s,
             )
+            return make_report(run, check(history, submitting.accepted, keyspace), picture, contexts(history, keyspace))

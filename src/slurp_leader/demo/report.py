@@ -60,7 +60,6 @@ class Report:
     takeovers: tuple[Takeover, ...]
     jobs_per_s: float
     working_s: float
-    total_s: float
     problems: tuple[str, ...]
     news: tuple[News, ...]
     samples: tuple[ContextNode, ...]
@@ -92,6 +91,45 @@ def sample_to_wire(node: ContextNode) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- from what was seen to figures
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is known of a run besides the records: `wanted` requests, of which `refusals` were not accepted."""
+
+    path: str
+    etcd: str
+    nodes: int
+    files: int
+    wanted: int
+    refusals: Sequence[Exception]
+    kills: Sequence[Kill]
+    news: Sequence[News]
+    working_s: float
+    """From the first submit to the last outcome."""
+
+
+def make_report(run: Run, verdict: Verdict, picture: Picture, nodes: Iterable[ContextNode]) -> Report:
+    """Put the verdict, the figures and the samples together."""
+    return Report(
+        path=run.path,
+        etcd=run.etcd,
+        nodes=run.nodes,
+        files=run.files,
+        requests=verdict.accepted,
+        completed=verdict.completed,
+        failed=verdict.failed + verdict.cancelled,
+        lost=len(verdict.lost),
+        twice=len(verdict.twice),
+        interrupted=len(verdict.interrupted),
+        leaders=verdict.reigns,
+        takeovers=takeovers(run.kills, picture),
+        jobs_per_s=round(len(picture.ended) / max(run.working_s, 0.001), 1),
+        working_s=round(run.working_s, 2),
+        problems=problems_of(verdict, len(run.kills), run.wanted, run.refusals),
+        news=tuple(run.news),
+        samples=choose_samples(nodes),
+    )
 
 
 def takeovers(kills: Sequence[Kill], picture: Picture) -> tuple[Takeover, ...]:
