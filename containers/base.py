@@ -22,7 +22,9 @@ from pathlib import Path
 import docker
 
 IMAGE = "slurp-python"
-_UNWANTED = frozenset({"__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "lib2to3"})
+_UNWANTED = frozenset(
+    {"__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "lib2to3"}
+)
 _USERS = "root:x:0:0:root:/root:/sbin/nologin\nslurp:x:65532:65532:slurp:/tmp:/sbin/nologin\n"
 _GROUPS = "root:x:0:\nslurp:x:65532:\n"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
