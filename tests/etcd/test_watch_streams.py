@@ -12,6 +12,7 @@ import pytest
 from slurp_leader.errors import RequestMalformedError
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdProcess
+from slurp_leader.etcd.watch import EtcdWatch
 from slurp_leader.store import (
     Put,
     Txn,
@@ -180,6 +181,17 @@ def test_cancel_returns_and_nothing_comes_after_it(store: EtcdStore, own_etcd: E
         put(store, b"k")
     assert notices.is_empty()
     watch.cancel()  # safe twice
+
+
+def test_an_answer_that_was_read_as_the_watch_was_cancelled_is_not_handed_over(store: EtcdStore) -> None:
+    notices = Notices()
+    watch = store.watch(b"k", None, put(store, b"k"), notices)
+    notices.until(lambda notice: isinstance(notice, WatchEvents))
+    watch.cancel()
+    notices.rest()
+    assert isinstance(watch, EtcdWatch)
+    watch._hand_over(WatchProgress(1))  # what its thread does with an answer it holds already
+    assert notices.is_empty()
 
 
 def test_a_sink_may_cancel_its_own_watch(store: EtcdStore) -> None:
