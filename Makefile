@@ -47,7 +47,7 @@ images: environment ## Build the images of docker-compose.yml. No registry: ARGS
 	@$(BIN)/python containers/build.py $(ARGS)
 
 bench: environment ## Measure jobs per second and latency on a real etcd.
-	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+	@$(BIN)/python benchmarks/jobs.py $(ARGS)
 
 clean: ## Delete what was built or installed here.
 	@rm -rf .venv .venv-floors build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
