@@ -145,6 +145,20 @@ class Terminal:
             os.write(self._descriptor, pressing)
 
 
+def test_when_nobody_reads_any_more_the_demo_ends_quietly(scratch: Scratch) -> None:
+    demo = scratch.start("--nodes", "2")
+    assert demo.stdout is not None
+    assert demo.stderr is not None
+    lines_until(demo.stdout, "requests begin to come in")
+
+    demo.stdout.close()
+    errors = demo.stderr.read()
+
+    assert demo.wait(TIMEOUT_S) == 128 + signal.SIGPIPE
+    assert errors == ""
+    assert scratch.leftovers() == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

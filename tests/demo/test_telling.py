@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from slurp_leader.demo.checker import Reign
 from slurp_leader.demo.picture import Leader, Recorded
 from slurp_leader.demo.report import Report, Takeover, choose_samples
 from slurp_leader.demo.scene import News, NodeLine, NodeState, Scene
-from slurp_leader.demo.screens import LiveScreen, PlainScreen, readable
+from slurp_leader.demo.screens import LiveScreen, PlainScreen
 from slurp_leader.demo.tables import print_report, to_markdown
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.result import ContextNode
@@ -65,7 +66,7 @@ def report(*problems: str) -> Report:
         lost=0,
         twice=0,
         interrupted=4,
-        leaders=(Reign(3, "node-1", 1, 96), Reign(236, "node-2", 2, 144)),
+        leaders=(Reign(3, "node-1", 1, 96), Reign(236, "node-2", 2, 144), Reign(400, "node-3", 3, 0)),
         takeovers=(Takeover("node-1", 4, "node-2", 2790.4, 2943.0),),
         jobs_per_s=19.9,
         working_s=12.1,
@@ -128,7 +129,16 @@ def test_plain_lines_tell_each_piece_of_news_once() -> None:
 
 
 def test_text_of_files_cannot_steer_the_terminal() -> None:
-    assert readable("a\x1b[2Jb\r\nc\u202ed") == "a [2Jb  c d"
+    hostile = Recorded("node-1", JobStatus.COMPLETED, "tester", "a\x1b[2J.py", "one\x07\ntwo \u202e three")
+    sample = node("b\x1b[2J.py", "tester", "Python", insight="\x1b]0;title\x07")
+    stream = io.StringIO()
+
+    print_report(Console(file=stream, width=80), replace(report(), samples=(sample,)))
+    shown = stream.getvalue() + to_markdown(replace(report(), samples=(sample,)))
+    shown += "\n".join(drawn(replace(scene(), recent=(hostile,))))
+
+    assert not set("\x1b\x07\u202e") & set(shown)
+    assert "b\\x1b[2J.py" in shown
 
 
 def test_the_report_ends_with_figures_and_verdict() -> None:

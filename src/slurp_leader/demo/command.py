@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import queue
 import signal
 import sys
@@ -55,44 +53,44 @@ def run_demo(
         0 when every accepted request has exactly one outcome, *completed*, and after a kill two leaders committed.
         1 when not, or when it could not be played; 2 for options that make no sense; 128 and the number of a signal
         that ended it.
+
+    Raises:
+        BrokenPipeError: Whoever read the output is gone. Everything was cleaned up.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # contexts quote files, and a terminal may know ASCII only
     try:
         play = _read_options(path, nodes, kill, fast, out)
         report = _play(play, sys.stderr if json_output else sys.stdout)
         _deliver(report, json_output, out)
-    except _UsageError as error:
-        return _fail(str(error), json_output, _USAGE)
+    except UsageError as error:
+        return _fail(error, json_output, _USAGE)
     except Aborted as aborted:
-        return _fail("stopped; nothing is left behind", json_output, _BY_SIGNAL + aborted.signum)
+        return _fail(aborted, json_output, _BY_SIGNAL + aborted.signum)
     except BrokenPipeError:
-        return _give_up_output()
+        raise
     except (SlurpLeaderError, OSError) as error:
-        return _fail(str(error), json_output, _FAILED)
+        return _fail(error, json_output, _FAILED)
     return _OK if report.ok else _FAILED
 
 
-class _UsageError(Exception):
+class UsageError(SlurpLeaderError):
     """An option makes no sense."""
 
 
 def _read_options(path: Path | None, nodes: int, kill: bool, fast: bool, out: Path | None) -> Play:
     if not 1 <= nodes <= MOST_NODES:
-        raise _UsageError(f"--nodes {nodes}: use 1 to {MOST_NODES}")
+        raise UsageError(f"--nodes {nodes}: use 1 to {MOST_NODES}")
     if kill and nodes == 1:
-        raise _UsageError("--nodes 1 with --kill: nobody would be left to take over; use 2 or more, or --no-kill")
+        raise UsageError("--nodes 1 with --kill: nobody would be left to take over; use 2 or more, or --no-kill")
     if out is not None and out.suffix not in {".json", ".md"}:
-        raise _UsageError(f"--out {out}: the name has to end in .json or .md")
+        raise UsageError(f"--out {out}: the name has to end in .json or .md")
     if out is not None and not out.absolute().parent.is_dir():
-        raise _UsageError(f"--out {out}: there is no folder {out.absolute().parent}; create it")
+        raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}; create it")
     root = (git_root(Path.cwd()) if path is None else path).absolute()
     if not root.is_dir():
-        raise _UsageError(f"{root}: not a folder; name one that holds source files")
+        raise UsageError(f"{root}: not a folder; name one that holds source files")
     plan = plan_requests(root)
     if not plan.requests:
-        raise _UsageError(f"{root}: holds no source files that can be read; name another folder")
+        raise UsageError(f"{root}: holds no source files that can be read; name another folder")
     return Play(plan, nodes, kill, fast)
 
 
@@ -156,14 +154,11 @@ def _deliver(report: Report, json_output: bool, out: Path | None) -> None:
         print_report(Console(), report)
 
 
-def _give_up_output() -> int:
-    """Whoever read our output is gone. Without this, Python would complain of it once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _FAILED
-
-
-def _fail(message: str, json_output: bool, code: int) -> int:
+def _fail(error: Exception, json_output: bool, code: int) -> int:
+    """Say what went wrong. Here and not in the command line around us: its hints are about an etcd of the user's."""
+    message = str(error)
     if json_output:
-        sys.stdout.write(json.dumps({"error": {"message": message, "exit_code": code}}) + "\n")
+        described = {"type": type(error).__name__, "message": message, "exit_code": code}
+        sys.stdout.write(json.dumps({"error": described}) + "\n")
     sys.stderr.write(f"slurp: {message}\n")
     return code

@@ -26,7 +26,7 @@ class Aborted(Exception):  # noqa: N818 - a way out, not a fault
     """A signal asks for the end."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"signal {signum}")
+        super().__init__("stopped; nothing is left behind")
         self.signum = signum
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from slurp_leader.demo.picture import Recorded
 from slurp_leader.demo.scene import News, NodeLine, NodeState, Scene
+from slurp_leader.telemetry.logs import printable
 
 _NEWS_SHOWN = 6
 _NODES_WITH_ALL_NEWS = 5
@@ -29,11 +30,6 @@ _STYLES = {
 }
 _MARKS = {NodeState.LEADER: "●", NodeState.STANDBY: "○", NodeState.STARTING: "·", NodeState.KILLED: "✗"}
 _PLAIN_MARKS = {NodeState.LEADER: "*", NodeState.STANDBY: "o", NodeState.STARTING: ".", NodeState.KILLED: "x"}
-
-
-def readable(text: str) -> str:
-    """Text of a file or a stranger, made harmless for a terminal: one line, no control characters."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 class PlainScreen:
@@ -165,5 +161,5 @@ def _news(news: tuple[News, ...], shown: int) -> Table:
 def _context(recorded: Recorded) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis", style="dim")
     line.append(f"{recorded.role:<10} ", style="magenta")
-    line.append(f"{readable(recorded.path)}  ", style="cyan")
-    return line.append(readable(recorded.summary))
+    line.append(f"{printable(recorded.path)}  ", style="cyan")
+    return line.append(printable(recorded.summary))

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slurp_leader.demo.report import INSIGHTS_SHOWN, TTL_NOTE, Report, Takeover
-from slurp_leader.demo.screens import readable
 from slurp_leader.jobs.result import ContextNode
+from slurp_leader.telemetry.logs import printable
 
 _WIDEST = 100
 
@@ -24,7 +24,9 @@ def figures(report: Report) -> Iterator[tuple[str, str]]:
     yield "lost", f"{report.lost}"
     yield "recorded twice", f"{report.twice}"
     yield "interrupted and run again", f"{report.interrupted}"
-    yield "leaders", ", then ".join(f"{reign.node_id} ({reign.outcomes} recorded)" for reign in report.leaders)
+    # Another one may be elected for a moment while the nodes stop, one after the other.
+    working = [reign for reign in report.leaders if reign.outcomes]
+    yield "leaders", ", then ".join(f"{reign.node_id} ({reign.outcomes} recorded)" for reign in working)
     for takeover in report.takeovers:
         yield "time without a leader", _without_leader(takeover)
     yield "jobs/s", f"{report.jobs_per_s:.1f} over {report.working_s:.1f} s"
@@ -60,7 +62,7 @@ def print_report(console: Console, report: Report) -> None:
         console.print(Text(TTL_NOTE, style="dim"), width=width)
     console.print(Text(verdict_line(report), style="bold green" if report.ok else "bold red"), width=width)
     for problem in report.problems:
-        console.print(Text(f"  {readable(problem)}", style="red"), width=width)
+        console.print(Text(f"  {printable(problem)}", style="red"), width=width)
 
 
 def _table(report: Report) -> Table:
@@ -74,12 +76,12 @@ def _table(report: Report) -> Table:
 
 
 def _sample(node: ContextNode) -> RenderableType:
-    head = Text(readable(node.path), style="bold cyan")
+    head = Text(printable(node.path), style="bold cyan")
     head.append(f"  {node.language}, role {node.role}, confidence {node.confidence:.2f}", style="dim")
-    lines: list[RenderableType] = [head, Padding(Text(readable(node.summary)), (0, 0, 0, 2))]
+    lines: list[RenderableType] = [head, Padding(Text(printable(node.summary)), (0, 0, 0, 2))]
     for insight in node.insights[:INSIGHTS_SHOWN]:
         row = Table.grid(padding=(0, 1))
-        row.add_row("-", Text(readable(insight)))
+        row.add_row("-", Text(printable(insight)))
         lines.append(Padding(row, (0, 0, 0, 2)))
     return Group(*lines)
 
@@ -103,4 +105,4 @@ def to_markdown(report: Report) -> str:
 
 
 def _plain(text: str) -> str:
-    return readable(text).replace("<", "&lt;").replace("|", "\\|")
+    return printable(text).replace("<", "&lt;").replace("|", "\\|")
