@@ -9,7 +9,7 @@ import typer
 
 from slurp_leader import __version__
 from slurp_leader.cli import config, demo, etcd, jobs, leader, node, status, submit
-from slurp_leader.cli.exits import UsageError, report
+from slurp_leader.cli.exits import Exit, UsageError, report
 from slurp_leader.cli.options import ColorOption, ConfigOption, Invocation, QuietOption, TimeoutOption, VerboseOption
 
 # What typer raises for wrong usage is click's class; newer ones carry a click of their own, so it is found by kinship.
@@ -66,8 +66,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _refuse(error: Exception, arguments: Sequence[str]) -> int:
-    """Wrong usage in one line, as all errors; without arguments, help was what was wanted."""
+    """Wrong usage in one line, as all errors; where only help was missing, it has been shown."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "slurp"
     text = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
+    if not text:
+        return int(Exit.USAGE)
     return report(UsageError(f"{text}; see `{where} --help`"), as_json="--json" in arguments)

@@ -63,9 +63,9 @@ def perform(call: Invocation, body: Body, given: dict[str, Any]) -> int:
     Returns:
         The exit code.
     """
-    call.hush()
     try:
-        return body(call, **given) or 0
+        with call.hushed():
+            return body(call, **given) or 0
     except (BrokenPipeError, typer.Exit, typer.Abort):
         raise
     except Exception as error:

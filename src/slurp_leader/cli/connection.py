@@ -79,10 +79,12 @@ def client(call: Invocation, settings: SlurpSettings, *, log_level: str = "criti
     from slurp_leader.store import Status
     from slurp_leader.system import SlurpLeaderSystem
 
-    undo = call.log_to_stderr(log_level)
     store = _connect(call, settings)
+    undo = call.log_to_stderr("critical")
     try:
         store.call(Status(), call.timeout_s).result()
+        undo()
+        undo = call.log_to_stderr(log_level)
         left = timedelta(seconds=max(_LEAST_S, store.remaining_s()))
         jobs = settings.jobs.model_copy(
             update={"submit_timeout": left, "rpc_timeout": min(left, settings.jobs.rpc_timeout)}

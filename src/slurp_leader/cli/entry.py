@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import FrameType
 
@@ -35,16 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"slurp: {' and '.join(missing)} not installed; pip install 'slurp-leader[cli]'", file=sys.stderr)
         return 1
     _prepare_streams()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    code = 0
     try:
-        code = _run(given)
+        with _sigterm_as_exception():
+            code = _run(given)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has gone. What is still buffered must not fail once more when Python exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return PIPE_CLOSED
+    except OSError as error:  # a full disk behind standard output
+        _drop_output()
+        if not code:  # else it was said already
+            print(f"slurp: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return code or 1
     return code
+
+
+def _drop_output() -> None:
+    """Whoever read us has gone. What is still buffered must not fail once more when Python exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -65,6 +75,19 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    """So that whatever a command has begun is cleaned up on the way out."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -27,7 +27,7 @@ _COLUMNS = (
     Column("STATUS", whole=True),
     Column("PRIORITY", from_width=110),
     Column("ROLE", from_width=90),
-    Column("FILE"),
+    Column("FILE", keep_end=True),
     Column("RUNS", from_width=100, right=True),
     Column("AGE", from_width=66, right=True),
     Column("NOTE", from_width=120),
@@ -165,10 +165,14 @@ def _asked(report: JobReport) -> dict[str, Any]:
 
 def _note(report: JobReport) -> str:
     if report.error:
-        return f"{report.error.get('code', 'error')}: {report.error.get('message', '')}"
+        return str(report.error.get("message") or report.error.get("code") or "failed")
     if report.cancel_requested:
         return "cancel requested"
     return f"retried: {report.errors[-1].get('message', '')}" if report.errors else ""
+
+
+def _by(date: str, who: str) -> str:
+    return f"{date} by {who}" if date and who else date
 
 
 def _show_report(output: Output, report: JobReport) -> None:
@@ -183,19 +187,19 @@ def _show_report(output: Output, report: JobReport) -> None:
             ("file", str(asked.get("file_path") or asked.get("path") or "")),
             ("role", str(asked.get("role", ""))),
             ("priority", report.priority),
-            ("submitted", f"{report.submitted_at} by {report.submitted_by}" if report.submitted_at else ""),
+            ("submitted", _by(report.submitted_at, report.submitted_by)),
             ("not before", report.run_at or ""),
             ("started", report.started_at or ""),
             ("finished", report.finished_at or ""),
             ("run by", f"{report.node_id} under token {report.token}" if report.node_id else ""),
-            ("runs", f"{report.run}: {report.attempts} failed, {report.interruptions} interrupted"),
+            ("runs", f"{report.run}, {report.interruptions} of them interrupted" if report.run else ""),
             ("cancel", "requested" if report.cancel_requested else ""),
             ("progress", f"{progress.get('fraction')} {progress.get('note') or ''}" if progress else ""),
             ("error", _note(report) if report.error else ""),
         ]
     )
-    for error in report.errors:
-        output.line(f"  - {error.get('code', 'error')}: {error.get('message', '')}")
+    if len(report.errors) > 1:
+        output.bullets(f"{error.get('code', 'error')}: {error.get('message', '')}" for error in report.errors)
     if ContextNode.is_wire(report.result):
         output.line("result", style="bold")
         show_node(output, ContextNode.from_wire(report.result))

@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -114,12 +115,19 @@ class Invocation:
 
         return Output(as_json=self.as_json, quiet=self.quiet, color=self.color or Color.AUTO)
 
-    def hush(self) -> None:
+    @contextmanager
+    def hushed(self) -> Iterator[None]:
         """Keep other people's voices off standard error, unless everything was asked for."""
-        if not self.wants_traces:
-            # gRPC prints its own view of a failed handshake; ours is in the error.
-            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-            threading.excepthook = _say_in_one_line
+        if self.wants_traces:
+            yield
+            return
+        # gRPC prints its own view of a failed handshake; ours is in the error. It looks here once, when it is loaded.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        before, threading.excepthook = threading.excepthook, _say_in_one_line
+        try:
+            yield
+        finally:
+            threading.excepthook = before
 
     def settings(self, read: Callable[[], SlurpSettings] | None = None) -> SlurpSettings:
         """Read the settings; what deserves a look is said on standard error.

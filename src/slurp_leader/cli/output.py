@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ from slurp_leader.telemetry.logs import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
+
+_USUAL_WIDTH = 80
 
 STYLES = {
     "completed": "green",
@@ -41,12 +45,14 @@ class Column:
         title: Its head.
         from_width: Left out on terminals narrower than this.
         whole: Never cut.
+        keep_end: Cut at the beginning, as the end of a path says more.
         right: Aligned to the right, for numbers.
     """
 
     title: str
     from_width: int = 0
     whole: bool = False
+    keep_end: bool = False
     right: bool = False
 
 
@@ -92,26 +98,34 @@ class Output:
             print(printable(text), flush=True)
 
     def block(self, text: str) -> None:
-        """Lines of data that belong together."""
-        for line in text.split("\n"):
+        """Lines of data that belong together; none when there is no text."""
+        for line in text.split("\n") if text else ():
             self.line(line)
 
     def fields(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Names and values, one pair a line."""
+        """Names and values, one pair a line. Empty ones are left out."""
         shown = [(name, value) for name, value in pairs if value]
+        if self.console.is_terminal:
+            self.console.print(_grid(shown))
+            return
         width = max((len(name) for name, _ in shown), default=0)
         for name, value in shown:
-            if self.console.is_terminal:
-                self.console.print(_pair(name, value, width), soft_wrap=True)
-            else:
-                print(f"{name:<{width}}  {printable(value)}")
+            print(f"{name:<{width}}  {printable(value)}")
+
+    def bullets(self, items: Iterable[str]) -> None:
+        """One item a line."""
+        if self.console.is_terminal:
+            self.console.print(_grid((" -", item) for item in items))
+        else:
+            self.block("\n".join(f"  - {printable(item)}" for item in items))
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         """Rows under their heads."""
+        printed = [[printable(cell) for cell in row] for row in rows]
         if self.console.is_terminal:
-            self._rich_table(columns, rows)
+            self._fitted_table(columns, printed)
         else:
-            _plain_table(columns, rows)
+            _full_table(columns, printed)
 
     @property
     def console(self) -> Console:
@@ -127,28 +141,62 @@ class Output:
                 highlight=False,
                 markup=False,
                 emoji=False,
-                width=_width_said(),
+                width=_width(),
             )
         return self._console
 
-    def _rich_table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-        from rich.table import Table
-
+    def _fitted_table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         shown = [number for number, column in enumerate(columns) if self.console.width >= column.from_width]
-        overflow = "ellipsis" if self.console.encoding.startswith("utf") else "crop"
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for number in shown:
-            column = columns[number]
-            table.add_column(
-                column.title,
-                no_wrap=True,
-                overflow="fold" if column.whole else overflow,  # type: ignore[arg-type]
-                min_width=max((len(row[number]) for row in rows), default=0) if column.whole else None,
-                justify="right" if column.right else "left",
-            )
+        columns = [columns[number] for number in shown]
+        rows = [[row[number] for number in shown] for row in rows]
+        widths = fitted_widths(columns, natural_widths(columns, rows), self.console.width)
+        mark = "…" if self.console.encoding.startswith("utf") else "~"
+        self.console.print(_text(_line([column.title for column in columns], columns, widths, mark), "bold"))
         for row in rows:
-            table.add_row(*(_text(row[number], STYLES.get(row[number], "")) for number in shown))
-        self.console.print(table)
+            line = _text("")
+            for number, cell in enumerate(row):
+                style = STYLES.get(cell, "")
+                line.append(_cell(cell, columns[number], widths[number], mark) + "  ", style or None)
+            line.rstrip()
+            self.console.print(line, soft_wrap=True)
+
+
+def natural_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width of each column when nothing is cut."""
+    return [max(len(column.title), *(len(row[at]) for row in rows), 0) for at, column in enumerate(columns)]
+
+
+def fitted_widths(columns: Sequence[Column], natural: Sequence[int], total: int) -> list[int]:
+    """Widths that fit `total` with two blanks between columns, where that can be: the widest give way first.
+
+    >>> fitted_widths([Column("A", whole=True), Column("B"), Column("C")], [10, 30, 20], 40)
+    [10, 13, 13]
+    """
+    widths = list(natural)
+    free = [at for at, column in enumerate(columns) if not column.whole]
+    while free and sum(widths) + 2 * (len(widths) - 1) > total:
+        widest = max(free, key=lambda at: widths[at])
+        if widths[widest] <= len(columns[widest].title):
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _full_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    widths = natural_widths(columns, rows)
+    for row in [[column.title for column in columns], *rows]:
+        print(_line(row, columns, widths, ""))
+
+
+def _line(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], mark: str) -> str:
+    parts = [_cell(cell, column, width, mark) for cell, column, width in zip(cells, columns, widths, strict=True)]
+    return "  ".join(parts).rstrip()
+
+
+def _cell(text: str, column: Column, width: int, mark: str) -> str:
+    if len(text) > width:
+        text = mark + text[len(text) - width + 1 :] if column.keep_end else text[: width - 1] + mark
+    return text.rjust(width) if column.right else text.ljust(width)
 
 
 def _text(text: str, style: str = "") -> Text:
@@ -157,23 +205,23 @@ def _text(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
-def _pair(name: str, value: str, width: int) -> Text:
-    line = _text(f"{name:<{width}}  ", "bold")
-    return line.append_text(_text(value, STYLES.get(value, "not bold")))
+def _grid(pairs: Iterable[tuple[str, str]]) -> Table:
+    """Values under each other, long ones over several lines."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        grid.add_row(_text(name, "bold"), _text(value, STYLES.get(value, "")))
+    return grid
 
 
-def _plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    lines = [[column.title for column in columns], *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
-    for line in lines:
-        cells = [
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ]
-        print("  ".join(cells).rstrip())
-
-
-def _width_said() -> int | None:
-    """COLUMNS, where it makes sense; a terminal that says 0 columns has no idea."""
+def _width() -> int:
+    """Columns of the terminal. One that says 0, as some do, has no idea."""
     said = os.environ.get("COLUMNS", "")
-    return int(said) if said.isdecimal() and int(said) > 0 else None
+    if said.isdecimal() and int(said):
+        return int(said)
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL_WIDTH
+    return _USUAL_WIDTH

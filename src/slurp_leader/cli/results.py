@@ -36,8 +36,7 @@ def show_node(output: Output, node: ContextNode) -> None:
             ("address", node.ucxl_address),
         ]
     )
-    for insight in node.insights:
-        output.line(f"  - {insight}")
+    output.bullets(node.insights)
 
 
 def show_value(output: Output, title: str, value: Any) -> None:
