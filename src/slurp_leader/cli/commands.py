@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from slurp_leader.cli.entry import PipeClosed
 from slurp_leader.cli.exits import INTERNAL_HINT, report
 from slurp_leader.cli.options import COMMON, Invocation
 
@@ -66,7 +67,9 @@ def perform(call: Invocation, body: Body, given: dict[str, Any]) -> int:
     try:
         with call.hushed():
             return body(call, **given) or 0
-    except (BrokenPipeError, typer.Exit, typer.Abort):
+    except BrokenPipeError:
+        raise PipeClosed from None
+    except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
         if call.wants_traces:

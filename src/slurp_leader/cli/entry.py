@@ -17,6 +17,10 @@ TERMINATED = 128 + signal.SIGTERM
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
+class PipeClosed(BaseException):
+    """Whoever read us has gone. No `OSError`, as typer would end the program on that in a way of its own."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived. Like `KeyboardInterrupt` no `Exception`, so that everything on the way out is cleaned up."""
 
@@ -66,6 +70,9 @@ def _run(arguments: list[str]) -> int:
         return INTERRUPTED
     except Terminated:
         return TERMINATED
+    except PipeClosed:
+        _drop_output()
+        return PIPE_CLOSED
 
 
 def _prepare_streams() -> None:
