@@ -67,6 +67,7 @@ def _socket_inodes(pid: int) -> set[str]:
                 continue
             if target.startswith("socket:["):
                 inodes.add(target[len("socket:[") : -1])
-    except (FileNotFoundError, ProcessLookupError):  # the process has ended
+    # The process has ended. Until it is waited for, everybody but root is told that he may not look.
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return set()
     return inodes
