@@ -68,9 +68,11 @@ def perform(
         witness = Witness(store, keyspace, clock, lambda: inbox.put(None))
         closing.callback(witness.close)
         settings = demo_settings(stage.etcd.endpoint, "submitter", play.plan.root)
-        client = closing.enter_context(SlurpLeaderSystem(settings, candidate=False))
+        client = SlurpLeaderSystem(settings, candidate=False)
         submitting = Submitting(client, play.plan.requests, play.pace(), clock, lambda: inbox.put(None))
-        closing.callback(submitting.stop)
+        closing.callback(submitting.join)
+        closing.enter_context(client)
+        closing.callback(submitting.cancel)
         drama = Drama(stage, witness, submitting, len(play.plan.requests), play.rule(), inbox, screen, clock)
         drama.perform()
         # First the nodes, then the verdict: nobody can write any more what the witness would not have seen.

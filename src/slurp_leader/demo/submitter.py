@@ -36,7 +36,7 @@ class Pace:
 
 
 class Submitting:
-    """Submits on a thread of its own. Start, then `stop`.
+    """Submits on a thread of its own: `start`, then `cancel`, stop the client, `join`.
 
     Args:
         system: A started client.
@@ -76,10 +76,13 @@ class Submitting:
         """Let those come in that were held back."""
         self._released.set()
 
-    def stop(self) -> None:
-        """End it: what was not submitted is left out. Safe twice."""
+    def cancel(self) -> None:
+        """Submit no more. Does not wait; a submit that is under way ends when its client stops. Safe twice."""
         self._stopping.set()
         self._released.set()
+
+    def join(self) -> None:
+        """Wait until the thread has ended. Safe before `start`, and twice."""
         if self._thread.ident is not None:
             self._thread.join()
 
