@@ -61,7 +61,7 @@ _seeds = itertools.count(1)
 
 
 def options(**changes: Any) -> JobsOptions:
-    return OPTIONS.model_copy(update=changes)
+    return JobsOptions(**{**OPTIONS.model_dump(), **changes})
 
 
 # ---------------------------------------------------------------- a leader
