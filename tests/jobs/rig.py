@@ -258,7 +258,7 @@ class Rig:
         return kvs[0] if kvs else None
 
     def keys(self, prefix: bytes) -> list[bytes]:
-        return [kv.key for kv in self.world.apply(Get(prefix, prefix_end(prefix))).kvs]
+        return [kv.key for kv in self.world.apply(Get(prefix, prefix_end(prefix), keys_only=True)).kvs]
 
     def outcome(self, job_id: str) -> JobOutcome | None:
         kv = self.kv(KEYS.done + job_id.encode())

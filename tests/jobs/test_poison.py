@@ -96,6 +96,21 @@ def test_a_suspect_runs_with_nothing_beside_it_and_the_queue_goes_on_afterwards(
         assert rig.wait_for(job_id).status is JobStatus.COMPLETED
 
 
+def test_nothing_is_started_beside_a_suspect_that_runs(rig: Rig) -> None:
+    suspect = rig.client.submit()
+    for _ in range(2):
+        rig.node.lead()
+        rig.wait_for_run(suspect)
+        rig.node.crash()
+    rig.node.lead()
+    run = rig.wait_for_run(suspect)
+    other = rig.client.submit()
+    rig.settle(5)
+    assert rig.node.runs_of(other) == []
+    rig.node.do(run)
+    rig.wait_for_run(other)
+
+
 def test_the_claim_of_a_suspect_says_that_it_was_alone(rig: Rig) -> None:
     suspect = rig.client.submit()
     trouble = Poisoned(rig, {suspect})
