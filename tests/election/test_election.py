@@ -179,14 +179,37 @@ def test_a_stop_waits_for_every_owner_of_the_term(stand: Stand, memory_store: Me
 def test_drained_of_another_term_does_not_count(stand: Stand, memory_store: MemoryStore) -> None:
     leader = leading(stand, memory_store)
     leader.election.add_owner("jobs")
+    leader.election.add_owner("timers")
     term = leader.election.require_term()
-    leader.election.drained("jobs", term.token)  # not asked for yet
     leader.election.resign(0.0)
     assert term.leaving.wait(PATIENCE_S)
     leader.election.drained("jobs", term.token - 1)
+    leader.election.drained("timers", term.token)
     leader.wait_for_heartbeats(2)
     assert term.is_valid
     leader.election.drained("jobs", term.token)
+    assert term.lost.wait(PATIENCE_S)
+
+
+def test_an_owner_that_is_done_with_a_term_before_it_is_given_back_is_not_awaited(
+    stand: Stand, memory_store: MemoryStore
+) -> None:
+    """So a part that has died does not hold up the stop."""
+    leader = leading(stand, memory_store)
+    leader.election.add_owner("jobs")
+    leader.election.drained("jobs", leader.election.require_term().token)
+    assert leader.stop()
+
+
+def test_an_owner_that_was_taken_back_is_not_awaited(stand: Stand, memory_store: MemoryStore) -> None:
+    leader = leading(stand, memory_store)
+    leader.election.add_owner("jobs")
+    leader.election.add_owner("timers")
+    term = leader.election.require_term()
+    leader.election.remove_owner("jobs")
+    leader.election.resign(0.0)
+    assert term.leaving.wait(PATIENCE_S)
+    leader.election.remove_owner("timers")
     assert term.lost.wait(PATIENCE_S)
 
 
@@ -257,6 +280,7 @@ def test_a_bug_in_the_elector_ends_all_trust_and_is_said(stand: Stand, memory_st
     term = leader.election.require_term()
     broken.set()
     assert term.lost.wait(PATIENCE_S)
+    assert not term.is_valid
     assert not leader.election.is_leader
     assert leader.election.reason is Reason.FAILED
     assert not leader.stop()

@@ -36,14 +36,16 @@ def test_the_first_heartbeat_that_passes_resumes_the_same_term() -> None:
     assert watch.violations == []
 
 
-def test_a_lost_answer_while_the_store_is_full_does_not_end_the_term() -> None:
+def test_answers_that_are_lost_while_the_store_is_full_do_not_end_the_term() -> None:
+    """The lease lives, and nobody else can win: what was known to be full is full until a heartbeat passes."""
     world = World()
     leader = leading_node(world)
-    world.order(full(), takes_space)
+    rule = world.order(full(), takes_space)
     world.run_for(3 * OPTIONS.lease_ttl_s)
-    world.rules.insert(0, world.rules[0].__class__(request_lost(), takes_space, times=1))
-    world.run_for(3 * OPTIONS.lease_ttl_s)
+    rule.fate = request_lost()
+    world.run_for(2 * OPTIONS.lease_ttl_s)
     assert leader.state is ElectionState.SUSPENDED
+    assert leader.last_reason is Reason.STORE_FULL
 
 
 def test_a_leader_suspended_by_a_full_store_that_is_overtaken_steps_down() -> None:

@@ -177,6 +177,7 @@ def test_drained_without_a_wish_to_leave_changes_nothing() -> None:
     leader.seat.post(Drained(leader.term.token))
     world.run_for(1.0)
     assert leader.leads
+    assert len(leader.terms) == 1
 
 
 def test_a_term_lost_while_draining_says_how_it_was_lost() -> None:

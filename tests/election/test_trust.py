@@ -6,9 +6,9 @@ import pytest
 
 from slurp_leader.election import ElectionOptions, ElectionState, Reason, Renewed
 from slurp_leader.errors import LeadershipLostError
-from slurp_leader.store import KeepAlive, KeepAliveResult, Request, Revoke
-from support.electing import KEYS, OPTIONS, BeliefWatch, leader_key, leading_node, node
-from support.virtual import Fate, Host, World, answer_lost, fine, request_lost, writes_key
+from slurp_leader.store import KeepAlive, KeepAliveResult, Request, Revoke, TxnResult
+from support.electing import KEYS, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node
+from support.virtual import Fate, Host, World, answer_lost, fine, request_lost, silence, writes_key
 
 BEATS = writes_key(KEYS.heartbeat)
 WINDOW_S = OPTIONS.lease_ttl_s - OPTIONS.margin_s
@@ -94,11 +94,6 @@ def test_the_window_never_outlasts_the_ttl_that_others_wait_for() -> None:
     """A lease that exists already does not tell its TTL: etcd may have granted more than what is published."""
     world = World()
     longer = 30
-
-    def generous(_host: Host, request: Request[object]) -> Fate:
-        return fine()
-
-    world.choose_fate = generous
     leader = leading_node(world)
     apply = world.state.apply
 
@@ -187,6 +182,25 @@ def test_an_answer_from_before_the_gap_does_not_prove_anything_after_it() -> Non
     assert leader.last_reason is Reason.EXPIRED
 
 
+def test_a_refused_heartbeat_ends_the_term_even_if_the_key_looks_unchanged() -> None:
+    """I2: after a restore from a snapshot the revision can be the same, and only the value differs."""
+    world = World()
+    leader = leading_node(world)
+    apply = world.state.apply
+
+    def refuse(request):
+        answer = apply(request)
+        if BEATS(request):
+            reads = tuple(apply(step) for step in request.failure)
+            return TxnResult(answer.header, False, reads)
+        return answer
+
+    world.state.apply = refuse
+    world.run_until(lambda: leader.state is not ElectionState.LEADER, within_s=OPTIONS.renew_interval_s)
+    assert leader.last_reason is Reason.FENCED
+    assert not leader.terms[0].is_valid
+
+
 def test_two_failed_renewals_suspend_and_a_good_one_resumes_the_same_term() -> None:
     world = World()
     leader = leading_node(world)
@@ -212,7 +226,7 @@ def test_renewal_goes_on_when_no_answer_ever_comes() -> None:
     """Every call has a deadline, but a host that wakes up may have lost the answer and the timeout alike."""
     world = World()
     leader = leading_node(world)
-    swallowed = world.order(Fate("swallowed", None, 1e9), keepalives, times=1)
+    swallowed = world.order(silence(), keepalives, times=1)
     world.run_until(lambda: swallowed.met == 1)
     world.run_for(6.0)
     assert leader.leads
@@ -234,8 +248,6 @@ def test_belief_never_outlasts_the_key_on_a_clock_that_runs_slow() -> None:
     """The margin covers clocks that run at different speeds."""
     world = World()
     host = world.host("slow", speed=0.95)
-    from support.electing import Node
-
     watch = BeliefWatch([])
     slow = Node(host, ElectionOptions(lease_ttl=10))
     world.run_until(lambda: slow.leads)

@@ -104,6 +104,11 @@ def request_lost() -> Fate:
     return Fate("request_lost", None, None)
 
 
+def silence() -> Fate:
+    """Neither carried out nor ever answered, not even by a deadline."""
+    return Fate("silence", None, math.inf)
+
+
 def connection_refused(after_s: float = 0.001) -> Fate:
     return Fate("connection_refused", None, after_s, StoreUnavailableError("connection refused"))
 
@@ -434,6 +439,8 @@ class World:
 
     def send(self, seat: Seat, call: Call) -> None:
         fate = self._fate(seat.host, call.request)
+        if fate.answer_s == math.inf:
+            return
         pending = _Pending(seat, call, seat.host.life)
         if fate.kind != "fine":
             self.count(fate.kind)

@@ -108,7 +108,9 @@ class Election:
         self._started = False
         self._owners: set[str] = set()
         self._awaited: set[str] = set()
+        self._idle_owners: dict[str, int] = {}  # with the token of the term they are done with
         self._draining_token: int | None = None
+        self._last_renewal: tuple[float, Renewed] | None = None
 
     # ------------------------------------------------------------ life
 
@@ -181,6 +183,16 @@ class Election:
         """Sessions of other live processes with this node id: a mistake in their settings or ours."""
         return self._duplicates
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it stands no more: stopped, or ended by itself; `reason` says why."""
+        return self._finished
+
+    @property
+    def last_renewal(self) -> tuple[float, Renewed] | None:
+        """When the newest renewal round of a term of this node ended, in boottime seconds, and how."""
+        return self._last_renewal
+
     def require_term(self) -> Term:
         """The term in force.
 
@@ -226,10 +238,30 @@ class Election:
         with self._changed:
             self._owners.add(name)
 
+    def remove_owner(self, name: str) -> None:
+        """Await this one no more, now or later. Unknown names are ignored."""
+        with self._changed:
+            self._owners.discard(name)
+            token = self._draining_token
+        if token is not None:
+            self.drained(name, token)
+
+    def remove_owner(self, name: str) -> None:
+        """Await this owner no more, from the next term on; of a draining term, it counts as `drained`."""
+        with self._changed:
+            self._owners.discard(name)
+            token = self._draining_token
+        if token is not None:
+            self.drained(name, token)
+
     def drained(self, name: str, token: int) -> None:
-        """Say that nothing of the term with this token runs any more at owner `name`. Of another term: ignored."""
+        """Say that nothing of the term with this token runs at owner `name`, and nothing will.
+
+        It counts for that term only, also when it is said before the term is to be given back.
+        """
         with self._changed:
             if token != self._draining_token:
+                self._idle_owners[name] = token
                 return
             self._awaited.discard(name)
             all_drained = not self._awaited
@@ -256,6 +288,7 @@ class Election:
             case DuplicateNode():
                 self._on_duplicates(command)
             case Renewed():
+                self._last_renewal = (self._clock.boottime(), command)
                 name = self.options.name
                 self._metrics.record(instruments.RENEWAL, command.duration_s, election=name, outcome=command.outcome)
                 self._metrics.set(instruments.TRUST_REMAINING, command.remaining_s, election=name)
@@ -273,7 +306,7 @@ class Election:
             self._term = event.term if leads else None
             drains = event.term if event.state is ElectionState.DRAINING else None
             self._draining_token = drains.token if drains else None
-            self._awaited = set(self._owners)
+            self._awaited = {name for name in self._owners if self._idle_owners.get(name) != self._draining_token}
             nobody_to_wait_for = not self._awaited
             self._changed.notify_all()
         term = event.term

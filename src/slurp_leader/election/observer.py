@@ -31,6 +31,16 @@ class Observer:
         self._known = False
         self._vacant_since: float | None = None
         self._listeners: list[Listener] = []
+        self._closed = False
+        self._queues: list[SimpleQueue[LeaderChanged | None]] = []
+
+    def close(self) -> None:
+        """Nothing more will be fed: who waits is told, and every `changes` ends. Safe twice."""
+        with self._changed:
+            self._closed = True
+            for queue in self._queues:
+                queue.put(None)
+            self._changed.notify_all()
 
     def feed(self, notice: FollowNotice) -> None:
         """Hand over what was seen. Listeners are told on the calling thread, in order; they must not block or raise."""
@@ -42,6 +52,9 @@ class Observer:
                 self._view.learn_snapshot(notice.revision, notice.kvs, now)
             change = self._change(now)
             listeners = tuple(self._listeners)
+            if change is not None:
+                for queue in self._queues:
+                    queue.put(change)
         if change is not None:
             for listener in listeners:
                 listener(change)
@@ -66,18 +79,19 @@ class Observer:
     def wait_until_known(self, timeout_s: float | None = None) -> bool:
         """Wait until etcd has told who leads, or that nobody does. False when the time is over."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._known, timeout=timeout_s)
+            self._changed.wait_for(lambda: self._known or self._closed, timeout=timeout_s)
+            return self._known
 
     def wait_for_leader(self, timeout_s: float | None = None) -> LeaderInfo:
         """Wait until somebody leads.
 
         Raises:
-            NoLeaderError: Nobody did within the time.
+            NoLeaderError: Nobody did within the time, or before `close`.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._leader is not None, timeout=timeout_s):
-                raise NoLeaderError(f"nobody led within {timeout_s} s")
-            assert self._leader is not None
+            self._changed.wait_for(lambda: self._leader is not None or self._closed, timeout=timeout_s)
+            if self._leader is None:
+                raise NoLeaderError("nobody led " + ("before the end" if self._closed else f"within {timeout_s} s"))
             return self._leader
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -93,15 +107,18 @@ class Observer:
         return remove
 
     def changes(self) -> Iterator[LeaderChanged]:
-        """Every change, in order and without loss, beginning with how things stand. Blocks between them, for ever."""
-        queue: SimpleQueue[LeaderChanged] = SimpleQueue()
+        """Every change, in order and without loss, beginning with how things stand. Blocks between them, until
+        `close`."""
+        queue: SimpleQueue[LeaderChanged | None] = SimpleQueue()
         with self._changed:
             if self._known:
                 queue.put(LeaderChanged(self._leader, self._view.leader_revision))
-            self._listeners.append(queue.put)
+            if self._closed:
+                queue.put(None)
+            self._queues.append(queue)
         try:
-            while True:
-                yield queue.get()
+            while (change := queue.get()) is not None:
+                yield change
         finally:
             with self._changed:
-                self._listeners.remove(queue.put)
+                self._queues.remove(queue)
