@@ -239,14 +239,6 @@ class Election:
             self._owners.add(name)
 
     def remove_owner(self, name: str) -> None:
-        """Await this one no more, now or later. Unknown names are ignored."""
-        with self._changed:
-            self._owners.discard(name)
-            token = self._draining_token
-        if token is not None:
-            self.drained(name, token)
-
-    def remove_owner(self, name: str) -> None:
         """Await this owner no more, from the next term on; of a draining term, it counts as `drained`."""
         with self._changed:
             self._owners.discard(name)
