@@ -12,6 +12,7 @@ Two conditions make up the fence: the revision of the leader key, and its whole 
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 
@@ -26,10 +27,16 @@ class Trust:
     Reading and writing one float is atomic in CPython, so there is no lock.
     """
 
-    __slots__ = ("until",)
+    __slots__ = ("_pid", "until")
 
     def __init__(self) -> None:
         self.until = float("-inf")
+        self._pid = os.getpid()
+
+    def remaining_s(self, now: float) -> float:
+        """Seconds of trust left. None in a child process: a fork copies the term, but nothing that renews or ends it,
+        so parent and child would both act as the leader."""
+        return max(0.0, self.until - now) if os.getpid() == self._pid else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,12 @@ class Term:
 
     def remaining_s(self) -> float:
         """Seconds of trust left; 0 when the term must not be acted upon any more."""
-        return max(0.0, self.trust.until - self.clock.boottime())
+        return self.trust.remaining_s(self.clock.boottime())
 
     @property
     def is_valid(self) -> bool:
         """Whether this node may act as leader right now."""
-        return self.clock.boottime() < self.trust.until
+        return self.remaining_s() > 0
 
     @property
     def should_stop(self) -> bool:

@@ -144,9 +144,12 @@ def test_questions_before_start_have_answers_and_acts_say_what_to_do(shared: Any
 @pytest.mark.etcd
 def test_two_processes_worth_of_election_on_real_etcd(etcd_settings: Callable[..., SlurpSettings]) -> None:
     first, second = LeaderElection("x", etcd_settings("a")), LeaderElection("x", etcd_settings("b"))
-    with second:
-        with first:
-            leading = first.wait_for_leader(WAIT_S)
-            assert second.wait_for_leader(WAIT_S) == leading
-        assert second.wait_for_leadership(WAIT_S)
-        assert second.require_term().token > leading.token
+    with first:
+        assert first.wait_for_leadership(WAIT_S)
+        token = first.require_term().token
+        second.start()
+        assert second.wait_for_leader(WAIT_S).token == token
+        assert not second.is_leader
+    assert second.wait_for_leadership(WAIT_S)
+    assert second.require_term().token > token
+    assert second.stop()

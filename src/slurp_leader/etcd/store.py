@@ -18,7 +18,7 @@ from slurp_leader.etcd.members import Member, Members
 from slurp_leader.etcd.options import EtcdOptions
 from slurp_leader.etcd.outage import Outage
 from slurp_leader.etcd.watch import EtcdWatch, Surroundings
-from slurp_leader.store.port import Watch, WatchSink
+from slurp_leader.store.port import StoreOutage, Watch, WatchSink
 from slurp_leader.store.requests import Request
 
 R = TypeVar("R")
@@ -69,12 +69,17 @@ class EtcdStore:
         self._pid = os.getpid()
         self._members = members
         self._login = _login(options, members, etcd, clock, token)
-        identity, outage = ClusterIdentity(), Outage(clock)
-        self._calls = Calls(members, self._login, identity, outage, etcd.rpc, clock)
-        self._around = Surroundings(members, self._login, identity, outage, etcd.rpc, options, clock)
+        identity, self._outage = ClusterIdentity(), Outage(clock)
+        self._calls = Calls(members, self._login, identity, self._outage, etcd.rpc, clock)
+        self._around = Surroundings(members, self._login, identity, self._outage, etcd.rpc, options, clock)
         self._lock = threading.Lock()  # guards _watches and _closed
         self._watches: set[EtcdWatch] = set()
         self._closed = False
+
+    @property
+    def outage(self) -> StoreOutage | None:
+        """Since when no member answers; None while one does. See `slurp_leader.store.port.TellsOutages`."""
+        return self._outage.current
 
     # ------------------------------------------------------------ the Protocol
 

@@ -216,6 +216,7 @@ class JobClient:
         # Guarded by _lock:
         self._waiting: dict[int, Future[Any]] = {}
         self._started = self._stopped = False
+        self._failure: BaseException | None = None
 
     # ------------------------------------------------------------ life
 
@@ -243,6 +244,16 @@ class JobClient:
         self._outcomes.stop()
         for future in waiting.values():
             future.set_exception(StoreTimeoutError("the client was stopped before the store had answered"))
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended it for good, if something did: a bug, or a store that will not serve us again."""
+        return self._failure or self._outcomes.failure
+
+    @property
+    def is_following(self) -> bool:
+        """Whether outcomes cannot be missed, so that jobs can be taken."""
+        return self._outcomes.wait_until_watching(0)
 
     # ------------------------------------------------------------ submit
 
@@ -427,6 +438,7 @@ class JobClient:
     def _failed(self, error: BaseException) -> None:
         """The submitter had a bug: nobody will be answered any more."""
         with self._lock:
+            self._failure = error
             self._stopped = True
             waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
@@ -441,6 +453,8 @@ class JobClient:
         return ticket, future
 
     def _require_started(self) -> None:
+        if self._failure is not None:
+            raise LifecycleError(f"the submitter failed: {self._failure!r}; make a new client")
         if not self._started or self._stopped:
             raise LifecycleError("the client is not running: call start() first, and not after stop()")
 

@@ -79,6 +79,7 @@ class JobEngine:
         self._runner = Runner(work, options.workers, clock, self._loop.post, tracer)
         self._failure: BaseException | None = None
         self._token = 0
+        self._totals: Counter[str] = Counter()
         # Of the loop's thread:
         self._ended: Counter[str] = Counter()
         self._waits_s: list[float] = []
@@ -131,12 +132,23 @@ class JobEngine:
         """The bug that ended the engine, if one did."""
         return self._failure
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """Since `start`, measured once a second: jobs ended here by outcome, and batches, items, unknown answers and
+        fenced refusals of its commits."""
+        names = (*(status.value for status in JobStatus if status.is_final), "batches", "items", "unknown", "fenced")
+        return {name: self._totals[name] for name in names}
+
     def depth(self) -> dict[str, int]:
-        """Live jobs, as far as this node has seen: in the queue, of them running here, and parked records."""
+        """Live jobs, as far as this node has seen: in the queue, and parked records. Only a leader knows which of them
+        run or wait for a date; elsewhere all count as pending."""
         picture, leading = self._scheduler.picture, self._scheduler.leading
+        running, scheduled = (leading.running, leading.scheduled) if leading else (0, 0)
         return {
             "jobs": len(picture.jobs),
-            "running": leading.running if leading else 0,
+            "pending": max(0, len(picture.jobs) - running - scheduled),
+            "scheduled": scheduled,
+            "running": running,
             "claims": len(picture.claims),
             "parked": len(picture.parked),
             "bytes": picture.size,
@@ -192,6 +204,7 @@ class JobEngine:
         metrics, leading = self._metrics, self._scheduler.leading
         for status, count in self._ended.items():
             metrics.add(instruments.JOBS_ENDED, count, outcome=status)
+        self._totals.update(self._ended)
         for wait_s in self._waits_s:
             metrics.record(instruments.JOB_WAIT, wait_s)
         for run_s, status in self._runs_s:
@@ -216,6 +229,8 @@ class JobEngine:
         for size, duration_s in list(zip(stats.sizes, stats.durations_s, strict=True))[:_SAMPLES]:
             self._metrics.record(instruments.COMMIT_BATCH, size, side="leader")
             self._metrics.record(instruments.COMMIT_DURATION, duration_s, side="leader")
+        figures = {"batches": stats.batches, "items": stats.items, "unknown": stats.unknown, "fenced": stats.fenced}
+        self._totals.update(figures)
         if stats.fenced:
             self._metrics.add(instruments.FENCED_WRITES, stats.fenced)
         stats.clear()

@@ -78,6 +78,11 @@ class Outcomes:
             self._thread.join(5)
         self._fail_all(LifecycleError("the client was stopped before the job ended; the job goes on"))
 
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing will be told any more; None while it follows, and after `stop`."""
+        return None if isinstance(self._failed, LifecycleError) else self._failed
+
     def wait_until_watching(self, timeout_s: float) -> bool:
         """Wait until outcomes cannot be missed any more; False when the store did not answer in time."""
         return self._watching.wait(timeout_s)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
 from slurp_leader.store.requests import Request, WatchNotice
 
@@ -12,6 +13,25 @@ R = TypeVar("R")
 
 WatchSink = Callable[[WatchNotice], None]
 """Takes the notices of one watch, in order, one at a time, on a thread of the store. It must not block or raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOutage:
+    """The store does not answer at present."""
+
+    since: float
+    """Boottime seconds of the first failure."""
+    error: str
+
+
+@runtime_checkable
+class TellsOutages(Protocol):
+    """What a store over a network offers beside `Store`: how it is, without asking it."""
+
+    @property
+    def outage(self) -> StoreOutage | None:
+        """The outage under way; None while the store answers, and before it was first asked. Never blocks."""
+        ...
 
 
 class Watch(Protocol):

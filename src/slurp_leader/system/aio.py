@@ -1,13 +1,17 @@
 """``system.aio``: the verbs that wait for something, awaited. One table feeds both faces.
 
-Each runs on a thread of the event loop's default pool, so that the loop never waits for etcd. Results need no thread:
-``await handle`` waits on a future.
+Each call runs on a daemon thread of its own, so that the loop never waits for etcd. Not on the loop's default pool:
+that one is small, shared, and joined when the loop ends. A few tasks that wait for leadership would fill it, and the
+`stop` that ends their wait would queue up behind them. Results need no thread: ``await handle`` waits on a future.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 VERBS = frozenset(
@@ -30,7 +34,10 @@ VERBS = frozenset(
 
 
 class AsyncFace:
-    """The same verbs with ``await``: ``handle = await system.aio.submit("src/main.py")``."""
+    """The same verbs with ``await``: ``handle = await system.aio.submit("src/main.py")``.
+
+    Cancelling the await gives up waiting for the answer; what the verb does goes on.
+    """
 
     def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
         self._find = find
@@ -41,7 +48,7 @@ class AsyncFace:
         call = self._find(verb)
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            return await asyncio.to_thread(call, *args, **kwargs)
+            return await on_own_thread(call, *args, **kwargs)
 
         awaited.__name__ = verb
         awaited.__doc__ = call.__doc__
@@ -49,3 +56,34 @@ class AsyncFace:
 
     def __dir__(self) -> list[str]:
         return sorted(VERBS)
+
+
+async def on_own_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call something that waits, on a daemon thread made for it, with the context variables of the caller."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+    work = partial(copy_context().run, partial(call, *args, **kwargs))
+
+    def run() -> None:
+        try:
+            result, error = work(), None
+        except BaseException as raised:
+            result, error = None, raised
+        try:
+            loop.call_soon_threadsafe(_settle, answer, result, error)
+        except RuntimeError:
+            pass  # the loop was closed: nobody awaits this any more
+
+    threading.Thread(target=run, name="slurp-await", daemon=True).start()
+    return await answer
+
+
+def _settle(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if answer.done():
+        return  # the await was cancelled
+    if error is None:
+        answer.set_result(result)
+    elif isinstance(error, StopIteration):  # a future refuses it
+        answer.set_exception(RuntimeError(f"the call raised {error!r}"))
+    else:
+        answer.set_exception(error)

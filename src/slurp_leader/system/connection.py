@@ -8,6 +8,7 @@ from pathlib import Path
 from slurp_leader.clock import Clock
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Status, StatusResult, Store
+from slurp_leader.store.port import StoreOutage, TellsOutages
 
 SettingsLike = SlurpSettings | str | Path | None
 """Settings, the path of a settings file, or None: environment and discovered file (see `slurp_leader.settings`)."""
@@ -39,3 +40,8 @@ def ask_status(store: Store, timeout_s: float) -> StatusResult:
         StoreError: It did not answer, or refused; the message says which setting to look at.
     """
     return store.call(Status(), timeout_s).result()
+
+
+def outage_of(store: Store) -> StoreOutage | None:
+    """The outage under way, of a store that can tell."""
+    return store.outage if isinstance(store, TellsOutages) else None

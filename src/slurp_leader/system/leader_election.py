@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo
-from slurp_leader.errors import LeadershipLostError, LifecycleError
+from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
+from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
-from slurp_leader.store.follow import Follower
+from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, settings_of
+from slurp_leader.system.aio import on_own_thread
+from slurp_leader.system.condition import Facts, health_of
+from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
 
 T = TypeVar("T")
 
+_LETTING_GO_S = 5.0
+"""How long `run` waits for the election to notice that the term is given back."""
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What runs between `start` and `stop`."""
+
+    store: Store
+    election: Election
+    follower: Follower | None = None
+    has_heard: bool = False
+    failure: Exception | None = None
+    is_stopping: bool = False
+    pid: int = field(default_factory=os.getpid)
+
+    def take(self, notice: FollowNotice) -> None:
+        """What the watch says. Without it, the election looks by itself every few seconds, and halts where it must."""
+        self.has_heard = True
+        if isinstance(notice, FollowFailed):
+            self.failure = notice.error
+        else:
+            self.election.feed(notice)
+
 
 class LeaderElection:
     """Stands for one election for as long as it is started. Safe to use from any thread.
+
+    What was started lives until `stop`, like a thread: also when nobody refers to it any more. A child process that was
+    forked off holds no part of it: there it does not lead, and can be started anew.
 
     ::
 
@@ -60,9 +91,9 @@ class LeaderElection:
         options = self.settings.election
         self._options = options if name is None else type(options)(**{**dict(options), "name": name})
         self._keyspace = Keyspace(self.settings.node.cluster_id)
-        self._store: Store | None = None
-        self._election: Election | None = None
-        self._follower: Follower | None = None
+        self._lifecycle = threading.RLock()  # held while it starts and while it stops
+        self._parts: _Parts | None = None
+        self._inherited: _Parts | None = None
 
     @property
     def name(self) -> str:
@@ -76,35 +107,45 @@ class LeaderElection:
         Raises:
             LifecycleError: Started already.
         """
-        if self._election is not None:
-            raise LifecycleError("this election is running; stop() it first")
-        self._store = self._make_store()
-        self._election = Election(
-            self._store,
-            self._keyspace,
-            self._options,
-            identity_of(self.settings),
-            clock=self._clock,
-            metrics=self._metrics,
-        )
-        prefix = ElectionKeys.of(self._keyspace, self._options.name).prefix
-        self._follower = Follower(self._store, prefix, self._election.feed, clock=self._clock)
-        self._follower.start()
-        self._election.start()
+        if self._parts is not None and self._running_parts is None:  # of the parent process: see SlurpLeaderSystem
+            self._inherited, self._parts = self._parts, None
+            self._lifecycle = threading.RLock()
+        with self._lifecycle:
+            if self._parts is not None:
+                raise LifecycleError("this election is running; stop() it first")
+            store = self._make_store()
+            identity = identity_of(self.settings)
+            election = Election(
+                store, self._keyspace, self._options, identity, clock=self._clock, metrics=self._metrics
+            )
+            parts = _Parts(store, election)
+            prefix = ElectionKeys.of(self._keyspace, self._options.name).prefix
+            parts.follower = Follower(store, prefix, parts.take, clock=self._clock)
+            parts.follower.start()
+            election.start()
+            self._parts = parts
 
     def stop(self) -> bool:
-        """Give back what is held, and stop. Blocks at most `election.stop_timeout` and a little. Safe twice.
+        """Give back what is held, and stop. Blocks at most `election.stop_timeout` and a few seconds. Safe twice,
+        before `start`, and from several threads: each returns when all has ended.
 
         Returns:
-            Whether everything was given back. If not, the lease ends the rest.
+            Whether everything was given back. If not, the lease ends the rest. True when nothing was running.
         """
-        election, follower, store = self._election, self._follower, self._store
-        if election is None or follower is None or store is None:
-            return True
-        clean = election.stop()
-        follower.stop()
-        store.close()
-        self._election = self._follower = self._store = None
+        if self._parts is not None and self._running_parts is None:
+            return True  # of the parent process: it is not ours to stop
+        with self._lifecycle:
+            parts = self._parts
+            if parts is None:
+                return True
+            parts.is_stopping = True
+            try:
+                clean = parts.election.stop()
+                if parts.follower is not None:
+                    parts.follower.stop()
+                parts.store.close()
+            finally:
+                self._parts = None
         return clean
 
     def __enter__(self) -> Self:
@@ -119,7 +160,7 @@ class LeaderElection:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.stop)
+        await on_own_thread(self.stop)
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
@@ -132,12 +173,13 @@ class LeaderElection:
     @property
     def is_leader(self) -> bool:
         """Whether this process may act as leader right now. Ask again before every act: it is a matter of time."""
-        return self._election is not None and self._election.is_leader
+        return self.term is not None
 
     @property
     def term(self) -> Term | None:
         """The term this process may act in right now; None when there is none."""
-        return self._election.term if self._election else None
+        parts = self._running_parts
+        return parts.election.term if parts else None
 
     def require_term(self) -> Term:
         """The term in force.
@@ -149,12 +191,41 @@ class LeaderElection:
 
     @property
     def state(self) -> ElectionState:
-        return self._election.state if self._election else ElectionState.FOLLOWER
+        """Where this process stands."""
+        parts = self._running_parts
+        return parts.election.state if parts else ElectionState.FOLLOWER
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why `state` was entered; None before anything happened."""
+        parts = self._running_parts
+        return parts.election.reason if parts else None
 
     @property
     def leader(self) -> LeaderInfo | None:
         """Who leads, as last seen; None: nobody, or not known yet."""
-        return self._election.leader if self._election else None
+        parts = self._running_parts
+        return parts.election.leader if parts else None
+
+    def health(self) -> dict[str, Any]:
+        """Whether this process can stand, as plain data, without asking etcd: `live`, `ready`, `healthy`, and the
+        `problems`, each with its fix. See `slurp_leader.system.condition` for what each word means."""
+        parts = self._running_parts
+        node_id = self.settings.node.id
+        if parts is None:
+            return health_of(Facts(node_id, is_running=False), self._clock)
+        facts = Facts(
+            node_id,
+            is_stopping=parts.is_stopping,
+            has_heard=parts.has_heard,
+            state=parts.election.state,
+            reason=parts.election.reason,
+            has_ended=parts.election.has_ended,
+            duplicates=parts.election.duplicates,
+            outage=outage_of(parts.store),
+            lost_store=parts.failure,
+        )
+        return health_of(facts, self._clock)
 
     def wait_for_leadership(self, timeout: float | None = None) -> bool:
         """Wait, at most `timeout` seconds, until this process leads."""
@@ -190,44 +261,68 @@ class LeaderElection:
         Starts and stops the election if it is not running.
 
         Raises:
+            LifecycleError: The election ended, and `work` had not come to its end within a term.
             Whatever `work` raises, except the loss of its term.
         """
-        if self._election is None:
+        if self._running_parts is None:
             with self:
                 return self.run(work)
-        election = self._election
+        election = self._running()
         owner = f"run-{secrets.token_hex(4)}"
         election.add_owner(owner)
+        try:
+            while (term := self._next_term(election, owner)) is not None:
+                try:
+                    result = work(term)
+                except LeadershipLostError:
+                    if term.is_valid:  # of another term than this one
+                        raise
+                else:
+                    if term.is_valid:
+                        return result
+                election.drained(owner, term.token)
+        finally:
+            self._give_back(election, owner)
+        reason = election.reason.value if election.reason else "unknown"
+        raise LifecycleError(f"the election ended, and no work was done to its end: {reason}")
+
+    @staticmethod
+    def _next_term(election: Election, owner: str) -> Term | None:
+        """Wait for a term in which work may begin; None when there will be none."""
         while election.wait_for_leadership():
             term = election.term
             if term is None:
                 continue
-            try:
-                result = work(term)
-            except LeadershipLostError:
-                election.drained(owner, term.token)
-                continue
-            except BaseException:
-                self._give_back(election, owner, term)
-                raise
-            stopped_by_loss = not term.is_valid
-            self._give_back(election, owner, term)
-            if not stopped_by_loss:
-                return result
-        raise LifecycleError("the election was stopped before this process led")
+            if not term.leaving.is_set():
+                return term
+            election.drained(owner, term.token)  # being given back: the next one may be ours again
+            term.lost.wait()
+        return None
 
     @staticmethod
-    def _give_back(election: Election, owner: str, term: Term) -> None:
-        current = election.term
-        if current is not None and current.token == term.token and not term.leaving.is_set():
-            election.resign()
-            term.leaving.wait(5)
-        election.drained(owner, term.token)
+    def _give_back(election: Election, owner: str) -> None:
+        """Give the term back that is in force, if one is, and let nobody wait for us any more."""
+        term = election.term
+        if term is not None and not term.leaving.is_set():
+            try:
+                election.resign()
+            except NotLeaderError:
+                pass  # it ended by itself meanwhile
+            else:
+                term.leaving.wait(_LETTING_GO_S)
+        election.remove_owner(owner)
+
+    @property
+    def _running_parts(self) -> _Parts | None:
+        """What runs in this very process."""
+        parts = self._parts
+        return parts if parts is not None and parts.pid == os.getpid() else None
 
     def _running(self) -> Election:
-        if self._election is None:
+        parts = self._running_parts
+        if parts is None:
             raise LifecycleError("the election is not running: start() it first")
-        return self._election
+        return parts.election
 
 
 def identity_of(settings: SlurpSettings) -> Identity:

@@ -8,21 +8,22 @@ The life of one request, in the order of the code:
 4. Every candidate follows the same keys, so the next leader starts from memory.
 5. When the leader goes, the next one closes what it left running and runs it again (`jobs.scheduler`).
 
-Election and jobs do not know each other. They meet here, in the `Term` (`_on_election`).
+Election and jobs do not know each other. They meet in the `Term` (`slurp_leader.system.node`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, StateChanged
+from slurp_leader.election import ElectionKeys, ElectionState
 from slurp_leader.election.observer import Observer
 from slurp_leader.errors import (
     ConfigurationError,
@@ -32,19 +33,28 @@ from slurp_leader.errors import (
     TerminalError,
 )
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
-from slurp_leader.jobs.engine import JobEngine
-from slurp_leader.jobs.records import JobOutcome, Spec
+from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.request import ContextGenerationRequest
-from slurp_leader.jobs.result import ContextGenerationResult, ResultError
+from slurp_leader.jobs.result import ContextGenerationResult
 from slurp_leader.jobs.runner import JobContext
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import StatusResult, Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.system.aio import AsyncFace
-from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
-from slurp_leader.system.leader_election import identity_of
-from slurp_leader.system.views import JobsView, LeaderView, describe_leader
+from slurp_leader.system.aio import AsyncFace, on_own_thread
+from slurp_leader.system.condition import Facts, health_of
+from slurp_leader.system.connection import (
+    SettingsLike,
+    StoreFactory,
+    ask_status,
+    etcd_stores,
+    outage_of,
+    settings_of,
+)
+from slurp_leader.system.node import Node
+from slurp_leader.system.results import result_of
+from slurp_leader.system.status import status_of
+from slurp_leader.system.views import JobsView, LeaderView
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
@@ -55,12 +65,36 @@ _logger = logging.getLogger("slurp_leader.system")
 GenerateFunction = Callable[[ContextGenerationRequest, JobContext], Any | Awaitable[Any]]
 
 _JOB_OPTIONS = ("idempotency_key", "max_attempts", "run_at", "delay")
-_STOP_RESERVE_S = 10.0
-"""What a stop gets beyond the drain timeout, to write down what was interrupted and to release the key."""
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What runs between `start` and `stop`."""
+
+    store: Store
+    client: JobClient
+    node: Node | None = None
+    view: _View | None = None
+    is_stopping: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)  # guards view
+    pid: int = field(default_factory=os.getpid)
+
+
+@dataclass(slots=True)
+class _View:
+    """What `system.leader` looks through."""
+
+    observer: Observer
+    follower: Follower | None = None
+    failure: Exception | None = None
 
 
 class SlurpLeaderSystem:
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
+
+    What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
+    without `stop` ends at once, and the next leader comes when the lease has run out. A child process that was forked
+    off holds no part of it: there it does not lead, is not running, and can be started anew.
 
     ::
 
@@ -101,15 +135,12 @@ class SlurpLeaderSystem:
         self._metrics = metrics
         self._tracer = tracer
         self._keyspace = Keyspace(self.settings.node.cluster_id)
-        self._lock = threading.RLock()  # guards starting, stopping, and the observer
-        self._node: _Node | None = None
-        self._client: JobClient | None = None
-        self._store: Store | None = None
-        self._observer: Observer | None = None
-        self._observer_follower: Follower | None = None
+        self._lifecycle = threading.RLock()  # held while it starts and while it stops
+        self._parts: _Parts | None = None
+        self._inherited: _Parts | None = None
         self.leader = LeaderView(self._observing)
         """Who leads: ``get``, ``wait``, ``watch``."""
-        self.jobs = JobsView(self._running_client)
+        self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
         self.aio = AsyncFace(self._verb)
         """The verbs that wait, awaited: ``await system.aio.submit(...)``."""
@@ -123,7 +154,7 @@ class SlurpLeaderSystem:
             LifecycleError: The system is running.
             ConfigurationError: It cannot be called.
         """
-        if self._client is not None:
+        if self._is_running:
             raise LifecycleError("set the generator before start()")
         method = getattr(generate, "generate", generate)
         if not callable(method):
@@ -138,13 +169,18 @@ class SlurpLeaderSystem:
 
         Raises:
             LifecycleError: Started already.
+            ConfigurationError: The workspace of the built-in generator is not there. Nothing was started.
         """
-        with self._lock:
-            if self._client is not None:
+        if self._parts is not None and not self._is_running:
+            self._leave_to_parent()
+        with self._lifecycle:
+            if self._parts is not None:
                 raise LifecycleError("the system is running; stop() it first")
-            self._store = self._make_store()
-            self._client = JobClient(
-                self._store,
+            if self.candidate and self._generate is None:
+                self._generate = self._built_in_generator()
+            store = self._make_store()
+            client = JobClient(
+                store,
                 self._keyspace,
                 self.settings.jobs,
                 node_id=self.settings.node.id,
@@ -153,10 +189,16 @@ class SlurpLeaderSystem:
                 tracer=self._tracer,
                 convert=result_of,
             )
-            self._client.start()
-            if self.candidate:
-                self._node = _Node(self, self._make_store(), self._store)
-                self._node.start()
+            parts = _Parts(store, client)
+            try:
+                client.start()
+                if self.candidate:
+                    parts.node = self._new_node(store)
+                    parts.node.start()
+            except BaseException:
+                self._stop(parts)
+                raise
+            self._parts = parts
         log_event(
             _logger,
             logging.INFO,
@@ -167,27 +209,63 @@ class SlurpLeaderSystem:
         )
 
     def stop(self) -> bool:
-        """Finish what runs (up to ``jobs.drain_timeout``), give the term back, and end. Safe twice and before `start`.
+        """Finish what runs (up to ``jobs.drain_timeout``), give the term back, and end. Safe twice, before `start`, and
+        from several threads: each returns when all has ended.
+
+        Without etcd it takes a few seconds longer, and what is held is left to the lease.
 
         Returns:
             Whether everything was given back in time. If not, the lease ends the rest, and the next leader runs again
-            what was interrupted.
+            what was interrupted. True when nothing was running.
         """
-        with self._lock:
-            node, self._node = self._node, None
-            client, self._client = self._client, None
-            store, self._store = self._store, None
-            follower, self._observer_follower = self._observer_follower, None
-            self._observer = None
-        clean = node.stop() if node else True
-        if follower:
-            follower.stop()
-        if client:
-            client.stop()
-            log_event(_logger, logging.INFO, LogEvent.SYSTEM_STOPPED, node_id=self.settings.node.id, clean=clean)
-        if store:
-            store.close()
+        if not self._is_running and self._parts is not None:
+            return True  # of the parent process: it is not ours to stop
+        with self._lifecycle:
+            parts = self._parts
+            if parts is None:
+                return True
+            parts.is_stopping = True
+            try:
+                clean = self._stop(parts)
+            finally:
+                self._parts = None
+        log_event(_logger, logging.INFO, LogEvent.SYSTEM_STOPPED, node_id=self.settings.node.id, clean=clean)
         return clean
+
+    @staticmethod
+    def _stop(parts: _Parts) -> bool:
+        clean = parts.node.stop() if parts.node else True
+        with parts.lock:
+            view = parts.view
+        if view is not None:
+            if view.follower is not None:
+                view.follower.stop()
+            view.observer.close()
+        parts.client.stop()
+        parts.store.close()
+        return clean
+
+    def _new_node(self, jobs_store: Store) -> Node:
+        return Node(
+            self.settings,
+            self._work,
+            self._make_store(),
+            jobs_store,
+            clock=self._clock,
+            metrics=self._metrics,
+            tracer=self._tracer,
+        )
+
+    @property
+    def _is_running(self) -> bool:
+        parts = self._parts
+        return parts is not None and parts.pid == os.getpid()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: begin anew. The parts stay referred to, as ending them would reach into the connections of
+        the parent; the lock may be held by a thread that was not forked along."""
+        self._inherited, self._parts = self._parts, None
+        self._lifecycle = threading.RLock()
 
     def __enter__(self) -> Self:
         self.start()
@@ -201,7 +279,7 @@ class SlurpLeaderSystem:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.stop)
+        await on_own_thread(self.stop)
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
@@ -225,7 +303,7 @@ class SlurpLeaderSystem:
             IdempotencyConflictError: The key was used for another request. Nothing was submitted.
             StoreTimeoutError: No definite answer within ``jobs.submit_timeout``. Repeat with the same idempotency key.
         """
-        return self._running_client().submit(self._new_job(request, fields))
+        return self._running().client.submit(self._new_job(request, fields))
 
     def submit_many(
         self, requests: Iterable[ContextGenerationRequest | str], /, **fields: Any
@@ -235,7 +313,7 @@ class SlurpLeaderSystem:
         Returns:
             For each request, in order, its handle, or the error that `submit` would have raised.
         """
-        client = self._running_client()
+        client = self._running().client
         answers: list[JobHandle | Exception] = []
         jobs: list[NewJob] = []
         for request in requests:
@@ -287,17 +365,19 @@ class SlurpLeaderSystem:
     @property
     def is_leader(self) -> bool:
         """Whether this node may act as leader right now."""
-        return self._node is not None and self._node.election.is_leader
+        return self.term is not None
 
     @property
     def term(self) -> Term | None:
         """The term this node may act in right now; None when there is none."""
-        return self._node.election.term if self._node else None
+        node = self._node
+        return node.election.term if node else None
 
     @property
     def state(self) -> ElectionState:
         """Where this node stands."""
-        return self._node.election.state if self._node else ElectionState.FOLLOWER
+        node = self._node
+        return node.election.state if node else ElectionState.FOLLOWER
 
     def wait_for_leadership(self, timeout: float | None = None) -> bool:
         """Wait, at most `timeout` seconds, until this node leads.
@@ -323,64 +403,42 @@ class SlurpLeaderSystem:
         Raises:
             StoreError: It did not answer within `timeout` seconds, or refused; says which setting to look at.
         """
-        if self._store is None:
-            raise LifecycleError("the system is not running: start() it first")
-        return ask_status(self._store, timeout)
+        return ask_status(self._running().store, timeout)
 
     def status(self) -> dict[str, Any]:
-        """How this node stands, as plain data: what it knows, without asking etcd."""
-        node, term = self._node, self.term
-        observer = self._observer
-        leader = node.election.leader if node else (observer.leader if observer else None)
-        return {
+        """How this node stands, as plain data: what it knows, without asking etcd. See `slurp_leader.system.status`."""
+        parts = self._parts if self._is_running else None
+        observer = parts.view.observer if parts and parts.view else None
+        status = {
             "node_id": self.settings.node.id,
             "cluster_id": self._keyspace.cluster_id,
             "candidate": self.candidate,
-            "running": self._client is not None,
-            "election": {
-                "name": self.settings.election.name,
-                "state": self.state.value,
-                "reason": node.election.reason.value if node and node.election.reason else None,
-                "is_leader": self.is_leader,
-                "token": term.token if term else None,
-                "epoch": term.epoch if term else None,
-                "trust_remaining_s": round(term.remaining_s(), 3) if term else None,
-                "leader": describe_leader(leader),
-            },
-            "queue": node.engine.depth() if node else None,
-            "problems": self._problems(),
+            "running": parts is not None,
         }
+        name = self.settings.election.name
+        return {**status, **status_of(self._facts(), name, parts.node if parts else None, observer, self._clock)}
 
     def health(self) -> dict[str, Any]:
-        """Whether this node is fit, as plain data: `healthy`, `ready`, and the `problems`, each with its fix.
+        """Whether this node is fit, as plain data: `live`, `ready`, `healthy`, and the `problems`, each with its fix.
 
-        A follower is healthy and ready. Not ready: not started, stopping, or it has not heard of etcd yet.
+        See `slurp_leader.system.condition` for what each word means.
         """
-        problems = self._problems()
-        node = self._node
-        heard = node is None or node.engine.seen_revision > 0
-        return {
-            "healthy": not problems,
-            "ready": self._client is not None and heard and not problems,
-            "state": self.state.value,
-            "problems": problems,
-        }
+        return health_of(self._facts(), self._clock)
 
-    def _problems(self) -> list[dict[str, str]]:
-        node = self._node
-        if node is None:
-            return []
-        problems = []
-        if node.failure is not None:
-            problems.append({"what": "store", "message": str(node.failure), "fix": "see the log; restart this node"})
-        if node.election.duplicates:
-            message = f"another live process uses the node id {self.settings.node.id!r}"
-            problems.append({"what": "duplicate_node", "message": message, "fix": "give each node its own node.id"})
-        if self.state is ElectionState.SUSPENDED:
-            reason = node.election.reason
-            message = f"the term cannot be proved: {reason.value if reason else 'unknown'}"
-            problems.append({"what": "suspended", "message": message, "fix": "look at etcd: reachable? full?"})
-        return problems
+    def _facts(self) -> Facts:
+        parts, node = self._parts, self._node
+        if parts is None or not self._is_running:
+            return Facts(self.settings.node.id, is_running=False)
+        client = parts.client
+        stores = (parts.store, node.store) if node else (parts.store,)
+        facts = Facts(
+            self.settings.node.id,
+            is_stopping=parts.is_stopping,
+            outage=next((outage for outage in map(outage_of, stores) if outage), None),
+            lost_store=client.failure or (parts.view.failure if parts.view else None),
+            has_heard=client.is_following,
+        )
+        return node.add_to(facts) if node else facts
 
     # ------------------------------------------------------------ small things
 
@@ -392,28 +450,49 @@ class SlurpLeaderSystem:
         method: Callable[..., Any] = getattr(home, name)
         return method
 
-    def _running_client(self) -> JobClient:
-        if self._client is None:
-            raise LifecycleError("the system is not running: start() it first")
-        return self._client
+    @property
+    def _node(self) -> Node | None:
+        parts = self._parts
+        return parts.node if parts is not None and parts.pid == os.getpid() else None
 
-    def _running_node(self) -> _Node:
-        self._running_client()
-        if self._node is None:
+    def _running(self) -> _Parts:
+        parts = self._parts
+        if parts is None:
+            raise LifecycleError("the system is not running: start() it first")
+        if parts.pid != os.getpid():
+            raise LifecycleError("the system runs in the parent of this process, not in this one: start() it here")
+        return parts
+
+    def _running_node(self) -> Node:
+        node = self._running().node
+        if node is None:
             raise LifecycleError("this system is no candidate: it was made with candidate=False")
-        return self._node
+        return node
 
     def _observing(self) -> Observer:
-        """The observer of the election: a candidate has one anyway, a client gets one when it first asks."""
-        self._running_client()
-        with self._lock:
-            if self._observer is None:
-                keys = ElectionKeys.of(self._keyspace, self.settings.election.name)
-                self._observer = Observer(keys, self._clock)
-                assert self._store is not None
-                self._observer_follower = Follower(self._store, keys.prefix, self._observer.feed, clock=self._clock)
-                self._observer_follower.start()
-            return self._observer
+        """The observer of the election, with a watch of its own, from when it is first asked for."""
+        parts = self._running()
+        with parts.lock:
+            if parts.is_stopping:
+                raise LifecycleError("the system is being stopped")
+            if parts.view is None:
+                parts.view = self._open_view(parts.store)
+            return parts.view.observer
+
+    def _open_view(self, store: Store) -> _View:
+        keys = ElectionKeys.of(self._keyspace, self.settings.election.name)
+        view = _View(Observer(keys, self._clock))
+
+        def take(notice: FollowNotice) -> None:
+            if isinstance(notice, FollowFailed):
+                view.failure = notice.error
+                view.observer.close()
+            else:
+                view.observer.feed(notice)
+
+        view.follower = Follower(store, keys.prefix, take, clock=self._clock)
+        view.follower.start()
+        return view
 
     def _work(self, spec: Spec, job: JobContext) -> Any:
         """Do one job: on a thread of the pool."""
@@ -429,107 +508,6 @@ class SlurpLeaderSystem:
 
         options = self.settings.generator
         return FileContextGenerator(options.workspace_root, max_bytes=options.max_bytes).generate
-
-
-class _Node:
-    """What a candidate has beyond a client: election, engine, and one watch for both."""
-
-    def __init__(self, system: SlurpLeaderSystem, election_store: Store, jobs_store: Store) -> None:
-        settings, clock = system.settings, system._clock
-        if system._generate is None:
-            system._generate = system._built_in_generator()
-        self._store = election_store
-        self.failure: Exception | None = None
-        stop_timeout = max(
-            settings.election.stop_timeout,
-            settings.jobs.drain_timeout + timedelta(seconds=_STOP_RESERVE_S),
-        )
-        options = type(settings.election)(**{**dict(settings.election), "stop_timeout": stop_timeout})
-        self.election = Election(
-            election_store,
-            system._keyspace,
-            options,
-            identity_of(settings),
-            clock=clock,
-            metrics=system._metrics,
-            facts=self._facts,
-        )
-        self.election.add_owner("jobs")
-        self.engine = JobEngine(
-            jobs_store,
-            system._keyspace,
-            settings.jobs,
-            system._work,
-            node_id=settings.node.id,
-            clock=clock,
-            handed_back=lambda token: self.election.drained("jobs", token),
-            metrics=system._metrics,
-            tracer=system._tracer,
-        )
-        self.follower = Follower(jobs_store, system._keyspace.mirrored, self._on_notice, clock=clock)
-
-    def start(self) -> None:
-        self.election.subscribe(self._on_election)
-        self.engine.start()
-        self.follower.start()
-        self.election.start()
-
-    def stop(self) -> bool:
-        clean = self.election.stop()
-        self.follower.stop()
-        clean = self.engine.stop() and clean
-        self._store.close()
-        return clean
-
-    def _on_notice(self, notice: FollowNotice) -> None:
-        """One watch feeds both sides; each takes the keys it knows."""
-        if isinstance(notice, FollowFailed):
-            self.failure = notice.error
-            log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(notice.error), fatal=True)
-            threading.Thread(target=self.election.stop, name="slurp-give-up", daemon=True).start()
-            return
-        self.election.feed(notice)
-        self.engine.feed(notice)
-
-    def _on_election(self, event: ElectionEvent) -> None:
-        """Where election and jobs meet."""
-        if not isinstance(event, StateChanged) or event.term is None:
-            return
-        term = event.term
-        match event.state:
-            case ElectionState.LEADER:
-                self.engine.lead(term)
-            case ElectionState.SUSPENDED:
-                self.engine.pause(term.token)
-            case ElectionState.DRAINING:
-                self.engine.hand_back(term.token)
-            case _:
-                self.engine.lose(term.token)
-
-    def _facts(self) -> dict[str, Any]:
-        """What the heartbeat tells everybody."""
-        depth = self.engine.depth()
-        return {"jobs": depth["jobs"], "running": depth["running"]}
-
-
-def result_of(outcome: JobOutcome) -> ContextGenerationResult:
-    """An outcome as the result of a context generation."""
-    started = None if outcome.started_at is None else datetime.fromisoformat(outcome.started_at)
-    finished = datetime.fromisoformat(outcome.finished_at)
-    error = outcome.error
-    return ContextGenerationResult.of(
-        outcome.result,
-        job_id=outcome.job_id,
-        status=outcome.status.value,
-        generated_by=outcome.node_id,
-        token=outcome.token,
-        started_at=started,
-        finished_at=finished,
-        duration_s=max(0.0, (finished - started).total_seconds()) if started else 0.0,
-        error=ResultError(code=str(error.get("code", "error")), message=str(error.get("message", "")))
-        if error
-        else None,
-    )
 
 
 _PENDING: Any = object()

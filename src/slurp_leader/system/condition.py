@@ -1,0 +1,128 @@
+"""How a node is, as plain data: functions over what it knows already. Nobody is asked, and nothing here waits.
+
+Three questions, for whoever watches over a process:
+
+* *live*: everything that was started runs. If not, only a new start of the process helps.
+* *ready*: live, etcd answers, and requests can be brought in here.
+* *healthy*: nobody has to do anything.
+
+A follower is all three. A node during an outage of etcd is live: it goes on by itself when etcd is back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from slurp_leader.clock import Clock, format_utc
+from slurp_leader.election import ElectionState, Reason
+from slurp_leader.store.port import StoreOutage
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known. The defaults are those of a node that does well."""
+
+    node_id: str
+    is_running: bool = True
+    is_stopping: bool = False
+    has_heard: bool = True
+    """Whether etcd has told this node how things stand."""
+    state: ElectionState = ElectionState.FOLLOWER
+    reason: Reason | None = None
+    """Why that state was entered."""
+    has_ended: bool = False
+    """Whether the election stands no more, although the node runs."""
+    duplicates: tuple[str, ...] = ()
+    outage: StoreOutage | None = None
+    lost_store: BaseException | None = None
+    """Why nothing is heard of etcd any more, and never will be."""
+    engine_failure: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that somebody has to look at."""
+
+    what: str
+    message: str
+    fix: str
+    since: str | None = None
+    """UTC date; None when it is not known."""
+    ends_life: bool = field(default=False, kw_only=True)
+    """Only a new start of the process helps."""
+    stops_requests: bool = field(default=False, kw_only=True)
+    """Requests cannot be brought in here."""
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"what": self.what, "message": self.message, "fix": self.fix, "since": self.since}
+
+
+def health_of(facts: Facts, clock: Clock) -> dict[str, Any]:
+    """What `health` answers: `live`, `ready`, `healthy`, `state`, and the `problems`, each with its fix."""
+    problems = problems_of(facts, clock)
+    live = facts.is_running and not any(problem.ends_life for problem in problems)
+    open_for_requests = facts.has_heard and not facts.is_stopping
+    ready = live and open_for_requests and not any(problem.stops_requests for problem in problems)
+    return {
+        "live": live,
+        "ready": ready,
+        "healthy": live and not problems,
+        "state": facts.state.value,
+        "problems": [problem.to_wire() for problem in problems],
+    }
+
+
+def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
+    """Everything that is wrong, the worst first."""
+    if not facts.is_running:
+        return []
+    return [*_for_good(facts), *_of_the_store(facts, clock), *_of_settings(facts)]
+
+
+def _for_good(facts: Facts) -> list[Problem]:
+    problems = []
+    lost = facts.lost_store
+    restart = "see the log, put right what it names, then start this process anew"
+    if lost is not None:
+        problems.append(Problem("store", str(lost) or repr(lost), restart, ends_life=True, stops_requests=True))
+    elif facts.has_ended and not facts.is_stopping and facts.engine_failure is None:
+        reason = facts.reason.value if facts.reason else "unknown"
+        message = f"this node stands for election no more: {reason}"
+        problems.append(Problem("election", message, restart, ends_life=True))
+    if facts.engine_failure is not None:
+        message = f"the scheduler of jobs failed, so this node leads no more: {facts.engine_failure!r}"
+        problems.append(
+            Problem("jobs", message, "report this bug, with the log; start this process anew", ends_life=True)
+        )
+    return problems
+
+
+def _of_the_store(facts: Facts, clock: Clock) -> list[Problem]:
+    problems: list[Problem] = []
+    if facts.outage is not None and facts.lost_store is None:
+        message = f"etcd does not answer: {facts.outage.error}"
+        fix = "look at etcd and at etcd.endpoints; this node goes on by itself when etcd is back"
+        since = date_of(facts.outage.since, clock)
+        problems.append(Problem("store_unreachable", message, fix, since, stops_requests=True))
+    if facts.state is ElectionState.SUSPENDED:
+        if facts.reason is Reason.STORE_FULL:
+            fix = "make room in etcd (compact, defragment, raise its quota), then disarm its NOSPACE alarm"
+            problems.append(Problem("store_full", "etcd is full and takes no writes", fix, stops_requests=True))
+        elif facts.outage is None:
+            message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"
+            problems.append(Problem("suspended", message, "look at etcd: does it answer in time?"))
+    return problems
+
+
+def _of_settings(facts: Facts) -> list[Problem]:
+    if not facts.duplicates:
+        return []
+    message = f"another live process uses the node id {facts.node_id!r}"
+    return [Problem("duplicate_node", message, "give each node its own node.id")]
+
+
+def date_of(moment: float, clock: Clock) -> str:
+    """A moment in boottime seconds as a UTC date."""
+    return format_utc(clock.utcnow() - timedelta(seconds=clock.boottime() - moment))

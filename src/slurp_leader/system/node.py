@@ -1,0 +1,176 @@
+"""What a candidate has beyond a client: election, engine, and one watch for both."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from slurp_leader.clock import Clock
+from slurp_leader.election import Election, ElectionEvent, ElectionState, LeaderChanged, StateChanged
+from slurp_leader.jobs.engine import JobEngine
+from slurp_leader.jobs.runner import Work
+from slurp_leader.settings import SlurpSettings
+from slurp_leader.store import Store
+from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
+from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.system.condition import Facts
+from slurp_leader.system.leader_election import identity_of
+from slurp_leader.telemetry.events import LogEvent, log_event
+from slurp_leader.telemetry.metrics import Metrics
+from slurp_leader.telemetry.tracing import Tracer
+
+_logger = logging.getLogger("slurp_leader.system")
+
+_STOP_RESERVE_S = 10.0
+"""What a stop gets beyond the drain timeout, to write down what was interrupted and to release the key."""
+_OWNER = "jobs"
+
+
+class Node:
+    """Stands for election and, while it leads, runs the queue. Lives once: start, stop.
+
+    Election and jobs do not know each other: they meet in `_on_election`, in the `Term`.
+
+    Args:
+        settings: Of the node.
+        work: Does one job.
+        election_store: For the election alone, so that job traffic cannot delay a renewal. Closed here.
+        jobs_store: For everything else. Not closed here.
+        clock: Source of time.
+        metrics: Where measurements go.
+        tracer: Where spans go.
+    """
+
+    def __init__(
+        self,
+        settings: SlurpSettings,
+        work: Work,
+        election_store: Store,
+        jobs_store: Store,
+        *,
+        clock: Clock,
+        metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self.store = election_store
+        self.failure: Exception | None = None
+        """Why nothing is heard of etcd any more, and never will be."""
+        self.vacant_since: float | None = None
+        """Since when nobody leads, in boottime seconds, as far as this node has seen."""
+        self.last_vacancy_s: float | None = None
+        """How long nobody led, the last time."""
+        self._clock = clock
+        keyspace = Keyspace(settings.node.cluster_id)
+        election, jobs = settings.election, settings.jobs
+        stop_timeout = max(election.stop_timeout, jobs.drain_timeout + timedelta(seconds=_STOP_RESERVE_S))
+        self.election = Election(
+            election_store,
+            keyspace,
+            type(election)(**{**dict(election), "stop_timeout": stop_timeout}),
+            identity_of(settings),
+            clock=clock,
+            metrics=metrics,
+            facts=self._facts,
+        )
+        self.election.add_owner(_OWNER)
+        self.engine = JobEngine(
+            jobs_store,
+            keyspace,
+            jobs,
+            work,
+            node_id=settings.node.id,
+            clock=clock,
+            handed_back=self._on_handed_back,
+            metrics=metrics,
+            tracer=tracer,
+        )
+        self._follower = Follower(jobs_store, keyspace.mirrored, self._on_notice, clock=clock)
+
+    def start(self) -> None:
+        self.election.subscribe(self._on_election)
+        self.engine.start()
+        self._follower.start()
+        self.election.start()
+
+    def stop(self) -> bool:
+        """End all, the term first.
+
+        Returns:
+            Whether everything was given back and has ended.
+        """
+        clean = self.election.stop()
+        self._follower.stop()
+        clean = self.engine.stop() and clean
+        self.store.close()
+        return clean
+
+    def add_to(self, facts: Facts) -> Facts:
+        """What this node knows beyond a client."""
+        election, engine = self.election, self.engine
+        return replace(
+            facts,
+            has_heard=facts.has_heard and engine.seen_revision > 0,
+            state=election.state,
+            reason=election.reason,
+            has_ended=election.has_ended,
+            duplicates=election.duplicates,
+            lost_store=self.failure or facts.lost_store,
+            engine_failure=engine.failure,
+        )
+
+    # ------------------------------------------------------------ what the threads below say
+
+    def _on_notice(self, notice: FollowNotice) -> None:
+        """One watch feeds both sides; each takes the keys it knows."""
+        if isinstance(notice, FollowFailed):
+            self.failure = notice.error
+            log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(notice.error), fatal=True)
+            self._give_up()
+            return
+        self.election.feed(notice)
+        self.engine.feed(notice)
+
+    def _on_election(self, event: ElectionEvent) -> None:
+        """Where election and jobs meet."""
+        if isinstance(event, LeaderChanged):
+            self._on_leader(event)
+        elif isinstance(event, StateChanged) and event.term is not None:
+            token = event.term.token
+            match event.state:
+                case ElectionState.LEADER:
+                    self.engine.lead(event.term)
+                case ElectionState.SUSPENDED:
+                    self.engine.pause(token)
+                case ElectionState.DRAINING:
+                    self._hand_back(token)
+                case _:
+                    self.engine.lose(token)
+
+    def _on_leader(self, event: LeaderChanged) -> None:
+        self.vacant_since = self._clock.boottime() if event.leader is None else None
+        if event.vacancy_s is not None:
+            self.last_vacancy_s = event.vacancy_s
+
+    def _hand_back(self, token: int) -> None:
+        if self.engine.failure is None:
+            self.engine.hand_back(token)
+        else:  # a dead engine starts nothing and will not answer
+            self.election.drained(_OWNER, token)
+
+    def _on_handed_back(self, token: int) -> None:
+        self.election.drained(_OWNER, token)
+        if self.engine.failure is not None:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Stand no more, so that a node that can work leads instead. On a thread of its own: the caller's is one that
+        `Election.stop` waits for."""
+        threading.Thread(target=self.election.stop, name="slurp-give-up", daemon=True).start()
+
+    def _facts(self) -> dict[str, Any]:
+        """What the heartbeat tells everybody."""
+        depth = self.engine.depth()
+        return {"jobs": depth["jobs"], "running": depth["running"]}

@@ -1,0 +1,85 @@
+"""How a node stands, as plain data with fixed names. What is not known is None; dates are UTC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slurp_leader.clock import Clock
+from slurp_leader.election import LeaderInfo
+from slurp_leader.election.observer import Observer
+from slurp_leader.system.condition import Facts, date_of, problems_of
+from slurp_leader.system.node import Node
+from slurp_leader.system.views import describe_leader
+
+_QUEUE = ("jobs", "pending", "scheduled", "running", "parked", "claims", "bytes")
+
+
+def status_of(
+    facts: Facts, election: str, node: Node | None, observer: Observer | None, clock: Clock
+) -> dict[str, Any]:
+    """What `status` answers beyond who is asked.
+
+    Returns:
+        ``election``: name, state, why, the own term, who leads, the vacancy, and the last renewal of an own term.
+        ``queue``: live jobs by status and what this node has seen; None for a client. Only a leader tells pending,
+        scheduled and running apart.
+        ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.
+        ``store``: whether etcd answers, and since when not.
+        ``problems``: as in `health`.
+    """
+    return {
+        "election": _election(facts, election, node, observer, clock),
+        "queue": _queue(node) if node else None,
+        "commits": node.engine.totals if node else None,
+        "store": _store(facts, node, clock),
+        "problems": [problem.to_wire() for problem in problems_of(facts, clock)],
+    }
+
+
+def _election(facts: Facts, name: str, node: Node | None, observer: Observer | None, clock: Clock) -> dict[str, Any]:
+    term = node.election.term if node else None
+    leader = node.election.leader if node else (observer.leader if observer else None)
+    return {
+        "name": name,
+        "state": facts.state.value,
+        "reason": facts.reason.value if facts.reason else None,
+        "is_leader": term is not None,
+        "token": term.token if term else None,
+        "epoch": term.epoch if term else _epoch_of(leader),
+        "trust_remaining_s": round(term.remaining_s(), 3) if term else None,
+        "leader": describe_leader(leader),
+        "vacant_since": date_of(node.vacant_since, clock) if node and node.vacant_since is not None else None,
+        "last_vacancy_s": round(node.last_vacancy_s, 3) if node and node.last_vacancy_s is not None else None,
+        "last_renewal": _last_renewal(node, clock) if node else None,
+    }
+
+
+def _epoch_of(leader: LeaderInfo | None) -> int | None:
+    return leader.record.epoch if leader and leader.record else None
+
+
+def _last_renewal(node: Node, clock: Clock) -> dict[str, Any] | None:
+    last = node.election.last_renewal
+    if last is None:
+        return None
+    ended_at, renewed = last
+    return {
+        "at": date_of(ended_at, clock),
+        "outcome": renewed.outcome,
+        "duration_s": round(renewed.duration_s, 6),
+    }
+
+
+def _queue(node: Node) -> dict[str, int]:
+    depth = node.engine.depth()
+    return {name: depth[name] for name in _QUEUE}
+
+
+def _store(facts: Facts, node: Node | None, clock: Clock) -> dict[str, Any]:
+    outage = facts.outage
+    return {
+        "reachable": outage is None and facts.lost_store is None and facts.has_heard,
+        "unreachable_since": date_of(outage.since, clock) if outage else None,
+        "error": outage.error if outage else (str(facts.lost_store) if facts.lost_store else None),
+        "seen_revision": node.engine.seen_revision if node else None,
+    }
