@@ -316,7 +316,8 @@ class Elector:
         if session is None or session.closing:
             return
         timing = session.timing
-        # The next round is due whatever becomes of this one: an answer that never comes must not end renewal.
+        # The next round is due whatever becomes of this one: an answer that never comes must not end renewal, and one
+        # that comes after a gap finds its round replaced (`LeaseTiming.fits` keeps this moment inside the window).
         self._timers.set("renew", now + timing.renew_interval_s + 2 * timing.rpc_timeout_s)
         this = self._round = Round(now, self._reign)
         self._desk.call(KeepAlive(session.lease_id), timing.rpc_timeout_s, partial(self._kept_alive, this, session))
@@ -350,7 +351,7 @@ class Elector:
         elif not result.succeeded:
             self._learn(result, now)
             self._end_term(Reason.FENCED, now, holds_key=False)
-        elif not same_raft_term(this.header, result.header) or this.proves_until(session.timing) <= now:
+        elif not same_raft_term(this.header, result.header):
             self._unproven(this, None, now)
         else:
             self._proved(this, reign, session, now)
@@ -376,7 +377,7 @@ class Elector:
 
         Args:
             this: The round.
-            error: What went wrong; None: two answers that do not belong together, or came too late.
+            error: What went wrong; None: two answers that do not belong together.
         """
         self._round = None
         outcome = "mixed" if error is None else type(error).__name__
