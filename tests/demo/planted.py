@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from slurp_leader.election.records import ElectionKeys, LeaderRecord
 from slurp_leader.jobs.records import JobKeys, JobOutcome, JobStatus
 from slurp_leader.store import Event, EventKind, KeyValue
@@ -39,6 +41,10 @@ class History:
             self._put(self._keys.queue + job.encode(), b"{}")
             self._next()
 
+    def fail(self, job: str, token: int, message: str) -> None:
+        """As `end`, of a job that failed."""
+        self.end(job, token, JobStatus.FAILED, error={"code": "missing", "message": message})
+
     def end(
         self,
         job: str,
@@ -47,10 +53,24 @@ class History:
         *,
         interruptions: int = 0,
         keep: bool = False,
+        error: dict[str, Any] | None = None,
     ) -> None:
         """The transaction that records an outcome and, unless `keep`, deletes the request."""
         outcome = JobOutcome(
-            job, status, f"op-{self.revision}", token, 1, 1, 0, interruptions, _DATE, _DATE, _DATE, "node-1", b"{}"
+            job_id=job,
+            status=status,
+            op=f"op-{self.revision}",
+            token=token,
+            run=1,
+            queue_revision=1,
+            attempts=0,
+            interruptions=interruptions,
+            submitted_at=_DATE,
+            started_at=_DATE,
+            finished_at=_DATE,
+            node_id="node-1",
+            result_json=None if error else b"{}",
+            error=error,
         )
         self._put(self._keys.done + job.encode(), outcome.to_value(4096))
         if not keep:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from demo.planted import KEYSPACE, A, B, C, D, History, takeover
 from slurp_leader.demo.checker import Reign, Verdict, check
 from slurp_leader.jobs.records import JobStatus
@@ -41,7 +39,7 @@ def test_an_accepted_job_without_an_outcome_is_lost() -> None:
     verdict = judge(history, A, B, C)
 
     assert verdict.lost == (C,)
-    assert verdict.problems(2) == [f"1 accepted jobs were lost: {C}"]
+    assert verdict.problems(2) == [f"lost: 1 of 3 accepted jobs ({C})"]
 
 
 def test_an_accepted_job_that_etcd_never_saw_is_lost() -> None:
@@ -57,7 +55,7 @@ def test_a_job_with_two_outcomes_is_recorded_twice() -> None:
     verdict = judge(history, A, B)
 
     assert verdict.twice == (A,)
-    assert f"1 accepted jobs were recorded twice: {A}" in verdict.problems(2)
+    assert f"recorded twice: 1 of 2 accepted jobs ({A})" in verdict.problems(2)
 
 
 def test_an_outcome_that_was_pruned_and_written_again_is_recorded_twice() -> None:
@@ -86,7 +84,7 @@ def test_without_a_second_leader_the_takeover_is_missing() -> None:
     verdict = judge(history, A)
 
     assert verdict.problems(leaders_wanted=1) == []
-    assert verdict.problems(leaders_wanted=2) == ["1 leaders committed outcomes; 2 were to"]
+    assert verdict.problems(leaders_wanted=2) == ["terms that committed outcomes: 1; wanted: 2"]
 
 
 def test_a_second_leader_that_recorded_nothing_does_not_count() -> None:
@@ -97,19 +95,26 @@ def test_a_second_leader_that_recorded_nothing_does_not_count() -> None:
     history.vacate()
     history.elect("node-2", 2)
 
-    assert judge(history, A).problems(leaders_wanted=2) == ["1 leaders committed outcomes; 2 were to"]
+    assert judge(history, A).problems(leaders_wanted=2) == ["terms that committed outcomes: 1; wanted: 2"]
 
 
-@pytest.mark.parametrize(("status", "said"), [(JobStatus.FAILED, "failed"), (JobStatus.CANCELLED, "were cancelled")])
-def test_an_accepted_job_has_to_complete(status: JobStatus, said: str) -> None:
+def test_an_accepted_job_that_failed_is_a_problem_that_says_why() -> None:
     history, _, second = takeover()
     history.submit(C)
-    history.end(C, second, status)
+    history.fail(C, second, "c.py: missing: no such file")
 
     verdict = judge(history, A, B, C)
 
-    assert verdict.completed == 2
-    assert verdict.problems(2) == [f"1 accepted jobs {said}"]
+    assert (verdict.completed, verdict.failed) == (2, 1)
+    assert verdict.problems(2) == ["failed: 1 of 3 accepted jobs; the first one: c.py: missing: no such file"]
+
+
+def test_an_accepted_job_that_was_cancelled_is_a_problem() -> None:
+    history, _, second = takeover()
+    history.submit(C)
+    history.end(C, second, JobStatus.CANCELLED)
+
+    assert judge(history, A, B, C).problems(2) == ["cancelled: 1 of 3 accepted jobs"]
 
 
 def test_an_outcome_under_the_token_of_an_ended_term_is_a_violation() -> None:
@@ -140,7 +145,7 @@ def test_a_request_that_goes_without_an_outcome_is_a_violation() -> None:
 
     problems = judge(history, A, B, C).problems(2)
 
-    assert f"1 accepted jobs were lost: {C}" in problems
+    assert f"lost: 1 of 3 accepted jobs ({C})" in problems
     assert any(f"job {C} did not end in one transaction" in problem for problem in problems)
 
 

@@ -120,7 +120,7 @@ def test_after_a_kill_two_leaders_have_to_commit() -> None:
     alone = replace(verdict, reigns=verdict.reigns[:1])
 
     assert problems_of(alone, 0, 2, []) == ()
-    assert problems_of(alone, 1, 2, []) == ("1 leaders committed outcomes; 2 were to",)
+    assert problems_of(alone, 1, 2, []) == ("terms that committed outcomes: 1; wanted: 2",)
 
 
 def test_requests_that_were_refused_are_a_problem() -> None:

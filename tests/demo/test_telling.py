@@ -156,10 +156,10 @@ def test_the_report_ends_with_figures_and_verdict() -> None:
 
 def test_a_report_with_problems_names_them_and_praises_nothing() -> None:
     stream = io.StringIO()
-    print_report(Console(file=stream, width=80), report("1 accepted jobs were lost: x"))
+    print_report(Console(file=stream, width=80), report("lost: 1 of 240 accepted jobs (x)"))
 
     assert "Nothing lost" not in stream.getvalue()
-    assert stream.getvalue().rstrip().endswith("1 accepted jobs were lost: x")
+    assert stream.getvalue().rstrip().endswith("lost: 1 of 240 accepted jobs (x)")
 
 
 def test_the_json_report_holds_figures_verdict_and_samples() -> None:

@@ -39,6 +39,7 @@ class Verdict:
     Attributes:
         accepted: Jobs whose submit was answered.
         completed, failed, cancelled: Of these, by their outcome; the first one where there are two.
+        first_failure: What the first failed one says of itself; empty when there is none.
         lost: Ids without an outcome.
         twice: Ids with more than one.
         interrupted: Ids that were interrupted at least once, and completed.
@@ -50,6 +51,7 @@ class Verdict:
     completed: int
     failed: int
     cancelled: int
+    first_failure: str
     lost: tuple[str, ...]
     twice: tuple[str, ...]
     interrupted: tuple[str, ...]
@@ -63,15 +65,16 @@ class Verdict:
             leaders_wanted: Terms that must have committed outcomes.
         """
         found = []
-        for count, what in ((self.failed, "failed"), (self.cancelled, "were cancelled")):
-            if count:
-                found.append(f"{count} accepted jobs {what}")
-        for ids, what in ((self.lost, "lost"), (self.twice, "recorded twice")):
+        for what, ids in (("lost", self.lost), ("recorded twice", self.twice)):
             if ids:
-                found.append(f"{len(ids)} accepted jobs were {what}: {_some(ids)}")
+                found.append(f"{what}: {len(ids)} of {self.accepted} accepted jobs ({_some(ids)})")
+        if self.failed:
+            found.append(f"failed: {self.failed} of {self.accepted} accepted jobs; the first one: {self.first_failure}")
+        if self.cancelled:
+            found.append(f"cancelled: {self.cancelled} of {self.accepted} accepted jobs")
         committed = sum(1 for reign in self.reigns if reign.outcomes)
         if committed < leaders_wanted:
-            found.append(f"{committed} leaders committed outcomes; {leaders_wanted} were to")
+            found.append(f"terms that committed outcomes: {committed}; wanted: {leaders_wanted}")
         if not self.accepted:
             found.append("no job was accepted")
         return found + list(self.violations)
@@ -91,11 +94,13 @@ def check(history: Iterable[Event], accepted: Collection[str], keyspace: Keyspac
     reading.close()
     first = {job_id: reading.outcomes[job_id][0] for job_id in accepted if job_id in reading.outcomes}
     by_status = {status: [job for job, end in first.items() if end.status is status] for status in JobStatus}
+    failures = [str((first[job_id].error or {}).get("message", "")) for job_id in by_status[JobStatus.FAILED]]
     return Verdict(
         accepted=len(accepted),
         completed=len(by_status[JobStatus.COMPLETED]),
         failed=len(by_status[JobStatus.FAILED]),
         cancelled=len(by_status[JobStatus.CANCELLED]),
+        first_failure=failures[0] if failures else "",
         lost=tuple(job_id for job_id in accepted if job_id not in first),
         twice=tuple(job_id for job_id in accepted if len(reading.outcomes.get(job_id, ())) > 1),
         interrupted=tuple(job_id for job_id in by_status[JobStatus.COMPLETED] if first[job_id].interruptions),

@@ -10,7 +10,7 @@ from typing import Protocol
 from slurp_leader.clock import Clock
 from slurp_leader.demo.picture import Leader, LeaderChange, Picture
 from slurp_leader.demo.scene import News, Scene, describe_nodes
-from slurp_leader.demo.stage import DemoError, NodeProcess, Stage
+from slurp_leader.demo.stage import DemoError, NodeProcess
 from slurp_leader.demo.submitter import Submitting
 from slurp_leader.demo.witness import Witness
 
@@ -52,6 +52,17 @@ class Screen(Protocol):
     """Shows scenes. `show` is called about ten times a second; it may leave some out."""
 
     def show(self, scene: Scene) -> None: ...
+
+
+class Cast(Protocol):
+    """The nodes, and how they are. In a run it is the `Stage`."""
+
+    @property
+    def nodes(self) -> Sequence[NodeProcess]: ...
+
+    def failure(self) -> str | None: ...
+
+    def logs(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +119,7 @@ class Drama:
     """Plays one run, on the thread that calls `perform`.
 
     Args:
-        stage: etcd and the started nodes.
+        cast: The started nodes.
         witness: Sees what is committed.
         submitting: Brings the requests in; started here.
         total: How many requests those are.
@@ -120,7 +131,7 @@ class Drama:
 
     def __init__(
         self,
-        stage: Stage,
+        cast: Cast,
         witness: Witness,
         submitting: Submitting,
         total: int,
@@ -129,7 +140,7 @@ class Drama:
         screen: Screen,
         clock: Clock,
     ) -> None:
-        self._stage = stage
+        self._cast = cast
         self._witness = witness
         self._submitting = submitting
         self._total = total
@@ -165,7 +176,7 @@ class Drama:
         self._show(now=True)
 
     def _all_stand(self, picture: Picture) -> bool:
-        return picture.leader is not None and picture.standing.issuperset(node.name for node in self._stage.nodes)
+        return picture.leader is not None and picture.standing.issuperset(node.name for node in self._cast.nodes)
 
     def _all_ended(self, picture: Picture) -> bool:
         self._kill_when_due(picture)
@@ -182,12 +193,12 @@ class Drama:
                     return
                 self._tell_of_leaders(picture)
                 self._moved_s = max(self._moved_s, picture.progressed_at_s or 0.0)
-            if (failure := self._stage.failure()) is not None:
+            if (failure := self._cast.failure()) is not None:
                 raise DemoError(failure)
             now = self._clock.boottime()
             quiet_s, allowed_s = (now - self._moved_s, STALL_S) if limit_s is None else (now - started_s, limit_s)
             if quiet_s > allowed_s:
-                raise DemoError(f"{otherwise} within {allowed_s:g} s; the logs of the nodes end:\n{self._stage.logs()}")
+                raise DemoError(f"{otherwise} within {allowed_s:g} s; the logs of the nodes end:\n{self._cast.logs()}")
             self._show()
             self._listen()
 
@@ -202,7 +213,7 @@ class Drama:
             self._kill(picture)
 
     def _kill(self, picture: Picture) -> None:
-        alive = {node.name: node for node in self._stage.nodes if not node.was_killed}
+        alive = {node.name: node for node in self._cast.nodes if not node.was_killed}
         answered = len(self._submitting.accepted) + len(self._submitting.refusals)
         if picture.leader is None or not may_be_killed(picture, alive, answered < self._total):
             return
@@ -263,7 +274,7 @@ class Drama:
                 rate=picture.rate(at_s),
                 leader=leader,
                 vacant_s=at_s - self.kills[-1].at_s if self.kills and leader is None else None,
-                nodes=describe_nodes(self._stage.nodes, picture),
+                nodes=describe_nodes(self._cast.nodes, picture),
                 news=tuple(self.news),
                 recent=tuple(picture.recent),
             )
