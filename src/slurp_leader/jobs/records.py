@@ -489,7 +489,11 @@ def _checksum(payload: Any) -> str:
 
 def _canonical(value: Any) -> bytes:
     """One form for equal JSON values: keys sorted at every level."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+"""Made once: `json.dumps` with options makes one for every call."""
 
 
 def _id_of(key: bytes, job_id: Any) -> str:

@@ -209,6 +209,9 @@ def _await(coroutine: Coroutine[Any, Any, Any], context: JobContext) -> Any:
     return asyncio.run(watched())
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
 def _as_json(result: Any) -> bytes:
     """A result as JSON text.
 
@@ -218,7 +221,7 @@ def _as_json(result: Any) -> bytes:
     to_wire = getattr(result, "to_wire", None)
     value = to_wire() if callable(to_wire) else result
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        text = _ENCODER.encode(value).encode()
         from_json(b'{"result":%s}' % text)  # what is recorded can be read again: readers go less deep than writers
     except (TypeError, ValueError, RecursionError) as error:
         raise TerminalError(f"the result is not a JSON value: {error}", code="result_not_json") from error
