@@ -51,7 +51,9 @@ OPTIONS = JobsOptions(
     backoff_jitter=0,
     drain_timeout=timedelta(seconds=10),
 )
-LIMITS = JobLimits(timeout_s=30, max_attempts=3, max_interruptions=3, backoff_base_s=1, backoff_cap_s=8, backoff_jitter=0)
+LIMITS = JobLimits(
+    timeout_s=30, max_attempts=3, max_interruptions=3, backoff_base_s=1, backoff_cap_s=8, backoff_jitter=0
+)
 
 RETURNED = RunReport(RunEnd.RETURNED, result_json=b'{"ok":true}')
 RAISED = RunReport(RunEnd.RAISED, error=error_of("error", "boom"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Client, Node, Rig, deletes, options, puts
 
+from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Client, Node, Rig, deletes, options, puts
 from slurp_leader.clock import format_utc
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.records import JobLimits, JobStatus

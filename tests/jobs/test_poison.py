@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from jobs.rig import KEYS, RETURNED, Node, Rig, options
 
+from jobs.rig import KEYS, RETURNED, Node, Rig, options
 from slurp_leader.jobs.records import Claim, JobLimits, JobStatus
 from slurp_leader.jobs.scheduler import StartRun
 
@@ -88,7 +88,9 @@ def test_a_suspect_runs_with_nothing_beside_it_and_the_queue_goes_on_afterwards(
     trouble = Poisoned(rig, {suspect})
     trouble.lead()
     rig.world.run_until(lambda: trouble.crashes == 2)
-    others = [rig.client.submit()]  # claimed while the suspect's last claim is still being closed; a worker is left free
+    others = [
+        rig.client.submit()
+    ]  # claimed while the suspect's last claim is still being closed; a worker is left free
     rig.world.run_until(lambda: len(trouble.alone) == 3, within_s=100)
     assert trouble.alone == [True, True, True]
     others += [rig.client.submit() for _ in range(3)]

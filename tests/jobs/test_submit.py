@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from jobs.rig import KEYS, RETURNED, Client, Node, Rig, options, puts
 
+from jobs.rig import KEYS, RETURNED, Client, Node, Rig, options, puts
 from slurp_leader.errors import (
     IdempotencyConflictError,
     JobNotFoundError,

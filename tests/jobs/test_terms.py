@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from jobs.rig import INTERRUPTED, KEYS, RETURNED, Node, Rig, options, puts
 
+from jobs.rig import INTERRUPTED, KEYS, RETURNED, Node, Rig, options, puts
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.scheduler import HandBack, HandedBack, Pause
 from slurp_leader.store import Put

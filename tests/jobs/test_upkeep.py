@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from jobs.rig import KEYS, RETURNED, Node, Rig, options, puts
 
+from jobs.rig import KEYS, RETURNED, Node, Rig, options, puts
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.records import (
@@ -41,9 +41,7 @@ def queue_goes_on(rig: Rig, node: Node | None = None) -> None:
 
 @pytest.mark.parametrize("value", BROKEN)
 @pytest.mark.parametrize("kind", ["queue", "state", "cancel", "run"])
-def test_a_record_that_cannot_be_read_is_parked_noted_kept_and_stops_nothing(
-    rig: Rig, kind: str, value: bytes
-) -> None:
+def test_a_record_that_cannot_be_read_is_parked_noted_kept_and_stops_nothing(rig: Rig, kind: str, value: bytes) -> None:
     name = b"%016d-%08d" % (1, 1) if kind == "run" else rig.client.mint.mint().encode()
     key = KEYS.mirrored + kind.encode() + b"/" + name
     rig.node.lead()
