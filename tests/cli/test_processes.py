@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
+from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.etcd.ports import is_listener
 
 from .conftest import WAIT_S
 
 PROGRAM = (sys.executable, "-c", "import sys; from slurp_leader.cli import main; sys.exit(main())")
+QUICK = ("--heartbeat-interval=50", "--election-timeout=300")
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -141,6 +143,22 @@ def test_a_node_goes_on_while_etcd_is_not_there(start: Start, monkeypatch: pytes
 
 
 @pytest.mark.etcd
+def test_a_node_that_lost_etcd_for_good_ends_and_says_why(
+    start: Start, monkeypatch: pytest.MonkeyPatch, workspace: Path
+) -> None:
+    with EtcdProcess(extra_args=QUICK) as first:
+        monkeypatch.setenv("SLURP_ETCD__ENDPOINTS", first.endpoint)
+        node = start("run")
+        read_until(node.stderr, "state=leader")
+        port = int(first.endpoint.rpartition(":")[2])
+    with EtcdProcess(extra_args=QUICK, client_port=port):  # another cluster at the same address
+        _, said = node.communicate(timeout=WAIT_S)
+    assert node.returncode not in {0, 130, 143}
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("slurp: ")
+
+
+@pytest.mark.etcd
 def test_settings_decide_how_a_node_logs(start: Start, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURP_LOGS__FORMAT", "json")
     monkeypatch.setenv("SLURP_TELEMETRY__EXPORTER", "console")
@@ -235,6 +253,16 @@ def test_ctrl_c_while_watching_exits_with_130_in_silence(start: Start, cluster: 
     watching.send_signal(signal.SIGINT)
     _, said = watching.communicate(timeout=WAIT_S)
     assert (watching.returncode, said) == (130, "")
+
+
+@pytest.mark.etcd
+def test_ctrl_c_while_waiting_says_that_the_jobs_go_on(start: Start, cluster: str) -> None:
+    waiting = start("submit", "greet.py", "--wait")
+    read_until(waiting.stderr, "nobody leads")
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=WAIT_S)
+    assert waiting.returncode == 130
+    assert said == "slurp: waits no more; the jobs go on, see `slurp jobs ls`\n"
 
 
 # ---------------------------------------------------------------- what it loads

@@ -18,7 +18,7 @@ from slurp_leader.cli.connection import telemetry
 from slurp_leader.cli.exits import answer_to
 from slurp_leader.cli.loading import load_app
 from slurp_leader.cli.options import Invocation
-from slurp_leader.errors import StoreDeniedError, StoreError, StoreUnavailableError
+from slurp_leader.errors import LifecycleError, StoreDeniedError, StoreError
 
 if TYPE_CHECKING:
     from slurp_leader.settings import SlurpSettings
@@ -63,7 +63,7 @@ def run(
 
 def _serve(call: Invocation, system: SlurpLeaderSystem) -> int:
     output = call.output()
-    with _Signals(call) as signals, system:
+    with _Signals() as signals, system:
         _greet(call, system)
         while not signals.first.wait(_LOOK_S):
             _check(system, call.timeout_s)
@@ -93,24 +93,27 @@ def _greet(call: Invocation, system: SlurpLeaderSystem) -> None:
 
 
 def _check(system: SlurpLeaderSystem, timeout_s: float) -> None:
-    """See whether the node can go on.
+    """See whether the node can go on. An outage of etcd does not end it.
 
     Raises:
         StoreError: It cannot: etcd refuses us, or is another one than before.
+        LifecycleError: It cannot, for another reason.
     """
-    lost = [problem["message"] for problem in system.health()["problems"] if problem["what"] == "store"]
-    if lost:
-        system.ping(timeout_s)  # mostly fails in the same way, with the type of error that decides the exit code
-        raise StoreUnavailableError(f"this node lost etcd for good: {lost[0]}")
+    health = system.health()
+    if health["live"]:
+        return
+    worst = health["problems"][0]
+    if worst["what"] == "store":
+        system.ping(timeout_s)  # mostly fails in the same way, and so with the right exit code
+    raise LifecycleError(f"this node cannot go on: {worst['message']}; {worst['fix']}")
 
 
 class _Signals:
     """The first SIGINT or SIGTERM sets an event, the second ends the process on the spot."""
 
-    def __init__(self, call: Invocation) -> None:
+    def __init__(self) -> None:
         self.first = threading.Event()
         self.number = 0
-        self._output = call.output()
 
     def __enter__(self) -> _Signals:
         self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -40,6 +40,14 @@ def wait_and_show(call: Invocation, system: SlurpLeaderSystem, job_ids: Sequence
     Returns:
         0 when all completed; else the exit code of the first that did not.
     """
+    try:
+        return _wait_and_show(call, system, job_ids, seconds)
+    except KeyboardInterrupt:
+        call.output().say("waits no more; the jobs go on, see `slurp jobs ls`")
+        raise
+
+
+def _wait_and_show(call: Invocation, system: SlurpLeaderSystem, job_ids: Sequence[str], seconds: float | None) -> int:
     output, code = call.output(), 0
     documents = []
     if system.leader.get(_LOOK_S) is None:

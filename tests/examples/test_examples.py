@@ -1,0 +1,82 @@
+"""Every example runs as it stands, against a real etcd; and says in one line when there is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WAIT_S = 100
+NEEDS = {"fastapi_service": "fastapi"}
+PRINTS = {
+    "custom_generator": ("'Where to look'", "is no Markdown"),
+    "fastapi_service": ("completed: Package limiter",),
+    "leader_only_loop": ("round 3 of", "3 rounds"),
+    "quickstart": ("path/to/file.go: Package limiter", "4 contexts; the leader is"),
+    "source_sample": ("ucxl://any:any@example.com:any/*^/path/to/file", "Package limiter"),
+}
+"""What each example has to say, at least."""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs one example in the folder it lies in, as its text says, with a cluster of its own."""
+
+    def run_example(name: str, endpoint: str) -> subprocess.CompletedProcess[str]:
+        needed = NEEDS.get(name)
+        if needed and find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed, which this example shows the library beside")
+        others = {key: value for key, value in os.environ.items() if not key.startswith(("SLURP_", "BZZZ_"))}
+        mine = {
+            "SLURP_ETCD__ENDPOINTS": endpoint,
+            "SLURP_NODE__CLUSTER_ID": f"examples-{uuid.uuid4().hex[:8]}",
+            "HOME": str(tmp_path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return subprocess.run(
+            [sys.executable, "-W", "error::ResourceWarning", f"{name}.py"],
+            cwd=EXAMPLES,
+            env=others | mine,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+        )
+
+    return run_example
+
+
+def test_every_example_is_run_by_these_tests() -> None:
+    assert sorted(PRINTS) == sorted(file.stem for file in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("name", sorted(PRINTS))
+def test_an_example_runs_and_shows_what_it_promises(name: str, run: Run, etcd_endpoint: str) -> None:
+    result = run(name, etcd_endpoint)
+    assert result.returncode == 0, result.stderr
+    for text in PRINTS[name]:
+        assert text in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("name", sorted(PRINTS.keys() - {"source_sample"}))  # that one waits 30 s, as it was given
+def test_without_etcd_an_example_says_so_in_one_line(name: str, run: Run) -> None:
+    result = run(name, "127.0.0.1:9")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{name}: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.stem)
+def test_an_example_is_short_enough_to_be_read(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 60
