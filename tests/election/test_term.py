@@ -1,0 +1,63 @@
+"""The term: a computation over the clock at each use, never a stored answer (I3)."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from slurp_leader.errors import LeadershipLostError
+from slurp_leader.store import Put, Txn
+from slurp_leader.store.memory import MemoryState
+from slurp_leader.term import Term
+from support.virtual import VirtualClock
+
+
+def a_term(clock: VirtualClock, until: float = 0.0, token: int = 2, value: bytes = b"mine") -> Term:
+    term = Term("x", token, 1, "a", "s", "t", b"leader", value, clock)
+    term.trust.until = until
+    return term
+
+
+def test_a_term_is_trusted_until_its_moment_and_not_at_it() -> None:
+    clock = VirtualClock(10.0)
+    term = a_term(clock, until=12.0)
+    assert term.is_valid
+    assert term.remaining_s() == 2.0
+    clock.now = 12.0
+    assert not term.is_valid
+    assert term.remaining_s() == 0.0
+    with pytest.raises(LeadershipLostError) as raised:
+        term.check()
+    assert raised.value.token == 2
+
+
+def test_a_term_that_was_never_proved_is_not_trusted() -> None:
+    assert not Term("x", 2, 1, "a", "s", "t", b"leader", b"", VirtualClock()).is_valid
+
+
+def test_work_should_stop_when_the_term_is_to_be_given_back_though_it_is_still_valid() -> None:
+    term = a_term(VirtualClock(10.0), until=99.0)
+    assert not term.should_stop
+    term.leaving.set()
+    assert term.is_valid
+    assert term.should_stop
+
+
+def test_waiting_ends_at_once_when_the_term_is_to_be_given_back() -> None:
+    term = a_term(VirtualClock(10.0), until=99.0)
+    assert not term.wait(0.0)
+    threading.Thread(target=term.leaving.set).start()
+    assert term.wait(60.0)
+
+
+@pytest.mark.parametrize(
+    ("token", "value", "passes"), [(2, b"mine", True), (1, b"mine", False), (2, b"of another", False)]
+)
+def test_the_fence_compares_revision_and_value(token: int, value: bytes, passes: bool) -> None:
+    """I2: the value too, because restoring etcd from a snapshot rolls revisions back."""
+    clock = VirtualClock()
+    store = MemoryState(clock)
+    store.apply(Put(b"leader", b"mine"))
+    fence = a_term(clock, token=token, value=value).fence()
+    assert store.apply(Txn(compares=fence, success=(Put(b"k", b"v"),))).succeeded is passes
