@@ -85,6 +85,7 @@ class JobEngine:
         self._waits_s: list[float] = []
         self._runs_s: list[tuple[float, str]] = []
         self._measured_at = float("-inf")
+        self._stats: CommitStats | None = None
 
     def start(self) -> None:
         self._runner.start()
@@ -175,6 +176,10 @@ class JobEngine:
                 log_event(_logger, command.level, command.event, **command.fields)
             case TakeStock() | _:
                 pass
+        leading = self._scheduler.leading
+        if leading is not None and leading.stats is not self._stats:
+            self._measure_commits()  # the rest of an earlier term: mostly what the fence refused at its end
+            self._stats = leading.stats
         now = self._clock.boottime()
         if now >= self._measured_at + _MEASURE_EVERY_S:
             self._measured_at = now
@@ -201,7 +206,7 @@ class JobEngine:
 
     def _measure(self) -> None:
         """Counted per batch, not per job: telemetry must not cost what group commit gains."""
-        metrics, leading = self._metrics, self._scheduler.leading
+        metrics = self._metrics
         for status, count in self._ended.items():
             metrics.add(instruments.JOBS_ENDED, count, outcome=status)
         self._totals.update(self._ended)
@@ -222,10 +227,12 @@ class JobEngine:
             if status in ("jobs", "running"):
                 metrics.set(instruments.QUEUE_JOBS, count, status="queued" if status == "jobs" else status)
         metrics.set(instruments.PARKED, len(self._scheduler.picture.parked))
-        if leading is not None:
-            self._measure_commits(leading.stats)
+        self._measure_commits()
 
-    def _measure_commits(self, stats: CommitStats) -> None:
+    def _measure_commits(self) -> None:
+        stats = self._stats
+        if stats is None:
+            return
         for size, duration_s in list(zip(stats.sizes, stats.durations_s, strict=True))[:_SAMPLES]:
             self._metrics.record(instruments.COMMIT_BATCH, size, side="leader")
             self._metrics.record(instruments.COMMIT_DURATION, duration_s, side="leader")

@@ -1,0 +1,204 @@
+"""How a node is, as plain data: the words of `health` and `status`, and the bugs and ends they have to show."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from slurp_leader import JobInterrupted
+from slurp_leader.clock import SystemClock
+from slurp_leader.election import ElectionState, Reason
+from slurp_leader.errors import StoreDeniedError
+from slurp_leader.jobs.messages import Lead
+from slurp_leader.jobs.submitter import Submit
+from slurp_leader.store.follow import FollowFailed
+from slurp_leader.store.port import StoreOutage
+from slurp_leader.system.condition import Facts, health_of
+
+WAIT_S = 30
+CLOCK = SystemClock()
+
+
+def words(**facts: Any) -> tuple[bool, bool, bool, list[str]]:
+    health = health_of(Facts("a", **facts), CLOCK)
+    assert all(problem["fix"] for problem in health["problems"])
+    return health["live"], health["ready"], health["healthy"], [problem["what"] for problem in health["problems"]]
+
+
+OUTAGE = StoreOutage(CLOCK.boottime() - 5, "connection refused")
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, (True, True, True, [])),
+        ({"is_running": False}, (False, False, False, [])),
+        ({"is_stopping": True, "has_ended": True}, (True, False, True, [])),
+        ({"has_heard": False}, (True, False, True, [])),
+        ({"outage": OUTAGE}, (True, False, False, ["store_unreachable"])),
+        ({"outage": OUTAGE, "lost_store": StoreDeniedError("no")}, (False, False, False, ["store"])),
+        (
+            {"state": ElectionState.SUSPENDED, "reason": Reason.UNREACHABLE, "outage": OUTAGE},
+            (True, False, False, ["store_unreachable"]),
+        ),
+        ({"state": ElectionState.SUSPENDED, "reason": Reason.UNREACHABLE}, (True, True, False, ["suspended"])),
+        ({"state": ElectionState.SUSPENDED, "reason": Reason.STORE_FULL}, (True, False, False, ["store_full"])),
+        ({"has_ended": True, "reason": Reason.FAILED}, (False, False, False, ["election"])),
+        ({"has_ended": True, "engine_failure": ValueError("bug")}, (False, False, False, ["jobs"])),
+        ({"duplicates": ("f00",)}, (True, True, False, ["duplicate_node"])),
+    ],
+)
+def test_each_fact_is_said_in_the_words_it_deserves(
+    facts: dict[str, Any], expected: tuple[bool, bool, bool, list[str]]
+) -> None:
+    assert words(**facts) == expected
+
+
+def test_an_outage_is_dated() -> None:
+    since = health_of(Facts("a", outage=OUTAGE), CLOCK)["problems"][0]["since"]
+    assert since.endswith("Z")
+
+
+def test_status_of_a_leader_tells_all_that_is_promised(make_system: Any) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def generate(request: Any, job: Any) -> None:
+        if request.file_path == "slow.py":
+            began.set()
+            assert may_end.wait(WAIT_S)
+
+    node = make_system(generate)
+    assert node.wait_for_leadership(WAIT_S)
+    node.request_context_generation("a.py", WAIT_S)
+    node.submit("later.py", delay=3600)
+    running = node.submit("slow.py")
+    assert began.wait(WAIT_S)
+    status = _until(lambda: (found := node.status())["queue"]["jobs"] == 2 and found)
+    may_end.set()
+    running.result(WAIT_S)
+
+    election = status["election"]
+    assert (status["running"], status["candidate"], status["problems"]) == (True, True, [])
+    assert (election["is_leader"], election["state"], election["reason"], election["epoch"]) == (
+        True,
+        "leader",
+        "elected",
+        1,
+    )
+    assert election["leader"]["node_id"] == status["node_id"]
+    assert election["last_renewal"]["outcome"] == "ok"
+    assert election["vacant_since"] is None
+    queue = {name: status["queue"][name] for name in ("jobs", "pending", "scheduled", "running", "parked")}
+    assert queue == {"jobs": 2, "pending": 0, "scheduled": 1, "running": 1, "parked": 0}
+    assert status["store"]["reachable"]
+    assert status["store"]["unreachable_since"] is None
+    assert _until(lambda: node.status()["commits"]["completed"] == 2)
+    assert node.status()["commits"]["batches"] > 0
+
+
+def test_every_status_and_health_is_json_with_the_same_names(make_system: Any) -> None:
+    leader = make_system()
+    assert leader.wait_for_leadership(WAIT_S)
+    follower, client = make_system(), make_system(candidate=False)
+    assert client.leader.get(WAIT_S)
+    _until(lambda: follower.health()["ready"])
+    nodes = (leader, follower, client)
+    running = [(node.status(), node.health()) for node in nodes]
+    for node in nodes:
+        node.stop()
+    seen = running + [(node.status(), node.health()) for node in nodes]
+
+    for status, health in seen:
+        assert json.loads(json.dumps([status, health])) == [status, health]
+        assert set(status) == set(seen[0][0])
+        assert set(status["election"]) == set(seen[0][0]["election"])
+        assert set(health) == set(seen[0][1])
+    leaders = [status["election"]["leader"]["node_id"] for status, _ in running]
+    assert leaders == [leader.settings.node.id] * 3
+
+
+def test_a_node_whose_scheduler_failed_gives_the_lead_to_one_that_works(make_system: Any) -> None:
+    """A leader without a scheduler would hold the key for ever, and no job would run anywhere."""
+
+    def generate(request: Any, job: Any) -> Any:
+        if job.run == 1:
+            began.set()
+            while not job.wait(1):
+                pass
+            raise JobInterrupted("told to stop")
+        return {"run": job.run}
+
+    began = threading.Event()
+    broken = make_system(generate)
+    assert broken.wait_for_leadership(WAIT_S)
+    sound = make_system(generate)
+    handle = sound.submit("a.py")
+    assert began.wait(WAIT_S)
+
+    broken._running_node().engine._loop.post(Lead(None))  # type: ignore[arg-type] - no scheduler survives this
+
+    assert handle.result(WAIT_S).value == {"run": 2}
+    assert sound.is_leader
+    assert not broken.is_leader
+    health = broken.health()
+    assert (health["live"], [problem["what"] for problem in health["problems"]]) == (False, ["jobs"])
+
+
+def test_a_node_whose_elector_failed_says_so(make_system: Any) -> None:
+    broken = make_system()
+    assert broken.wait_for_leadership(WAIT_S)
+
+    broken._running_node().election._loop.post(object())  # no elector knows this
+
+    _until(lambda: not broken.health()["live"])
+    assert not broken.is_leader
+    assert [problem["what"] for problem in broken.health()["problems"]] == ["election"]
+    assert "failed" in broken.health()["problems"][0]["message"]
+    assert not broken.wait_for_leadership(WAIT_S)
+
+
+def test_a_client_whose_submitter_failed_says_so_to_everybody(make_system: Any) -> None:
+    client = make_system(candidate=False)
+
+    client._running().client._loop.post(Submit(0, None))  # type: ignore[arg-type] - no submitter survives this
+
+    _until(lambda: not client.health()["live"])
+    with pytest.raises(Exception, match="submitter failed"):
+        client.submit("a.py")
+
+
+def test_a_node_that_lost_its_watch_for_good_leads_no_more_and_says_so(make_system: Any) -> None:
+    node = make_system()
+    assert node.wait_for_leadership(WAIT_S)
+
+    node._running_node()._on_notice(FollowFailed(StoreDeniedError("permission denied")))
+
+    _until(lambda: not node.is_leader)
+    assert not node.wait_for_leadership(WAIT_S)
+    assert [problem["what"] for problem in node.health()["problems"]] == ["store"]
+    assert "permission denied" in node.health()["problems"][0]["message"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), RecursionError("deep")])
+def test_whatever_a_generator_raises_harms_its_job_only(make_system: Any, error: BaseException) -> None:
+    def generate(request: Any, job: Any) -> None:
+        if request.file_path == "bad.py":
+            raise error
+
+    node = make_system(generate)
+    bad = node.submit("bad.py", max_attempts=1)
+    assert node.request_context_generation("good.py", WAIT_S).success
+    assert bad.outcome(WAIT_S).status == "failed"
+    assert node.health()["healthy"]
+
+
+def _until(true: Any) -> Any:
+    pause = threading.Event()
+    for _ in range(int(WAIT_S / 0.02)):
+        if answer := true():
+            return answer
+        pause.wait(0.02)
+    raise AssertionError(f"still {answer!r}")

@@ -1,0 +1,99 @@
+"""What a run of whole systems really measures and traces, read with the SDK's in-memory readers."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from slurp_leader import JobInterrupted, SlurpLeaderSystem, SlurpSettings, TerminalError
+from slurp_leader.otel import OtelMetrics, OtelTracer
+from slurp_leader.store import Delete
+from slurp_leader.telemetry.metrics import INSTRUMENTS
+
+WAIT_S = 30
+LEADER_KEY = b"/slurp/v1/default/m/election/slurp/leader"
+
+
+def settings(node_id: str) -> SlurpSettings:
+    return SlurpSettings(
+        node={"id": node_id}, election={"lease_ttl": 3}, jobs={"backoff_base": 0.01, "backoff_cap": 0.02}
+    )
+
+
+def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared: Any) -> None:
+    """One life with everything in it: win, renew, run, retry, fail, lose the leader, run what it left again."""
+    reader = InMemoryMetricReader()
+    metrics = OtelMetrics(MeterProvider([reader], shutdown_on_exit=False))
+    began = threading.Event()
+
+    def generate(request: Any, job: Any) -> None:
+        if request.file_path == "retried.py" and job.attempt == 1:
+            raise ValueError("again, please")
+        if request.file_path == "failed.py":
+            raise TerminalError("no use")
+        if request.file_path == "interrupted.py" and job.run == 1:
+            began.set()
+            while not job.wait(1):
+                pass
+            raise JobInterrupted("told to stop")
+        if request.file_path == "fenced.py" and job.run == 1:
+            shared.store.faults.break_watches()  # so that its outcome is sent before anybody knows
+            shared.store.call(Delete(LEADER_KEY), 5).result()
+
+    with SlurpLeaderSystem(settings("a"), generator=generate, stores=shared, metrics=metrics) as node:
+        assert node.wait_for_leadership(WAIT_S)
+        handles = [node.submit(path) for path in ("done.py", "retried.py", "failed.py", "interrupted.py")]
+        assert began.wait(WAIT_S)
+        shared.store.call(Delete(LEADER_KEY), 5).result()  # an operator deletes the key: the term ends
+        outcomes = [handle.outcome(WAIT_S).status.value for handle in handles]
+        token = node._running_node().election.require_term().token
+        handle = node.submit("fenced.py")
+        lost = threading.Event()
+        node._running_node().election.subscribe(lambda event: lost.set())
+        assert lost.wait(WAIT_S)
+        shared.store.faults.mend_watches()
+        assert handle.outcome(WAIT_S).token > token
+    assert outcomes == ["completed", "completed", "failed", "completed"]
+
+    seen = _recorded(reader)
+    assert {one.name for one in INSTRUMENTS} - set(seen) == set()
+    for one in INSTRUMENTS:
+        assert seen[one.name] <= set(one.attributes), one.name
+
+
+def test_a_run_is_linked_to_its_submit_over_two_systems(shared: Any) -> None:
+    submits, runs = InMemorySpanExporter(), InMemorySpanExporter()
+    client = SlurpLeaderSystem(settings("client"), candidate=False, stores=shared, tracer=_tracer(submits))
+    node = SlurpLeaderSystem(settings("node"), generator=lambda request, job: None, stores=shared, tracer=_tracer(runs))
+    with client, node:
+        assert client.request_context_generation("a.py", WAIT_S).success
+
+    (submit,) = (span for span in submits.get_finished_spans() if span.name == "slurp.jobs.submit")
+    (run,) = (span for span in runs.get_finished_spans() if span.name == "slurp.job.run")
+    assert [link.context.span_id for link in run.links] == [submit.context.span_id]
+    assert [link.context.trace_id for link in run.links] == [submit.context.trace_id]
+
+
+def _tracer(exporter: InMemorySpanExporter) -> OtelTracer:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return OtelTracer(provider)
+
+
+def _recorded(reader: InMemoryMetricReader) -> dict[str, set[str]]:
+    """Names of what was recorded, each with all the names of its attributes."""
+    data = reader.get_metrics_data()
+    assert data is not None
+    names: dict[str, set[str]] = {}
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    names.setdefault(metric.name, set()).update(point.attributes or {})
+    return names
