@@ -1,4 +1,4 @@
-"""Group commit: what goes together, what becomes of a refusal, of doubt, of a request that is too much (PROTOCOL A2, A5)."""
+"""Group commit: what goes together; what becomes of a refusal, of doubt, of what is too much (PROTOCOL A2, A5)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -256,7 +257,7 @@ def test_a_failed_attempt_is_tried_again_after_a_growing_wait(rig: Rig) -> None:
         rig.wait_for_run(job_id, runs=attempt)
         at.append(rig.world.clock.now)
     outcome = rig.wait_for(job_id)
-    assert [round(b - a) for a, b in zip(at, at[1:], strict=False)] == [1, 2]
+    assert [round(b - a) for a, b in itertools.pairwise(at)] == [1, 2]
     assert (outcome.status, outcome.attempts, len(outcome.errors)) == (JobStatus.COMPLETED, 3, 2)
     assert rig.keys(KEYS.state) == []
 
