@@ -172,7 +172,7 @@ class Leading:
         touched = self._picture.touched
         if touched:
             self._picture.touched = set()
-            for job_id in touched:
+            for job_id in sorted(touched):  # oldest first; and the same in every process, as a set of texts is not
                 self._consider(job_id, now)
 
     def _consider(self, job_id: str, now: float) -> None:

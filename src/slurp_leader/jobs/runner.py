@@ -133,7 +133,7 @@ class Runner:
             thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """Tell all runs to stop and wait for the threads. Safe twice and before `start`.
+        """Tell all runs to stop and wait for the threads. Safe twice, before `start`, and from a body that runs here.
 
         Returns:
             Whether all threads have ended. A generator that does not look keeps its own.
@@ -146,7 +146,8 @@ class Runner:
             self._inbox.put(None)
         deadline = self._clock.boottime() + timeout_s
         for thread in self._threads:
-            thread.join(max(0.0, deadline - self._clock.boottime()))
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - self._clock.boottime()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def run(self, start: StartRun) -> None:

@@ -82,6 +82,7 @@ class Scheduler:
             self._leading.step(event, now)
         else:
             self.picture.touched.clear()  # nobody here acts on it; a new leader looks at every job
+            self._site.out.append(TakeStock())  # nor is anything else said, and figures would grow stale
         return self._site.out
 
     def _take(self, event: Any, now: float) -> None:
