@@ -5,6 +5,7 @@ A term is every put of the leader key, until the next put or delete of it (PROTO
 * I1 terms do not overlap, epochs and term ids are never used twice;
 * I2 what a node writes about jobs and beats lies inside a term of its own, whenever it was sent;
 * I3 no body starts without trust, or after its term (and nobody trusts a term that is over: checked as it happens);
+* I4 the loss of a term stops what runs under it (checked as it happens);
 * I5 an accepted request has one job and one outcome, a refused one has none, nothing appears out of nowhere;
 * B  claims, run numbers, states and outcomes follow the rules of the protocol, and outcomes are those of their runs;
 * L  after the trouble there is a leader soon, everything accepted ends, and then nothing changes any more.
@@ -41,7 +42,7 @@ def check(history: History) -> list[str]:
     for write in history.world.log:
         log.take(write)
     _count_effects(history, log)
-    violations = [*history.beliefs_broken, *log.violations]
+    violations = [*history.broken_at_once, *log.violations]
     violations += _check_requests(history, log)
     violations += _check_bodies(history, log)
     violations += _check_state_paths(history)

@@ -65,6 +65,7 @@ JOBS = JobsOptions(
 )
 BETWEEN_THREADS_S = 0.0005
 """What a word from one thread of a process to another takes."""
+_STOPPED_WITHIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,11 @@ class Pool:
         if start is not None and not start.job.spec.payload["deaf"]:
             error = error_of("interrupted", stop.reason)
             self._node.later(0.05, self._end, start, RunReport(RunEnd.INTERRUPTED, error=error))
+
+    def not_told(self, token: int) -> list[StartRun]:
+        """Runs of a term that nobody told to stop."""
+        runs = [*self._under_way.values(), *self._waiting]
+        return [start for start in runs if start.term.token == token and start.run_id not in self._told]
 
     def _fill(self) -> None:
         while self._free and self._waiting:
@@ -218,7 +224,15 @@ class SimNode:
                 word = HandBack(token)
             case _:
                 word = Lost(token)
+                self.later(_STOPPED_WITHIN_S, self._expect_stopped, token)
         self.later(BETWEEN_THREADS_S, self.jobs.post, word)
+
+    def _expect_stopped(self, token: int) -> None:
+        """I4: the loss of a term is told to everything that runs under it."""
+        for start in self.pool.not_told(token):
+            self.history.broken_at_once.append(
+                f"I4 {self.host.name} lost token {token}, and nobody told run {start.run} of {start.job.job_id}"
+            )
 
     def _on_jobs(self, command: Any) -> None:
         match command:
@@ -398,7 +412,7 @@ class Cluster:
                     left_s = node.host.clock.in_world(term.trust.until) - write.at
                     over = term.token < write.revision and term.token not in self.history.forced
                     if over and left_s > 0 and node.up:
-                        self.history.beliefs_broken.append(
+                        self.history.broken_at_once.append(
                             f"I3 {node.host.name} trusts token {term.token} for {left_s:.3f} s after the leader key "
                             f"changed hands at revision {write.revision}"
                         )

@@ -60,7 +60,8 @@ class History:
     """The token in force in the store right now; 0: nobody leads."""
     forced: set[int] = field(default_factory=set)
     """Tokens of terms that an operator ended by force: their leaders cannot know at once."""
-    beliefs_broken: list[str] = field(default_factory=list)
+    broken_at_once: list[str] = field(default_factory=list)
+    """What was seen to be wrong while it happened."""
     peace_at: float = 0.0
     settled_at: float | None = None
     """When, in peace, a leader was there and every accepted job had ended."""

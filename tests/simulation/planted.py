@@ -16,6 +16,7 @@ from slurp_leader.election.elector import Elector
 from slurp_leader.jobs.commit import Committer
 from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.scheduler import Lost, Scheduler, StopRun
 from slurp_leader.jobs.submitter import Submit, Submitted, Submitter
 from slurp_leader.machine import Calls
 from slurp_leader.store import Compare, Delete, KeepAliveResult, Put, Txn
@@ -176,6 +177,16 @@ def _win_taken_for_proof() -> tuple[Patch, ...]:
     return ((Elector, "_won", rash),)
 
 
+def _nothing_stopped_at_loss() -> tuple[Patch, ...]:
+    step = Scheduler.step
+
+    def heartless(self: Scheduler, event: Any, now: float) -> list[Any]:
+        out = step(self, event, now)
+        return [c for c in out if not isinstance(c, StopRun)] if isinstance(event, Lost) else out
+
+    return ((Scheduler, "step", heartless),)
+
+
 def _taken_over_at_once() -> tuple[Patch, ...]:
     progress = Picture.progress
 
@@ -227,5 +238,6 @@ PLANTED: dict[str, Planted] = {
         "B: closing a claim counts its live runs", ((Picture, "live_entries", lambda self, view: []),)
     ),
     "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once()),
+    "nothing_stopped_at_loss": Planted("I4: the loss of a term stops its runs", _nothing_stopped_at_loss()),
     "valid_for_ever": Planted("I3: no body starts without trust", ((Term, "is_valid", property(lambda self: True)),)),
 }

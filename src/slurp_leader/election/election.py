@@ -101,7 +101,6 @@ class Election:
         self._reason: Reason | None = None
         self._term: Term | None = None
         self._leader: LeaderInfo | None = None
-        self._leader_known = False
         self._duplicates: tuple[str, ...] = ()
         self._finished = False
         self._gave_all_back = False
@@ -326,7 +325,7 @@ class Election:
 
     def _on_leader(self, event: LeaderChanged) -> None:
         with self._changed:
-            self._leader, self._leader_known = event.leader, True
+            self._leader = event.leader
             self._changed.notify_all()
         name = self.options.name
         if event.leader is not None and event.leader.record is not None:
