@@ -156,32 +156,3 @@ def test_when_nobody_reads_any_more_the_demo_ends_quietly(scratch: Scratch) -> N
     assert demo.wait(TIMEOUT_S) == 128 + signal.SIGPIPE
     assert errors == ""
     assert scratch.leftovers() == []
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--nodes", "0"], "--nodes 0: use 1 to 9"),
-        (["--nodes", "1"], "nobody would be left to take over"),
-        (["--out", "report.txt"], "has to end in .json or .md"),
-        (["--out", "no/such/folder/report.md"], "there is no folder"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(scratch: Scratch, options: list[str], said: str) -> None:
-    demo = scratch.start(*options)
-    _, errors = demo.communicate(timeout=TIMEOUT_S)
-
-    assert demo.returncode == 2
-    assert said in errors
-    assert scratch.leftovers() == []
-
-
-def test_a_folder_without_sources_is_refused(scratch: Scratch) -> None:
-    for file in [path for path in scratch.sources.rglob("*") if path.is_file()]:
-        file.unlink()
-
-    demo = scratch.start("--json")
-    said, _ = demo.communicate(timeout=TIMEOUT_S)
-
-    assert demo.returncode == 2
-    assert "holds no source files" in json.loads(said)["error"]["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import sys
@@ -81,10 +82,8 @@ def _read_options(path: Path | None, nodes: int, kill: bool, fast: bool, out: Pa
         raise UsageError(f"--nodes {nodes}: use 1 to {MOST_NODES}")
     if kill and nodes == 1:
         raise UsageError("--nodes 1 with --kill: nobody would be left to take over; use 2 or more, or --no-kill")
-    if out is not None and out.suffix not in {".json", ".md"}:
-        raise UsageError(f"--out {out}: the name has to end in .json or .md")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}; create it")
+    if out is not None:
+        _check_out(out)
     root = (git_root(Path.cwd()) if path is None else path).absolute()
     if not root.is_dir():
         raise UsageError(f"{root}: not a folder; name one that holds source files")
@@ -92,6 +91,17 @@ def _read_options(path: Path | None, nodes: int, kill: bool, fast: bool, out: Pa
     if not plan.requests:
         raise UsageError(f"{root}: holds no source files that can be read; name another folder")
     return Play(plan, nodes, kill, fast)
+
+
+def _check_out(out: Path) -> None:
+    """Now, and not when the run is over and its report would be gone."""
+    folder = out.absolute().parent
+    if out.suffix not in {".json", ".md"}:
+        raise UsageError(f"--out {out}: the name has to end in .json or .md")
+    if not folder.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {folder}; create it")
+    if out.is_dir() or not os.access(out if out.exists() else folder, os.W_OK):
+        raise UsageError(f"--out {out}: cannot be written; name a file in a folder of yours")
 
 
 # ---------------------------------------------------------------- the run
