@@ -8,7 +8,6 @@ it is asked to fragment them, which is not done here.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,12 +26,11 @@ from slurp_leader.etcd.members import Member, Members
 from slurp_leader.etcd.options import EtcdOptions
 from slurp_leader.etcd.outage import Outage, log
 from slurp_leader.etcd.stream import WatchStream
+from slurp_leader.resilience import pause_s
 from slurp_leader.store.port import WatchSink
 from slurp_leader.store.requests import WatchCompacted, WatchEvents, WatchFailed, WatchNotice, WatchProgress
 from slurp_leader.telemetry.events import LogEvent, log_event
 
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 2.0
 _ASKED_FOR = -1
 """Watch id in the progress report that was asked for. (0 is the id of a watch.)"""
 
@@ -274,10 +272,8 @@ class EtcdWatch:
         if self._failures:
             around.outage.failed(error)
         around.members.leave(member)
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**self._failures)
-        self._failures = min(self._failures + 1, 16)
-        # Jitter: all watches of all nodes lose a member at the same moment.
-        self._stopped.wait(pause_s * random.uniform(0.5, 1.0))
+        self._failures += 1
+        self._stopped.wait(pause_s(self._failures))
 
     def _get_token(self) -> None:
         """Log in before the first stream, and again after a refusal.

@@ -14,7 +14,6 @@ was deleted; nothing is delivered twice or out of order; and no snapshot is olde
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,6 +24,7 @@ from typing import Self
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.errors import LifecycleError, RequestTooLargeError, RevisionCompactedError, StoreError
+from slurp_leader.resilience import trying_again
 from slurp_leader.store.pages import PAGE_KEYS, PageReader
 from slurp_leader.store.port import Store
 from slurp_leader.store.requests import (
@@ -42,9 +42,6 @@ from slurp_leader.store.requests import (
 from slurp_leader.telemetry.events import LogEvent, log_event
 
 _log = logging.getLogger("slurp_leader.store")
-
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,6 @@ class Follower:
         clock: Clock | None = None,
         timeout_s: float = 5.0,
         page: int = PAGE_KEYS,
-        rng: random.Random | None = None,
     ) -> None:
         """Make it; `start` sets it going.
 
@@ -110,7 +106,6 @@ class Follower:
             clock: Measures outages, for the log.
             timeout_s: Seconds for each page.
             page: Most keys in a page.
-            rng: Spreads the pauses between attempts.
         """
         self._store = store
         self._key = prefix or b"\x00"
@@ -119,7 +114,6 @@ class Follower:
         self._clock = clock or SystemClock()
         self._timeout_s = timeout_s
         self._page = page
-        self._rng = rng or random.Random()
         self._inbox: SimpleQueue[Future[GetResult] | WatchNotice | None] = SimpleQueue()  # None: look at _stopping
         self._stopping = threading.Event()
         self._lifecycle = threading.Lock()  # guards _thread
@@ -177,16 +171,9 @@ class Follower:
 
     def _load(self) -> Snapshot:
         """Read everything, however often it takes, at a revision not older than what was delivered."""
-        pauses = _Pauses(self._rng)
-        while True:
-            try:
-                snapshot = self._read()
-            except (RevisionCompactedError, _StaleReadError) as error:
-                self._note_outage(error)
-                self._pause(pauses.next_s())
-            else:
-                self._note_recovery()
-                return snapshot
+        snapshot = trying_again(_is_outdated, failed=self._note_outage, pause=self._pause)(self._read)
+        self._note_recovery()
+        return snapshot
 
     def _read(self) -> Snapshot:
         """Read everything once.
@@ -211,15 +198,8 @@ class Follower:
 
     def _ask(self, get: Get) -> GetResult:
         """Ask for one page, again and again while errors may pass."""
-        pauses = _Pauses(self._rng)
-        while True:
-            try:
-                return self._answer(self._store.call(get, self._timeout_s))
-            except StoreError as error:
-                if not error.retryable:
-                    raise
-                self._note_outage(error)
-                self._pause(pauses.next_s())
+        again = trying_again(_is_transient, failed=self._note_outage, pause=self._pause)
+        return again(lambda: self._answer(self._store.call(get, self._timeout_s)))
 
     def _answer(self, future: Future[GetResult]) -> GetResult:
         # Through the inbox and not by `result()`, so that a stop need not wait for an answer that may not come.
@@ -269,7 +249,7 @@ class Follower:
         if self._stopping.wait(delay_s):
             raise _Stopped
 
-    def _note_outage(self, error: StoreError) -> None:
+    def _note_outage(self, error: BaseException) -> None:
         if self._outage_since is None:
             self._outage_since = self._clock.boottime()
             log_event(_log, logging.WARNING, LogEvent.STORE_UNAVAILABLE, **self._facts(), error=repr(error))
@@ -292,14 +272,10 @@ class _StaleReadError(StoreError):
     """An answer from before what is known already."""
 
 
-class _Pauses:
-    """Growing pauses with jitter, so that followers that lost the store together do not come back together."""
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, StoreError) and error.retryable
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._next_s = _FIRST_PAUSE_S
 
-    def next_s(self) -> float:
-        longest = self._next_s
-        self._next_s = min(2 * longest, _LONGEST_PAUSE_S)
-        return longest * self._rng.uniform(0.5, 1.0)
+def _is_outdated(error: BaseException) -> bool:
+    """What was read is not what is there now: read anew."""
+    return isinstance(error, RevisionCompactedError | _StaleReadError)
