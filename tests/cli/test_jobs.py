@@ -47,6 +47,14 @@ def test_submit_and_wait_shows_results_as_one_document(slurp: Slurp, node: Slurp
     assert result.json["jobs"][0]["node"]["path"] == "greet.py"
 
 
+def test_a_request_that_is_refused_harms_no_others(slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    result = slurp("submit", "x\ny", "greet.py", "--wait", "--for", WAIT_S, "--json")
+    assert result.code == 2
+    refused, done = result.json["jobs"]
+    assert refused["error"]["field"] == "file_path"
+    assert (done["path"], done["status"]) == ("greet.py", "completed")
+
+
 def test_one_idempotency_key_makes_one_job(slurp: Slurp, cluster: str) -> None:
     first = slurp("submit", "greet.py", "--idempotency-key", "k1")
     second = slurp("submit", "greet.py", "--idempotency-key", "k1")

@@ -108,7 +108,7 @@ def wait(call: Invocation, ids: IdsArgument, wait_for: ForOption = None) -> int:
     _check_ids(ids)
     settings = call.settings()
     with client(call, settings) as system:
-        return wait_and_show(call, system, ids, wait_for)
+        return wait_and_show(call, system, dict.fromkeys(ids, ""), wait_for)
 
 
 def cancel(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from slurp_leader.election import LeaderChanged, LeaderInfo
     from slurp_leader.settings import SlurpSettings
     from slurp_leader.store import KeyValue, Store
+
+
+_LOOK_S = 0.5
+"""How often a watching command looks for signals."""
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +76,7 @@ def watch(
     """Print who leads, and then every change, until Ctrl-C. With --json one object a line."""
     output = call.output()
     with client(call, call.settings(), log_level="warning") as system:
-        for number, change in enumerate(system.leader.watch(), 1):
+        for number, change in enumerate(_interruptible(system.leader.watch()), 1):
             at = format_utc(SystemClock().utcnow())
             if output.as_json:
                 output.json_line(_change_as_json(change, at))
@@ -76,6 +84,23 @@ def watch(
                 output.line(f"{at}  {_change_as_text(change)}")
             if number == count:
                 return
+
+
+def _interruptible(changes: Iterator[LeaderChanged]) -> Iterator[LeaderChanged]:
+    """Hand changes on, such that Ctrl-C is heard between them.
+
+    A signal that arrives just before the main thread begins to wait without limit is seen when that wait ends: never.
+    """
+    arrived: SimpleQueue[LeaderChanged] = SimpleQueue()
+
+    def carry() -> None:
+        for change in changes:
+            arrived.put(change)
+
+    threading.Thread(target=carry, name="slurp-watch-leader", daemon=True).start()
+    while True:
+        with suppress(Empty):
+            yield arrived.get(timeout=_LOOK_S)
 
 
 def _read(store: Store, settings: SlurpSettings, timeout_s: float) -> LeaderInfo | None:

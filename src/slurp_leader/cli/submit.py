@@ -12,7 +12,7 @@ import typer
 
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import client
-from slurp_leader.cli.exits import UsageError, answer_to, describe, report
+from slurp_leader.cli.exits import UsageError, describe, report
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.output import Output
 from slurp_leader.cli.waiting import ForOption, wait_and_show
@@ -84,11 +84,13 @@ def submit(
     fields = {name: value for name, value in given.items() if value is not None}
     with client(call, settings) as system:
         answers = system.submit_many(paths, **fields)
-        accepted = [answer.id for answer in answers if not isinstance(answer, Exception)]
-        if wait or wait_for is not None:
-            failed = _report_refused(paths, answers)
-            return wait_and_show(call, system, accepted, wait_for) or failed
-        return _show(call.output(), paths, answers)
+        if not wait and wait_for is None:
+            return _show(call.output(), paths, answers)
+        code = _report_refused(answers)
+        pairs = list(zip(paths, answers, strict=True))
+        accepted = {answer.id: path for path, answer in pairs if not isinstance(answer, Exception)}
+        refused = [_as_json(path, answer) for path, answer in pairs if isinstance(answer, Exception)]
+        return wait_and_show(call, system, accepted, wait_for, refused) or code
 
 
 def _show(output: Output, paths: list[str], answers: list[Any]) -> int:
@@ -100,7 +102,7 @@ def _show(output: Output, paths: list[str], answers: list[Any]) -> int:
                 output.line(answer.id)
                 if not answer.created:
                     output.say(f"{path}: this idempotency key was used before; this is the job it made")
-    return _report_refused(paths, answers)
+    return _report_refused(answers)
 
 
 def _as_json(path: str, answer: Any) -> dict[str, Any]:
@@ -109,13 +111,13 @@ def _as_json(path: str, answer: Any) -> dict[str, Any]:
     return {"path": path, "id": answer.id, "created": answer.created}
 
 
-def _report_refused(paths: list[str], answers: list[Any]) -> int:
+def _report_refused(answers: list[Any]) -> int:
     """Say which requests were refused. Returns the exit code of the first of them."""
     code = 0
     for answer in answers:
         if isinstance(answer, Exception):
-            refused = answer_to(answer)
-            code = code or report(answer, as_json=False) or int(refused.exit if refused else 1)
+            said = report(answer, as_json=False)
+            code = code or said
     return code
 
 

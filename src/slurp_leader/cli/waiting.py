@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slurp_leader.cli.exits import Exit, answer_to, describe, report
+from slurp_leader.cli.exits import describe, report
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.results import show_result
 from slurp_leader.clock import SystemClock
@@ -20,7 +20,9 @@ from slurp_leader.errors import (
 )
 
 if TYPE_CHECKING:
+    from slurp_leader.cli.output import Output
     from slurp_leader.jobs.client import JobHandle
+    from slurp_leader.jobs.result import ContextGenerationResult
     from slurp_leader.system import SlurpLeaderSystem
 
 ForOption = Annotated[
@@ -30,46 +32,67 @@ ForOption = Annotated[
     ),
 ]
 
+_FEW = 5
+"""So many ids fit a message."""
+
 _LOOK_S = 2.0
 """How often a waiting command looks whether etcd still answers."""
 
 
-def wait_and_show(call: Invocation, system: SlurpLeaderSystem, job_ids: Sequence[str], seconds: float | None) -> int:
+def wait_and_show(
+    call: Invocation,
+    system: SlurpLeaderSystem,
+    jobs: Mapping[str, str],
+    seconds: float | None,
+    refused: Sequence[dict[str, Any]] = (),
+) -> int:
     """Wait for jobs, show each as it ends, in the order given.
+
+    Args:
+        call: How it is shown.
+        system: Whom to ask.
+        jobs: Job ids, and the path each is about; empty where that is not known.
+        seconds: Longest wait; None: until they end.
+        refused: What stands in the document for requests that never became jobs.
 
     Returns:
         0 when all completed; else the exit code of the first that did not.
     """
-    try:
-        return _wait_and_show(call, system, job_ids, seconds)
-    except KeyboardInterrupt:
-        call.output().say("waits no more; the jobs go on, see `slurp jobs ls`")
-        raise
-
-
-def _wait_and_show(call: Invocation, system: SlurpLeaderSystem, job_ids: Sequence[str], seconds: float | None) -> int:
     output, code = call.output(), 0
-    documents = []
-    if system.leader.get(_LOOK_S) is None:
-        output.say("nobody leads at present; the jobs wait until a node does (`slurp run`)")
-    for job_id, ended in _outcomes(call, system, job_ids, seconds):
-        if isinstance(ended, SlurpLeaderError):
-            answer = answer_to(ended)
-            code = code or int(answer.exit if answer else Exit.FAILED)
-            documents.append({"id": job_id, **_status(ended), "error": describe(ended)})
-            report(ended, as_json=False)
-        else:
-            documents.append({"id": job_id, **ended.to_wire()})
-            if not output.as_json:
-                show_result(output, ended)
+    documents = list(refused)
+    try:
+        if jobs and system.leader.get(_LOOK_S) is None:
+            output.say("nobody leads at present; the jobs wait until a node does (`slurp run`)")
+        for job_id, ended in _outcomes(call, system, jobs, seconds):
+            documents.append({"path": jobs[job_id], **_as_json(job_id, ended)})
+            code = code or _show(output, ended)
+    except KeyboardInterrupt:
+        ids = " ".join(jobs) if len(jobs) <= _FEW else "ID ..."
+        output.say(f"waits no more; the jobs go on: `slurp jobs wait {ids}`")
+        raise
     if output.as_json:
         output.json({"jobs": documents})
     return code
 
 
+def _show(output: Output, ended: ContextGenerationResult | SlurpLeaderError) -> int:
+    """Show how one job ended. Returns the exit code."""
+    if isinstance(ended, SlurpLeaderError):
+        return report(ended, as_json=False)
+    if not output.as_json:
+        show_result(output, ended)
+    return 0
+
+
+def _as_json(job_id: str, ended: ContextGenerationResult | SlurpLeaderError) -> dict[str, Any]:
+    if isinstance(ended, SlurpLeaderError):
+        return {"id": job_id, **_status(ended), "error": describe(ended)}
+    return {"id": job_id, **ended.to_wire()}
+
+
 def _outcomes(
-    call: Invocation, system: SlurpLeaderSystem, job_ids: Sequence[str], seconds: float | None
-) -> Iterator[tuple[str, Any]]:
+    call: Invocation, system: SlurpLeaderSystem, job_ids: Iterable[str], seconds: float | None
+) -> Iterator[tuple[str, ContextGenerationResult | SlurpLeaderError]]:
     clock = SystemClock()
     deadline = None if seconds is None else clock.boottime() + seconds
     for job_id in job_ids:
