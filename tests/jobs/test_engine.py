@@ -124,7 +124,7 @@ class Unprintable(Exception):  # noqa: N818 - it is what its name says
         raise RuntimeError("no")
 
 
-class OddCode(TerminalError):
+class OddCodeError(TerminalError):
     code = 42  # type: ignore[assignment]
 
 
@@ -150,7 +150,7 @@ def nested(depth: int) -> Any:
         (raising(Unprintable()), "error"),
         (raising(SystemExit(3)), "error"),
         (raising(TerminalError("never", code="gone")), "gone"),
-        (raising(OddCode("odd")), "42"),
+        (raising(OddCodeError("odd")), "42"),
         (raising(RequestInvalidError("bad field")), "request_invalid"),
         (raising(RetryAfterError("later", delay_s="soon")), "retry_after"),
         (raising(RetryAfterError("later", delay_s=-5)), "retry_after"),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from jobs.rig import INTERRUPTED, KEYS, RAISED, RETURNED, Client, Node, Rig, deletes, options, puts
 from slurp_leader.clock import format_utc
+from slurp_leader.errors import RequestTooLargeError, StoreDeniedError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
-from slurp_leader.jobs.records import JobLimits, JobStatus
+from slurp_leader.jobs.records import Claim, ClaimEntry, JobLimits, JobStatus
 from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import RunProgress
-from slurp_leader.store import Delete
+from slurp_leader.store import Delete, Put, Request, Txn
 from slurp_leader.telemetry.events import LogEvent
-from support.virtual import answer_lost, late, request_lost
+from support.virtual import answer_lost, failed, full, late, request_lost, takes_space
 
 
 @pytest.fixture
@@ -219,8 +221,6 @@ def test_an_answer_to_a_call_of_an_old_term_settles_nothing_in_the_next(rig: Rig
 
 
 def test_a_grant_of_an_older_term_keeps_its_claims_open(rig: Rig) -> None:
-    from slurp_leader.store import Put
-
     rig.node.lead()
     job_id = rig.client.submit()
     rig.wait_for_run(job_id)
@@ -408,8 +408,6 @@ KEYSPACE_M = KEYS.mirrored
 
 
 def test_while_the_store_is_full_results_are_held_and_committed_later(rig: Rig) -> None:
-    from support.virtual import full, takes_space
-
     rig.node.lead()
     ids = [rig.client.submit() for _ in range(2)]
     runs = [rig.wait_for_run(job_id) for job_id in ids]
@@ -428,8 +426,6 @@ def test_while_the_store_is_full_results_are_held_and_committed_later(rig: Rig) 
 
 
 def test_a_refusal_that_was_written_all_the_same_is_believed(rig: Rig) -> None:
-    from support.virtual import full
-
     rig.node.lead().body = lambda start: RETURNED
     rig.world.order(full(written=True), puts(KEYS.done), times=1)
     job_id = rig.client.submit()
@@ -438,9 +434,6 @@ def test_a_refusal_that_was_written_all_the_same_is_believed(rig: Rig) -> None:
 
 
 def test_a_store_that_denies_the_outcome_is_asked_again_and_the_body_is_not(rig: Rig) -> None:
-    from slurp_leader.errors import StoreDeniedError
-    from support.virtual import failed
-
     rig.node.lead().body = lambda start: RETURNED
     rule = rig.world.order(failed(StoreDeniedError()), puts(KEYS.done))
     job_id = rig.client.submit()
@@ -475,14 +468,44 @@ def test_an_outcome_too_large_to_keep_ends_the_job_failed(rig: Rig) -> None:
 
 
 def test_an_outcome_that_etcd_refuses_for_its_size_ends_the_job_failed(rig: Rig) -> None:
-    from slurp_leader.errors import RequestTooLargeError
-    from support.virtual import failed
-
     rig.node.lead().body = lambda start: RETURNED
     rig.world.order(failed(RequestTooLargeError()), puts(KEYS.done), times=1)
     outcome = rig.wait_for(rig.client.submit())
     assert outcome.error is not None
     assert outcome.error["code"] == "result_too_large"
+
+
+def test_an_outcome_that_etcd_refuses_even_without_a_result_is_recorded_bare(rig: Rig) -> None:
+    rig.node.lead().body = lambda start: RunReport(RunEnd.TERMINAL, error=error_of("gone", "no such file"))
+    rig.world.order(failed(RequestTooLargeError()), puts(KEYS.done), times=1)
+    outcome = rig.wait_for(rig.client.submit())
+    assert outcome.error == {"code": "gone", "message": "no such file"}
+    assert (outcome.spec, outcome.errors) == (None, ())
+    assert len(rig.node.runs) == 1
+
+
+def test_a_claim_too_large_to_be_closed_at_once_is_closed_in_parts(rig: Rig) -> None:
+    rig.node.lead()
+    ids = [rig.client.submit() for _ in range(2)]
+    for job_id in ids:
+        rig.wait_for_run(job_id)
+    entries = tuple(ClaimEntry(run.job.job_id, run.job.revision, 1) for run in rig.node.runs)
+    rig.node.host.crash()
+    for key in rig.keys(KEYS.run):
+        rig.world.apply(Delete(key))
+    rig.world.apply(Put(KEYS.claim(2, 50), Claim("s", entries).to_value()))
+
+    def both(request: Request[Any]) -> bool:
+        return (
+            isinstance(request, Txn)
+            and sum(isinstance(step, Put) and step.key.startswith(KEYS.state) for step in request.success) > 1
+        )
+
+    rule = rig.world.order(failed(RequestTooLargeError()), both)
+    other = Node(rig.world, "b").lead()
+    other.body = lambda start: RETURNED
+    assert [rig.wait_for(job_id).interruptions for job_id in ids] == [1, 1]
+    assert rule.met == 1
 
 
 def test_results_are_compressed_above_the_set_size() -> None:

@@ -78,7 +78,9 @@ class Claims:
         """This job could run now."""
         if not is_suspect(job.spec, view.state):
             self._ready.push(job, now)
-        elif job.job_id not in self._suspects:
+            return
+        self._ready.discard(job.job_id)
+        if job.job_id not in self._suspects:
             self._suspects.append(job.job_id)
 
     def discard(self, job_id: str) -> None:

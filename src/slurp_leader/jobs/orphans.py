@@ -1,7 +1,8 @@
 """Orphans: claims that nobody may finish any more. By proof, not by clock: their token is not the one that leads.
 
 Each is closed in one transaction that counts an interruption for every live run in it and deletes the record
-(PROTOCOL B); its jobs are then looked at anew.
+(PROTOCOL B); its jobs are then looked at anew. One that no transaction holds is closed in parts, the record last: a run
+that was counted is not live any more, so no part is counted twice.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from slurp_leader.errors import RequestTooLargeError
 from slurp_leader.jobs import intents
 from slurp_leader.jobs.decisions import after_crash
 from slurp_leader.jobs.desk import Desk
@@ -32,6 +34,7 @@ class Orphans:
         self._desk = desk
         self._owns = owns
         self._closing: set[bytes] = set()
+        self._most: dict[bytes, int] = {}  # entries at once, of claims whose closing was too large for one transaction
 
     def close_all(self, now: float) -> None:
         """Close every claim that is not ours, as far as that is possible now. Safe to repeat.
@@ -49,7 +52,7 @@ class Orphans:
             return  # it is being written about; the next look comes soon
         # A state that cannot be read cannot be counted up: its job stays parked, and holds back no others (I7).
         readable = [entry for entry in live if not picture.is_parked(entry.job_id)]
-        part = readable[: intents.MOST_ENTRIES]  # only a forged claim has more
+        part = readable[: self._most.get(view.key, intents.MOST_ENTRIES)]
         op = desk.new_op()
         interrupted = [self._interruption(view, entry, op) for entry in part]
         self._closing.add(view.key)
@@ -72,6 +75,8 @@ class Orphans:
         for each in interrupted:
             desk.release(each.job.job_id)
         if settlement.verdict is not Verdict.APPLIED:
+            if isinstance(settlement.error, RequestTooLargeError):
+                self._most[view.key] = max(1, len(interrupted) // 2)
             desk.refused("close", view.key.decode("ascii", "replace"), settlement)
             return
         for each in interrupted:
@@ -87,4 +92,5 @@ class Orphans:
                 under_token=view.token,
             )
         if whole:
+            self._most.pop(view.key, None)
             desk.picture.delete(view.key, settlement.revision)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,8 @@ class _Ending:
     has_progress: bool = False
     wait_s: float = 0.0
     run_s: float = 0.0
+    is_bare: bool = False
+    """Nothing is kept but how it ended: etcd would not take more."""
 
 
 class Recorder:
@@ -101,9 +103,9 @@ class Recorder:
             node_id=self._desk.node_id,
             result_json=finish.result_json,
             error=finish.error,
-            errors=finish.errors,
+            errors=() if ending.is_bare else finish.errors,
             idem=spec.idem,
-            spec=_spec_kept(ending.job, finish.status),
+            spec=None if ending.is_bare else _spec_kept(ending.job, finish.status),
         )
 
     def _write(self, ending: _Ending, finish: Finish, outcome: JobOutcome, value: bytes, now: float) -> None:
@@ -137,13 +139,21 @@ class Recorder:
             desk.picture.touched.discard(job_id)
             self._ended(outcome, settlement.revision)
             desk.say(JobEnded(outcome, ending.wait_s, ending.run_s))
-        elif isinstance(settlement.error, RequestTooLargeError) and finish.result_json is not None:
-            self._finish(ending, _too_large(finish, f"etcd refused it: {settlement.reason}"), desk.new_op(), now)
+        elif isinstance(settlement.error, RequestTooLargeError) and not ending.is_bare:
+            self._write_less(ending, finish, settlement, now)
             return
         else:
             desk.refused("outcome", job_id, settlement)
             desk.release(job_id)
         ending.over(now)
+
+    def _write_less(self, ending: _Ending, finish: Finish, settlement: Settlement, now: float) -> None:
+        """etcd refused the outcome for its size: first the result goes, then the request, but the job ends."""
+        if finish.result_json is not None:
+            finish = _too_large(finish, f"etcd refused it: {settlement.reason}")
+        else:
+            ending = replace(ending, is_bare=True)
+        self._finish(ending, finish, self._desk.new_op(), now)
 
     # ------------------------------------------------------------ a job goes on
 
