@@ -204,24 +204,26 @@ PLANTED: dict[str, Planted] = {
     "outcome_without_job": Planted(
         "B: an outcome compares queue and state revision",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.state), _puts(JOB_KEYS.done)),
+        first=7,
     ),
     "claim_closed_without_jobs": Planted(
         "B: closing an orphaned claim compares its jobs and the record",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.run), _deletes(JOB_KEYS.run)),
+        first=53,
     ),
     "submit_without_done": Planted(
         "A4: submit compares that there is no outcome",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.done), _puts(JOB_KEYS.queue)),
     ),
     "submit_without_floor": Planted(
-        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue))
+        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), first=12
     ),
     "key_without_compare": Planted(
         "A27: one job for one idempotency key", _without(_on(JOB_KEYS.idem), _puts(JOB_KEYS.idem))
     ),
     "epoch_without_compare": Planted("A21: no two terms with one epoch", _without(_on(KEYS.epoch), _puts(KEYS.leader))),
     "stolen_without_heartbeat": Planted(
-        "A7: a steal compares the heartbeat", _without(_on(KEYS.heartbeat), _puts(KEYS.leader))
+        "A7: a steal compares the heartbeat", _without(_on(KEYS.heartbeat), _puts(KEYS.leader)), first=12
     ),
     "released_by_name": Planted(
         "I2: the key is given back by token", _without(_on(KEYS.leader), _deletes(KEYS.leader))
@@ -229,15 +231,17 @@ PLANTED: dict[str, Planted] = {
     "no_answer_means_no": Planted("A2: an answer that did not come is unknown", _silence_taken_for_refusal()),
     "torn_outcome": Planted("I5: outcome and end of the queue record are one", _ends_without_taking_out()),
     "acknowledged_before_commit": Planted("I5: accepted means kept", _acknowledged_at_once()),
-    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer()),
+    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=95),
     "trusted_by_keepalive_alone": Planted("I3: trust needs a fenced heartbeat too", _trusted_by_keepalive_alone()),
     "refused_heartbeat_ignored": Planted("I3: a refused heartbeat ends the term", _refused_heartbeat_ignored()),
-    "win_taken_for_proof": Planted("D: the first window needs a full round after the win", _win_taken_for_proof()),
+    "win_taken_for_proof": Planted(
+        "D: the first window needs a full round after the win", _win_taken_for_proof(), first=27
+    ),
     "orphans_closed_in_memory_only": Planted("B: closing an orphaned claim is written down", _claims_never_closed()),
     "orphans_not_counted": Planted(
         "B: closing a claim counts its live runs", ((Picture, "live_entries", lambda self, view: []),)
     ),
-    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once()),
+    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once(), first=29),
     "nothing_stopped_at_loss": Planted("I4: the loss of a term stops its runs", _nothing_stopped_at_loss()),
     "valid_for_ever": Planted("I3: no body starts without trust", ((Term, "is_valid", property(lambda self: True)),)),
 }

