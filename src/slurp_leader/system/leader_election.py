@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -20,11 +21,13 @@ from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.aio import on_own_thread
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
+from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("slurp_leader.system")
 _LETTING_GO_S = 5.0
 """How long `run` waits for the election to notice that the term is given back."""
 
@@ -39,19 +42,36 @@ class _Parts:
     has_heard: bool = False
     failure: Exception | None = None
     is_stopping: bool = False
-    pid: int = field(default_factory=os.getpid)
+    _pid: int = field(default_factory=os.getpid)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this very process started it; a forked child has a copy, but none of its threads."""
+        return self._pid == os.getpid()
+
+    def stop(self) -> bool:
+        self.is_stopping = True
+        clean = self.election.stop()
+        if self.follower is not None:
+            self.follower.stop()
+        self.store.close()
+        return clean
 
     def take(self, notice: FollowNotice) -> None:
-        """What the watch says. Without it, the election looks by itself every few seconds, and halts where it must."""
-        self.has_heard = True
+        """What the watch says."""
         if isinstance(notice, FollowFailed):
             self.failure = notice.error
+            log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(notice.error), fatal=True)
+            stop_aside(self.election)
         else:
+            self.has_heard = True
             self.election.feed(notice)
 
 
 class LeaderElection:
     """Stands for one election for as long as it is started. Safe to use from any thread.
+
+    It ends by itself only when etcd refuses it for good, or is another etcd than before: `health` says so.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A child process that was
     forked off holds no part of it: there it does not lead, and can be started anew.
@@ -107,8 +127,9 @@ class LeaderElection:
         Raises:
             LifecycleError: Started already.
         """
-        if self._parts is not None and self._running_parts is None:  # of the parent process: see SlurpLeaderSystem
-            self._inherited, self._parts = self._parts, None
+        inherited = self._parts
+        if inherited is not None and not inherited.is_ours:  # see SlurpLeaderSystem
+            self._inherited, self._parts = inherited, None
             self._lifecycle = threading.RLock()
         with self._lifecycle:
             if self._parts is not None:
@@ -132,20 +153,15 @@ class LeaderElection:
         Returns:
             Whether everything was given back. If not, the lease ends the rest. True when nothing was running.
         """
-        if self._parts is not None and self._running_parts is None:
-            return True  # of the parent process: it is not ours to stop
+        parts = self._parts
+        if parts is not None and not parts.is_ours:
+            return True  # the parent process stops it
         with self._lifecycle:
             parts = self._parts
             if parts is None:
                 return True
-            parts.is_stopping = True
-            try:
-                clean = parts.election.stop()
-                if parts.follower is not None:
-                    parts.follower.stop()
-                parts.store.close()
-            finally:
-                self._parts = None
+            clean = parts.stop()
+            self._parts = None
         return clean
 
     def __enter__(self) -> Self:
@@ -228,7 +244,7 @@ class LeaderElection:
         return health_of(facts, self._clock)
 
     def wait_for_leadership(self, timeout: float | None = None) -> bool:
-        """Wait, at most `timeout` seconds, until this process leads."""
+        """Wait, at most `timeout` seconds, until this process leads. False, too, as soon as it never will."""
         return self._running().wait_for_leadership(timeout)
 
     def wait_for_leader(self, timeout: float | None = None) -> LeaderInfo:
@@ -236,6 +252,7 @@ class LeaderElection:
 
         Raises:
             NoLeaderError: Nobody did within `timeout` seconds.
+            LifecycleError: Not started.
         """
         return self._running().wait_for_leader(timeout)
 
@@ -316,13 +333,18 @@ class LeaderElection:
     def _running_parts(self) -> _Parts | None:
         """What runs in this very process."""
         parts = self._parts
-        return parts if parts is not None and parts.pid == os.getpid() else None
+        return parts if parts is not None and parts.is_ours else None
 
     def _running(self) -> Election:
         parts = self._running_parts
         if parts is None:
             raise LifecycleError("the election is not running: start() it first")
         return parts.election
+
+
+def stop_aside(election: Election) -> None:
+    """Stop an election from a thread that its stop would wait for."""
+    threading.Thread(target=election.stop, name="slurp-give-up", daemon=True).start()
 
 
 def identity_of(settings: SlurpSettings) -> Identity:

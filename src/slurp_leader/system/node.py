@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,7 +16,7 @@ from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts
-from slurp_leader.system.leader_election import identity_of
+from slurp_leader.system.leader_election import identity_of, stop_aside
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
@@ -166,9 +165,8 @@ class Node:
             self._give_up()
 
     def _give_up(self) -> None:
-        """Stand no more, so that a node that can work leads instead. On a thread of its own: the caller's is one that
-        `Election.stop` waits for."""
-        threading.Thread(target=self.election.stop, name="slurp-give-up", daemon=True).start()
+        """Stand no more, so that a node that can work leads instead."""
+        stop_aside(self.election)
 
     def _facts(self) -> dict[str, Any]:
         """What the heartbeat tells everybody."""

@@ -14,11 +14,9 @@ Election and jobs do not know each other. They meet in the `Term` (`slurp_leader
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -39,19 +37,12 @@ from slurp_leader.jobs.result import ContextGenerationResult
 from slurp_leader.jobs.runner import JobContext
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import StatusResult, Store
-from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.aio import AsyncFace, on_own_thread
 from slurp_leader.system.condition import Facts, health_of
-from slurp_leader.system.connection import (
-    SettingsLike,
-    StoreFactory,
-    ask_status,
-    etcd_stores,
-    outage_of,
-    settings_of,
-)
+from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
 from slurp_leader.system.node import Node
+from slurp_leader.system.parts import Parts
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
 from slurp_leader.system.views import JobsView, LeaderView
@@ -65,28 +56,6 @@ _logger = logging.getLogger("slurp_leader.system")
 GenerateFunction = Callable[[ContextGenerationRequest, JobContext], Any | Awaitable[Any]]
 
 _JOB_OPTIONS = ("idempotency_key", "max_attempts", "run_at", "delay")
-
-
-@dataclass(slots=True)
-class _Parts:
-    """What runs between `start` and `stop`."""
-
-    store: Store
-    client: JobClient
-    node: Node | None = None
-    view: _View | None = None
-    is_stopping: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)  # guards view
-    pid: int = field(default_factory=os.getpid)
-
-
-@dataclass(slots=True)
-class _View:
-    """What `system.leader` looks through."""
-
-    observer: Observer
-    follower: Follower | None = None
-    failure: Exception | None = None
 
 
 class SlurpLeaderSystem:
@@ -136,8 +105,8 @@ class SlurpLeaderSystem:
         self._tracer = tracer
         self._keyspace = Keyspace(self.settings.node.cluster_id)
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
-        self._parts: _Parts | None = None
-        self._inherited: _Parts | None = None
+        self._parts: Parts | None = None
+        self._inherited: Parts | None = None
         self.leader = LeaderView(self._observing)
         """Who leads: ``get``, ``wait``, ``watch``."""
         self.jobs = JobsView(lambda: self._running().client)
@@ -154,7 +123,7 @@ class SlurpLeaderSystem:
             LifecycleError: The system is running.
             ConfigurationError: It cannot be called.
         """
-        if self._is_running:
+        if self._running_parts is not None:
             raise LifecycleError("set the generator before start()")
         method = getattr(generate, "generate", generate)
         if not callable(method):
@@ -171,8 +140,9 @@ class SlurpLeaderSystem:
             LifecycleError: Started already.
             ConfigurationError: The workspace of the built-in generator is not there. Nothing was started.
         """
-        if self._parts is not None and not self._is_running:
-            self._leave_to_parent()
+        inherited = self._parts
+        if inherited is not None and not inherited.is_ours:
+            self._leave_to_parent(inherited)
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("the system is running; stop() it first")
@@ -189,14 +159,14 @@ class SlurpLeaderSystem:
                 tracer=self._tracer,
                 convert=result_of,
             )
-            parts = _Parts(store, client)
+            parts = Parts(store, client)
             try:
                 client.start()
                 if self.candidate:
                     parts.node = self._new_node(store)
                     parts.node.start()
             except BaseException:
-                self._stop(parts)
+                parts.stop()
                 raise
             self._parts = parts
         log_event(
@@ -218,31 +188,16 @@ class SlurpLeaderSystem:
             Whether everything was given back in time. If not, the lease ends the rest, and the next leader runs again
             what was interrupted. True when nothing was running.
         """
-        if not self._is_running and self._parts is not None:
-            return True  # of the parent process: it is not ours to stop
+        parts = self._parts
+        if parts is not None and not parts.is_ours:
+            return True  # the parent process stops it
         with self._lifecycle:
             parts = self._parts
             if parts is None:
                 return True
-            parts.is_stopping = True
-            try:
-                clean = self._stop(parts)
-            finally:
-                self._parts = None
+            clean = parts.stop()
+            self._parts = None
         log_event(_logger, logging.INFO, LogEvent.SYSTEM_STOPPED, node_id=self.settings.node.id, clean=clean)
-        return clean
-
-    @staticmethod
-    def _stop(parts: _Parts) -> bool:
-        clean = parts.node.stop() if parts.node else True
-        with parts.lock:
-            view = parts.view
-        if view is not None:
-            if view.follower is not None:
-                view.follower.stop()
-            view.observer.close()
-        parts.client.stop()
-        parts.store.close()
         return clean
 
     def _new_node(self, jobs_store: Store) -> Node:
@@ -256,15 +211,10 @@ class SlurpLeaderSystem:
             tracer=self._tracer,
         )
 
-    @property
-    def _is_running(self) -> bool:
-        parts = self._parts
-        return parts is not None and parts.pid == os.getpid()
-
-    def _leave_to_parent(self) -> None:
+    def _leave_to_parent(self, inherited: Parts) -> None:
         """In a forked child: begin anew. The parts stay referred to, as ending them would reach into the connections of
         the parent; the lock may be held by a thread that was not forked along."""
-        self._inherited, self._parts = self._parts, None
+        self._inherited, self._parts = inherited, None
         self._lifecycle = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -299,9 +249,12 @@ class SlurpLeaderSystem:
 
         Raises:
             RequestInvalidError: A field is wrong. Nothing was submitted.
+            RequestTooLargeError: It takes more than 1 MiB. Nothing was submitted.
             QueueFullError: The queue takes no new jobs. Nothing was submitted.
             IdempotencyConflictError: The key was used for another request. Nothing was submitted.
             StoreTimeoutError: No definite answer within ``jobs.submit_timeout``. Repeat with the same idempotency key.
+            StoreError: etcd refuses this process for good; see `health`.
+            LifecycleError: Not started.
         """
         return self._running().client.submit(self._new_job(request, fields))
 
@@ -380,7 +333,7 @@ class SlurpLeaderSystem:
         return node.election.state if node else ElectionState.FOLLOWER
 
     def wait_for_leadership(self, timeout: float | None = None) -> bool:
-        """Wait, at most `timeout` seconds, until this node leads.
+        """Wait, at most `timeout` seconds, until this node leads. False, too, as soon as it never will.
 
         Raises:
             LifecycleError: Not started, or not a candidate: it would never lead.
@@ -407,7 +360,7 @@ class SlurpLeaderSystem:
 
     def status(self) -> dict[str, Any]:
         """How this node stands, as plain data: what it knows, without asking etcd. See `slurp_leader.system.status`."""
-        parts = self._parts if self._is_running else None
+        parts = self._running_parts
         observer = parts.view.observer if parts and parts.view else None
         status = {
             "node_id": self.settings.node.id,
@@ -426,19 +379,8 @@ class SlurpLeaderSystem:
         return health_of(self._facts(), self._clock)
 
     def _facts(self) -> Facts:
-        parts, node = self._parts, self._node
-        if parts is None or not self._is_running:
-            return Facts(self.settings.node.id, is_running=False)
-        client = parts.client
-        stores = (parts.store, node.store) if node else (parts.store,)
-        facts = Facts(
-            self.settings.node.id,
-            is_stopping=parts.is_stopping,
-            outage=next((outage for outage in map(outage_of, stores) if outage), None),
-            lost_store=client.failure or (parts.view.failure if parts.view else None),
-            has_heard=client.is_following,
-        )
-        return node.add_to(facts) if node else facts
+        parts, node_id = self._running_parts, self.settings.node.id
+        return parts.facts(node_id) if parts else Facts(node_id, is_running=False)
 
     # ------------------------------------------------------------ small things
 
@@ -451,15 +393,21 @@ class SlurpLeaderSystem:
         return method
 
     @property
-    def _node(self) -> Node | None:
+    def _running_parts(self) -> Parts | None:
+        """What runs in this very process."""
         parts = self._parts
-        return parts.node if parts is not None and parts.pid == os.getpid() else None
+        return parts if parts is not None and parts.is_ours else None
 
-    def _running(self) -> _Parts:
+    @property
+    def _node(self) -> Node | None:
+        parts = self._running_parts
+        return parts.node if parts else None
+
+    def _running(self) -> Parts:
         parts = self._parts
         if parts is None:
             raise LifecycleError("the system is not running: start() it first")
-        if parts.pid != os.getpid():
+        if not parts.is_ours:
             raise LifecycleError("the system runs in the parent of this process, not in this one: start() it here")
         return parts
 
@@ -470,29 +418,8 @@ class SlurpLeaderSystem:
         return node
 
     def _observing(self) -> Observer:
-        """The observer of the election, with a watch of its own, from when it is first asked for."""
-        parts = self._running()
-        with parts.lock:
-            if parts.is_stopping:
-                raise LifecycleError("the system is being stopped")
-            if parts.view is None:
-                parts.view = self._open_view(parts.store)
-            return parts.view.observer
-
-    def _open_view(self, store: Store) -> _View:
         keys = ElectionKeys.of(self._keyspace, self.settings.election.name)
-        view = _View(Observer(keys, self._clock))
-
-        def take(notice: FollowNotice) -> None:
-            if isinstance(notice, FollowFailed):
-                view.failure = notice.error
-                view.observer.close()
-            else:
-                view.observer.feed(notice)
-
-        view.follower = Follower(store, keys.prefix, take, clock=self._clock)
-        view.follower.start()
-        return view
+        return self._running().observe(keys, self._clock)
 
     def _work(self, spec: Spec, job: JobContext) -> Any:
         """Do one job: on a thread of the pool."""
