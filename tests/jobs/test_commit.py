@@ -309,6 +309,23 @@ def test_a_look_that_failed_begins_anew() -> None:
     assert desk.verdicts() == {"a": "refused", "b": "applied"}
 
 
+def test_what_an_earlier_look_had_found_is_not_mixed_with_a_later_one() -> None:
+    desk = Desk(items=120)
+    desk.state.apply(Put(b"k70", b"somebody else's"))
+    for n in range(70):
+        intent = desk.add(f"k{n}")
+        intent.probes = (intent.probes[0], Get(b"other"))
+    desk.add("k70")
+    desk.flush()
+    desk.answer()  # refused
+    desk.answer()  # the first 128 probes
+    desk.answer(StoreTimeoutError())  # the rest is lost: all begins anew
+    desk.state.apply(Put(b"k0", b"another's"))
+    desk.run()
+    assert {name for name, verdict in desk.verdicts().items() if verdict == "refused"} == {"k0", "k70"}
+    assert len(desk.settled) == 71
+
+
 # ---------------------------------------------------------------- in doubt
 
 

@@ -9,6 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from jobs.threaded import CLOCK, OPTIONS, Cluster, Gate, cluster_on
 from slurp_leader.errors import (
@@ -17,6 +20,7 @@ from slurp_leader.errors import (
     JobFailedError,
     JobInterrupted,
     JobNotFoundError,
+    JobParkedError,
     LifecycleError,
     RequestInvalidError,
     RequestTooLargeError,
@@ -29,6 +33,7 @@ from slurp_leader.jobs import CancelAnswer, JobClient, JobStatus, NewJob
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.runner import JobContext
+from slurp_leader.otel.tracing import OtelTracer
 from slurp_leader.store import Get, Put, Request, Txn
 from slurp_leader.store.memory import MemoryStore
 from slurp_leader.telemetry.metrics import Instrument
@@ -449,8 +454,6 @@ def test_outcomes_that_came_while_the_watch_was_compacted_away_are_found(cluster
 
 
 def test_an_outcome_that_cannot_be_read_fails_the_wait_and_not_the_waiting(cluster: Cluster) -> None:
-    from slurp_leader.errors import JobParkedError
-
     client = cluster.client()
     first, second = client.submit(NewJob({})), client.submit(NewJob({"n": 2}))
     put(cluster.store, cluster.keys.done + first.id.encode(), b"?")
@@ -529,12 +532,6 @@ def test_every_job_is_counted_even_when_nothing_comes_after_it(cluster: Cluster)
 
 
 def test_the_span_of_a_run_links_to_the_submit_in_another_thread(cluster: Cluster) -> None:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from slurp_leader.otel.tracing import OtelTracer
-
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -96,6 +96,13 @@ def test_a_record_this_node_deleted_ahead_of_the_watch_does_not_come_back(pictur
     assert set(picture.jobs) == {A}
 
 
+def test_an_own_write_that_is_told_after_an_own_later_delete_does_not_come_back(picture: Picture) -> None:
+    """Several transactions are in flight; their answers come in any order."""
+    picture.delete(KEYS.state + A.encode(), 9)
+    picture.put(KEYS.state + A.encode(), state(A, 5, closed=1).value, 5)
+    assert picture.states == {}
+
+
 def test_the_closed_door_is_the_newest_word_about_it(picture: Picture) -> None:
     value = closed_value("full", "me")
     picture.put(KEYS.closed, value, 50)

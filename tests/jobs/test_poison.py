@@ -7,6 +7,7 @@ import pytest
 from jobs.rig import KEYS, RETURNED, Node, Rig, options
 from slurp_leader.jobs.records import Claim, JobLimits, JobStatus
 from slurp_leader.jobs.scheduler import StartRun
+from slurp_leader.store import Delete, prefix_end
 
 
 @pytest.fixture
@@ -166,8 +167,6 @@ def test_interruptions_by_handing_back_are_never_held_against_a_job() -> None:
 
 
 def test_a_suspect_that_was_taken_away_by_an_operator_does_not_block_the_queue(rig: Rig) -> None:
-    from slurp_leader.store import Delete, prefix_end
-
     suspect = rig.client.submit()
     for _ in range(2):
         rig.node.lead()
