@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
-from slurp_leader.etcd.local import EtcdProcess
+from slurp_leader.cli.overview import overview, read
+from slurp_leader.clock import SystemClock
+from slurp_leader.etcd.local import EtcdCluster, EtcdProcess
 from slurp_leader.store import Put, Store
+from slurp_leader.store.keyspace import Keyspace
 
 from .conftest import WAIT_S, Slurp
 
@@ -33,6 +38,15 @@ def test_status_of_an_empty_cluster_says_that_nobody_leads(slurp: Slurp, cluster
     assert result.code == 0
     assert "! nobody leads; start a node with `slurp run`" in result.out
     assert [problem["what"] for problem in slurp("status", "--json").json["problems"]] == ["no_leader"]
+
+
+def test_an_alarm_of_etcd_is_a_problem_with_its_fix(etcd_store: Store) -> None:
+    keyspace = Keyspace("nobody-is-here")
+    seen = read(etcd_store, keyspace, WAIT_S)
+    full = replace(seen, store=replace(seen.store, alarms=("NOSPACE",)))
+    document = overview(full, keyspace, "slurp", SystemClock())
+    assert [problem["what"] for problem in document["problems"]] == ["no_leader", "alarm"]
+    assert "disarm" in document["problems"][1]["fix"]
 
 
 def test_a_corrupt_record_is_shown_as_parked(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
@@ -92,8 +106,6 @@ def test_leader_watch_begins_with_how_things_stand(slurp: Slurp, node: SlurpLead
 def test_status_without_quorum_says_that_it_is_the_quorum(
     slurp: Slurp, monkeypatch: pytest.MonkeyPatch, etcd_server: EtcdProcess
 ) -> None:
-    from slurp_leader.etcd.local import EtcdCluster
-
     with EtcdCluster(3, extra_args=("--heartbeat-interval=50", "--election-timeout=300")) as etcd:
         monkeypatch.setenv("SLURP_ETCD__ENDPOINTS", etcd.endpoints[0])
         for member in etcd.members[1:]:

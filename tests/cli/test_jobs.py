@@ -92,12 +92,14 @@ def test_a_queued_job_is_listed_and_can_be_cancelled(slurp: Slurp, node: SlurpLe
 
 
 @pytest.mark.parametrize(
-    ("path", "code"), [("../secret.py", "outside"), ("nowhere.py", "missing"), ("empty.py", "empty")]
+    ("path", "code"),
+    [("../secret.py", "outside"), ("nowhere.py", "missing"), ("empty.py", "empty"), ("packed.bin", "binary")],
 )
 def test_a_file_that_cannot_be_worked_on_ends_failed_and_says_why(
     slurp: Slurp, node: SlurpLeaderSystem, workspace: Path, path: str, code: str
 ) -> None:
     (workspace / "empty.py").touch()
+    (workspace / "packed.bin").write_bytes(b"\x00\x01\x02")
     result = slurp("submit", path, "--wait", "--for", WAIT_S, "--json")
     assert result.code == 1
     job = result.json["jobs"][0]

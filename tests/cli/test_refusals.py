@@ -228,6 +228,19 @@ def test_an_app_that_fails_to_import_is_told_apart_from_one_that_is_missing(slur
     assert "RuntimeError: no database" in result.err
 
 
+def test_what_holds_for_every_command_may_stand_before_or_after_it(
+    slurp: Slurp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.toml").write_text("[jobs]\nworkers = 7\n")
+    before = slurp("--config", "mine.toml", "-v", "config", "show")
+    after = slurp("config", "show", "--config", "mine.toml", "-v")
+    assert before == after
+    assert "workers = 7" in before.out
+    assert before.err == "slurp: settings: mine.toml\n"
+    Path("other.toml").write_text("[jobs]\nworkers = 8\n")
+    assert "workers = 8" in slurp("--config", "mine.toml", "config", "show", "--config", "other.toml").out
+
+
 def test_without_arguments_help_is_shown(slurp: Slurp) -> None:
     result = slurp()
     assert result.code in {0, 2}  # 0 with click before 8.2

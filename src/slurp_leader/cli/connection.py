@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurp_leader.cli.options import Invocation
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.store import Request, Store, Watch, WatchSink
 
 if TYPE_CHECKING:
     from slurp_leader.settings import SlurpSettings
+    from slurp_leader.store import Request, Store, Watch, WatchSink
     from slurp_leader.system import SlurpLeaderSystem
 
 R = TypeVar("R")
