@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from slurp_leader import LeaderElection, LeadershipLostError, SlurpLeaderSystem, SlurpSettings
-from slurp_leader.errors import ConfigurationError, LifecycleError, NoLeaderError
+from slurp_leader.errors import ConfigurationError, LifecycleError, NoLeaderError, StoreDeniedError
 from slurp_leader.store import Get, prefix_end
+from slurp_leader.store.follow import FollowFailed
 
 WAIT_S = 30
 
@@ -104,6 +105,43 @@ def test_many_starts_and_stops_leave_no_thread_and_no_lease(shared: Any) -> None
         assert node.request_context_generation("a.py", WAIT_S).success
     assert own_threads() == before
     assert not leased_keys(shared)
+
+
+def test_a_stop_that_was_interrupted_can_be_repeated(shared: Any) -> None:
+    """As by Ctrl-C while it drains."""
+    interrupts = [KeyboardInterrupt()]
+
+    class Connection:
+        def __init__(self) -> None:
+            self.call, self.watch = shared.store.call, shared.store.watch
+
+        def close(self) -> None:
+            if interrupts:
+                raise interrupts.pop()
+
+    before = own_threads()
+    node = SlurpLeaderSystem(settings(), generator=lambda request, job: None, stores=Connection)
+    node.start()
+    assert node.wait_for_leadership(WAIT_S)
+    with pytest.raises(KeyboardInterrupt):
+        node.stop()
+    assert own_threads() - before  # that of the client: it was not reached
+
+    assert node.stop()
+    assert own_threads() == before
+
+
+def test_an_election_that_lost_its_watch_for_good_ends_and_says_so(shared: Any) -> None:
+    with LeaderElection("reports", settings(), stores=shared) as mine:
+        assert mine.wait_for_leadership(WAIT_S)
+        assert mine.health()["healthy"]
+
+        mine._parts.take(FollowFailed(StoreDeniedError("permission denied")))  # type: ignore[union-attr]
+
+        _wait_until(lambda: not mine.is_leader)
+        assert not mine.wait_for_leadership(WAIT_S)
+        health = mine.health()
+        assert (health["live"], [problem["what"] for problem in health["problems"]]) == (False, ["store"])
 
 
 def test_a_listener_may_stop_the_election_it_listens_to(shared: Any) -> None:

@@ -20,7 +20,10 @@ class LeaderView:
         self._observer = observer
 
     def get(self, timeout: float = 5.0) -> LeaderInfo | None:
-        """Who leads; None when nobody does, or when etcd did not say within `timeout` seconds."""
+        """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
+
+        The first question opens a watch; the others are answered from memory.
+        """
         observer = self._observer()
         observer.wait_until_known(timeout)
         return observer.leader
@@ -29,12 +32,15 @@ class LeaderView:
         """Wait until anybody leads.
 
         Raises:
-            NoLeaderError: Nobody did within `timeout` seconds.
+            NoLeaderError: Nobody did within `timeout` seconds, or before the system was stopped.
         """
         return self._observer().wait_for_leader(timeout)
 
     def watch(self) -> Iterator[LeaderChanged]:
-        """Every change of leader, vacancies too, in order, beginning with how things stand. Blocks between them."""
+        """Every change of leader, vacancies too, in order, beginning with how things stand. Blocks between them.
+
+        Ends when the system is stopped, or etcd refuses it for good.
+        """
         return self._observer().changes()
 
 
