@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from slurp_leader.election import DuplicateNode, ElectionState, Finished, Reason
+from slurp_leader.election.events import Note
 from slurp_leader.errors import LeaseNotFoundError, StoreChangedError, StoreDeniedError
 from slurp_leader.store import Grant, Header, KeepAlive, KeepAliveResult, Revoke
 from support.electing import KEYS, OPTIONS, leader_key, leading_node, node
-from support.virtual import World, answer_lost, failed, request_lost, writes_key
+from support.virtual import World, answer_lost, connection_refused, failed, request_lost, writes_key
 
 
 def grants(request) -> bool:
@@ -126,6 +129,20 @@ def test_a_store_that_denies_access_is_asked_ever_more_slowly_and_for_ever() -> 
     assert 15 <= rule.met <= 40
     world.rules.clear()
     world.run_until(lambda: denied.leads, within_s=2 * OPTIONS.retry_interval_s)
+
+
+def test_an_outage_is_warned_of_once_and_again_when_it_comes_back() -> None:
+    world = World()
+    leading_node(world, "a")
+    candidate = node(world, "b")
+    world.run_for(1.0)
+    for outage in (1, 2):
+        rule = world.order(connection_refused(), host=candidate.host)
+        world.run_for(OPTIONS.lease_ttl_s / 2)
+        world.rules.remove(rule)
+        world.run_for(OPTIONS.lease_ttl_s / 2)
+        warned = [note for note in candidate.said if isinstance(note, Note) and note.level == logging.WARNING]
+        assert len(warned) == outage
 
 
 def test_another_etcd_behind_the_same_address_ends_everything_at_once() -> None:

@@ -20,6 +20,8 @@ from slurp_leader.errors import LeaseNotFoundError, Outcome, StoreError
 from slurp_leader.store import GetResult, KeyValue, Txn, TxnResult
 from slurp_leader.telemetry.events import LogEvent
 
+_DOING = "write the leader key"
+
 
 @dataclass(slots=True, eq=False)
 class Attempt:
@@ -91,10 +93,11 @@ class Attempts:
         else:
             self.drop()
             self._backoff.reset()
+            self._desk.note_success(_DOING)
             self._decide(attempt, result, now)
 
     def _failed(self, attempt: Attempt, error: StoreError, now: float) -> None:
-        self._desk.note_failure(LogEvent.ELECTION_CALL_FAILED, "write the leader key", error)
+        self._desk.note_failure(LogEvent.ELECTION_CALL_FAILED, _DOING, error)
         pause_s = self._backoff.next_s()
         attempt.in_doubt |= error.outcome is Outcome.UNKNOWN
         if attempt.own_value is not None and not attempt.in_doubt:

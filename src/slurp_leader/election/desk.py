@@ -23,13 +23,14 @@ class Desk:
         out: Commands of the step under way.
     """
 
-    __slots__ = ("_rng", "calls", "out", "timers")
+    __slots__ = ("_failing", "_rng", "calls", "out", "timers")
 
     def __init__(self, rng: random.Random) -> None:
         self.calls = Calls()
         self.timers = Timers()
         self.out: list[Any] = []
         self._rng = rng
+        self._failing: dict[str, str] = {}  # what fails at present, and with which error
 
     def call(self, request: Request[Any], timeout_s: float, handler: Callable[[Any, float], None]) -> None:
         self.out.append(self.calls.send(request, timeout_s, handler))
@@ -41,7 +42,13 @@ class Desk:
         self.out.append(Note(level, event, fields))
 
     def note_failure(self, event: LogEvent, doing: str, error: StoreError) -> None:
-        self.note(logging.WARNING, event, doing=doing, error=str(error), kind=type(error).__name__)
+        """Warn of a call that failed: once, and not again while the same goes on failing in the same way."""
+        kind = type(error).__name__
+        known, self._failing[doing] = self._failing.get(doing), kind
+        self.note(logging.DEBUG if kind == known else logging.WARNING, event, doing=doing, error=str(error), kind=kind)
+
+    def note_success(self, doing: str) -> None:
+        self._failing.pop(doing, None)
 
     def random_hex(self, bits: int) -> str:
         return f"{self._rng.getrandbits(bits):0{bits // 4}x}"

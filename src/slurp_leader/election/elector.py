@@ -60,6 +60,7 @@ _LETTING_GO_S = 4.0
 nobody renews any more, ends by itself."""
 
 _FAILURES_BEFORE_SUSPENDED = 2
+_RENEW = "renew"
 
 
 class Elector:
@@ -332,6 +333,7 @@ class Elector:
         elif result.ttl_s <= 0:
             self._lose_session(now)
         elif this.reign is None:
+            self._desk.note_success(_RENEW)
             self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
         else:
             this.ttl_s, this.header = result.ttl_s, result.header
@@ -360,6 +362,7 @@ class Elector:
         term = reign.term
         remaining_s = max(0.0, term.trust.until - now)
         term.trust.until = max(term.trust.until, this.proves_until(session.timing))
+        self._desk.note_success(_RENEW)
         reign.beats += 1
         reign.failures = 0
         reign.store_full = False
@@ -382,7 +385,7 @@ class Elector:
         self._round = None
         outcome = "mixed" if error is None else type(error).__name__
         if error is not None:
-            self._desk.note_failure(LogEvent.ELECTION_RENEWAL_FAILED, "renew", error)
+            self._desk.note_failure(LogEvent.ELECTION_RENEWAL_FAILED, _RENEW, error)
         reign = this.reign
         # Answers that merely do not match are followed up at once; what fails again and again is not.
         at_once = error is None and reign is not None and reign.failures == 0

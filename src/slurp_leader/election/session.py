@@ -23,6 +23,8 @@ from slurp_leader.errors import LeaseExistsError, LeaseNotFoundError, StoreError
 from slurp_leader.store import Get, Grant, KeyValue, Put, Revoke, Txn, TxnResult, prefix_end, version_of
 from slurp_leader.telemetry.events import LogEvent
 
+_GRANT, _REGISTER, _REVOKE = "grant a lease", "register the session", "revoke the lease"
+
 
 @dataclass(slots=True, eq=False)
 class Session:
@@ -107,7 +109,7 @@ class SessionKeeper:
         if isinstance(result, LeaseExistsError):  # our own earlier grant: its answer was lost
             self._register(session)
         elif isinstance(result, StoreError):
-            self._failed("grant a lease", result, self._grant, now)
+            self._failed(_GRANT, result, self._grant, now)
         else:
             session.timing = self._options.for_granted(result.ttl_s)
             self._register(session)
@@ -130,9 +132,11 @@ class SessionKeeper:
         if isinstance(result, LeaseNotFoundError):
             self._on_lost(now)
         elif isinstance(result, StoreError):
-            self._failed("register the session", result, self._register, now)
+            self._failed(_REGISTER, result, self._register, now)
         else:
             self._backoff.reset()
+            self._desk.note_success(_GRANT)
+            self._desk.note_success(_REGISTER)
             session.live = True
             if self._others(result.results[1].kvs):
                 # Left behind by a crash of ours, or another process: after a TTL it is known which (A23).
@@ -184,7 +188,7 @@ class SessionKeeper:
 
     def _revoked(self, session: Session, result: Any, now: float) -> None:
         if isinstance(result, StoreError) and not isinstance(result, LeaseNotFoundError):
-            self._failed("revoke the lease", result, self._revoke, now)
+            self._failed(_REVOKE, result, self._revoke, now)
         else:
             self.current = None
             self._on_closed(now)
