@@ -30,8 +30,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
+    from slurp_leader.jobs.client import JobClient
     from slurp_leader.jobs.engine import JobEngine
+    from slurp_leader.jobs.handle import JobHandle
+    from slurp_leader.jobs.new_job import NewJob
     from slurp_leader.jobs.options import JobsOptions
     from slurp_leader.jobs.records import JobOutcome, JobStatus
     from slurp_leader.jobs.reports import JobReport
@@ -44,12 +46,12 @@ _HOMES = {
     "JobClient": "client",
     "JobContext": "runner",
     "JobEngine": "engine",
-    "JobHandle": "client",
+    "JobHandle": "handle",
     "JobOutcome": "records",
     "JobReport": "reports",
     "JobStatus": "records",
     "JobsOptions": "options",
-    "NewJob": "client",
+    "NewJob": "new_job",
     "Priority": "request",
 }
 

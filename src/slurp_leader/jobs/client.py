@@ -7,42 +7,33 @@ import logging
 import random
 import secrets
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from pydantic_core import from_json, to_json
-
-from slurp_leader.clock import Clock, format_utc
+from slurp_leader.clock import Clock
 from slurp_leader.errors import (
-    JobCancelledError,
-    JobFailedError,
     LifecycleError,
     Outcome,
     RequestInvalidError,
     RequestTooLargeError,
-    ResultPendingError,
     StoreTimeoutError,
 )
 from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import clean_text
+from slurp_leader.jobs.handle import JobHandle
 from slurp_leader.jobs.ids import IdMint, is_job_id
+from slurp_leader.jobs.new_job import NewJob, SpecMaker
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.outcomes import Outcomes
 from slurp_leader.jobs.records import (
     JobKeys,
-    JobLimits,
     JobOutcome,
     JobStatus,
-    Spec,
-    digest_of,
-    idempotency_hash,
 )
 from slurp_leader.jobs.reports import JobReport, read_job, read_jobs
-from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.submitter import CancelAnswer, CancelAnswered, CancelJob, Note, Submit, Submitted, Submitter
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
@@ -54,109 +45,8 @@ from slurp_leader.telemetry.tracing import NoTracer, Tracer
 
 _logger = logging.getLogger("slurp_leader.jobs")
 
-LARGEST_REQUEST = 1024 * 1024
-"""Bytes of one queue record; etcd takes 1.5 MiB in one request, with everything around it."""
-
 _LONGEST_REASON = 1000
 """Characters of the reason for a cancel that are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job to submit: the payload and its options. What is None comes from the settings of the submitter."""
-
-    payload: dict[str, Any]
-    priority: Priority = Priority.NORMAL
-    idempotency_key: str | None = None
-    timeout_s: float | None = None
-    max_attempts: int | None = None
-    run_at: datetime | None = None
-
-
-class JobHandle:
-    """A job, from the outside. Cheap; rebuilt from the id in any process. Safe to use from any thread, and awaitable.
-
-    Attributes:
-        id: The job's id.
-        created: False: an idempotency key led to a job that was there before.
-    """
-
-    __slots__ = ("_client", "_future", "created", "id")
-
-    def __init__(self, client: JobClient, job_id: str, created: bool, future: Future[JobOutcome] | None) -> None:
-        self._client = client
-        self.id = job_id
-        self.created = created
-        self._future = future
-
-    def outcome(self, timeout: float | None = None) -> JobOutcome:
-        """Wait for the record of how the job ended, whatever that is.
-
-        Raises:
-            ResultPendingError: It had not ended within `timeout` seconds. It goes on.
-            JobNotFoundError: There is no such job.
-            ResultExpiredError: It ended, and its record was pruned.
-        """
-        try:
-            return self._waited().result(timeout)
-        except FutureTimeoutError as error:
-            if isinstance(error, ResultPendingError | StoreTimeoutError):
-                raise
-            raise ResultPendingError(f"job {self.id} had not ended after {timeout} s", job_id=self.id) from None
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the result.
-
-        Raises:
-            JobFailedError: It ended `failed`; carries the recorded errors.
-            JobCancelledError: It ended `cancelled`.
-            ResultPendingError, JobNotFoundError, ResultExpiredError: As in `outcome`.
-        """
-        return self._client._convert(successful(self.outcome(timeout)))
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        import asyncio  # late: programs without asyncio need not pay for it
-
-        async def wait() -> Any:
-            return self._client._convert(successful(await asyncio.wrap_future(self._waited())))
-
-        return wait().__await__()
-
-    def status(self) -> JobStatus:
-        """Where the job stands now: one read."""
-        return self.report().status
-
-    def report(self) -> JobReport:
-        """All that is known about the job now: one read."""
-        return self._client.report(self.id)
-
-    def cancel(self, reason: str = "") -> CancelAnswer:
-        """Ask for the job to end. Queued jobs end at once, running ones when they next look."""
-        return self._client.cancel(self.id, reason)
-
-    def _waited(self) -> Future[JobOutcome]:
-        if self._future is None:
-            self._future = self._client._outcomes.ask(self.id)
-        return self._future
-
-    def __repr__(self) -> str:
-        return f"JobHandle({self.id!r})"
-
-
-def successful(outcome: JobOutcome) -> JobOutcome:
-    """The outcome, if it is a success; else the error that says how the job ended."""
-    if outcome.status is JobStatus.COMPLETED:
-        return outcome
-    error = outcome.error or {}
-    message = str(error.get("message", ""))
-    if outcome.status is JobStatus.CANCELLED:
-        raise JobCancelledError(f"job {outcome.job_id} was cancelled: {message}", job_id=outcome.job_id, reason=message)
-    raise JobFailedError(
-        f"job {outcome.job_id} failed ({error.get('code', 'error')}): {message}",
-        job_id=outcome.job_id,
-        error=error,
-        errors=outcome.errors,
-    )
 
 
 class JobClient:
@@ -193,14 +83,7 @@ class JobClient:
         self._convert = convert or (lambda outcome: outcome.result)
         self._keys = JobKeys(keyspace)
         self._mint = IdMint(clock, rng or random.Random(secrets.randbits(128)))
-        self._defaults = JobLimits(
-            options.timeout_s,
-            options.max_attempts,
-            options.max_interruptions,
-            options.backoff_base_s,
-            options.backoff_cap_s,
-            options.backoff_jitter,
-        )
+        self._specs = SpecMaker(options, self._mint, node_id, clock, self._tracer)
         limits = CommitLimits(
             options.flush_items,
             options.flush_bytes,
@@ -293,7 +176,7 @@ class JobClient:
 
     def _send(self, job: NewJob) -> _Sent | Exception:
         try:
-            spec, digest = self._spec_of(job)
+            spec, digest = self._specs.make(job)
         except (RequestInvalidError, RequestTooLargeError) as error:
             return error
         outcome = self._outcomes.expect(spec.job_id)
@@ -330,38 +213,6 @@ class JobClient:
             self._waiting.pop(sent.ticket, None)
         self._outcomes.forget(sent.job_id)
 
-    def _spec_of(self, job: NewJob) -> tuple[Spec, str]:
-        limits = self._defaults
-        if job.timeout_s is not None or job.max_attempts is not None:
-            limits = JobLimits(
-                limits.timeout_s if job.timeout_s is None else _positive("timeout", job.timeout_s),
-                limits.max_attempts if job.max_attempts is None else int(_positive("max_attempts", job.max_attempts)),
-                limits.max_interruptions,
-                limits.backoff_base_s,
-                limits.backoff_cap_s,
-                limits.backoff_jitter,
-            )
-        payload = _plain_json(job.payload)
-        key = job.idempotency_key
-        if key is not None and not (0 < len(key) <= 1024 and clean_text(key) == key):
-            raise RequestInvalidError("idempotency_key: use 1 to 1024 characters", field="idempotency_key")
-        spec = Spec(
-            job_id=self._mint.mint(),
-            payload=payload,
-            priority=job.priority,
-            limits=limits,
-            submitted_at=format_utc(self._clock.utcnow()),
-            submitted_by=self._node_id,
-            run_at=None if job.run_at is None else _date("run_at", job.run_at),
-            idem=None if key is None else idempotency_hash(key),
-            trace=self._tracer.inject(),
-        )
-        size = len(spec.to_value())
-        if size > LARGEST_REQUEST:
-            raise RequestTooLargeError(f"the request takes {size} bytes; the limit is {LARGEST_REQUEST}")
-        body = {"request": payload, "priority": job.priority.value}
-        return spec, digest_of(body) if key is not None else ""
-
     # ------------------------------------------------------------ look, cancel
 
     def handle(self, job_id: str) -> JobHandle:
@@ -373,6 +224,14 @@ class JobClient:
         if not is_job_id(job_id):
             raise RequestInvalidError(f"{job_id!r} is not a job id", field="job_id")
         return JobHandle(self, job_id, False, None)
+
+    def outcome_of(self, job_id: str) -> Future[JobOutcome]:
+        """A future for the outcome of any job, also of one that ended before; it fails when there is no such job."""
+        return self._outcomes.ask(job_id)
+
+    def convert(self, outcome: JobOutcome) -> Any:
+        """What `JobHandle.result` makes of the outcome of a completed job."""
+        return self._convert(outcome)
 
     def report(self, job_id: str) -> JobReport:
         """All that is known about one job.
@@ -467,29 +326,4 @@ class _Sent:
     outcome: Future[JobOutcome] = field(repr=False)
 
 
-def _plain_json(payload: Any) -> dict[str, Any]:
-    """The payload as a reader of its record will see it: what is accepted can be read, or it would be parked for ever.
-
-    Raises:
-        RequestInvalidError: It is not a JSON object, or nested too deep to be read again.
-    """
-    if not isinstance(payload, dict):
-        raise RequestInvalidError("the payload of a job has to be a JSON object", field="payload")
-    try:
-        plain = from_json(to_json({"request": payload}), allow_inf_nan=False)["request"]
-    except (ValueError, RecursionError) as error:
-        raise RequestInvalidError(f"the payload is not a JSON value: {error}", field="payload") from error
-    return dict(plain)
-
-
-def _positive(name: str, value: float) -> float:
-    if not 0 < value < 1e9:
-        raise RequestInvalidError(f"{name}: {value!r} has to be above 0", field=name)
-    return value
-
-
-def _date(name: str, moment: datetime) -> str:
-    try:
-        return format_utc(moment)
-    except ValueError as error:
-        raise RequestInvalidError(f"{name}: {error}; give it one, such as UTC", field=name) from error
+__all__ = ["JobClient", "JobHandle", "NewJob"]

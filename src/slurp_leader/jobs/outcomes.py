@@ -23,6 +23,7 @@ from slurp_leader.errors import (
 )
 from slurp_leader.jobs.records import JobKeys, JobOutcome
 from slurp_leader.jobs.submitter import missing
+from slurp_leader.resilience import pause_s
 from slurp_leader.store import (
     EventKind,
     Get,
@@ -39,7 +40,6 @@ from slurp_leader.store import (
 from slurp_leader.telemetry.events import LogEvent, log_event
 
 _logger = logging.getLogger("slurp_leader.jobs")
-_RETRY_S = 0.3
 
 
 class Outcomes:
@@ -65,6 +65,7 @@ class Outcomes:
         self._watch: Watch | None = None
         self._stopping = threading.Event()
         self._watching = threading.Event()
+        self._failures = 0  # of the thread alone: calls in a row that the store did not answer
         self._thread = threading.Thread(target=self._run, name="slurp-outcomes", daemon=True)
 
     def start(self) -> None:
@@ -121,7 +122,7 @@ class Outcomes:
     def _run(self) -> None:
         while not self._stopping.is_set():
             if self._watch is None and not self._begin_watch():
-                self._stopping.wait(_RETRY_S)
+                self._pause()
                 continue
             item = self._inbox.get()
             if isinstance(item, str):
@@ -144,12 +145,18 @@ class Outcomes:
         except StoreError as error:
             log_event(_logger, logging.WARNING, LogEvent.STORE_UNAVAILABLE, doing="watch outcomes", error=str(error))
             return False
+        self._failures = 0
         self._watching.set()
         with self._lock:
             waiting = list(self._waiting)
         for job_id in waiting:
             self._inbox.put(job_id)
         return True
+
+    def _pause(self) -> None:
+        """Wait before the store is asked again, longer each time."""
+        self._failures += 1
+        self._stopping.wait(pause_s(self._failures))
 
     def _take(self, notice: WatchNotice) -> None:
         match notice:
@@ -189,10 +196,11 @@ class Outcomes:
         try:
             done, queued, floor = self._store.call(request, self._timeout_s).result().results
         except StoreError as error:
-            if self._stopping.wait(_RETRY_S) or isinstance(error, StoreClosedError):
-                return
-            self._inbox.put(job_id)
+            if not isinstance(error, StoreClosedError):
+                self._pause()
+                self._inbox.put(job_id)
             return
+        self._failures = 0
         if done.kvs:  # type: ignore[union-attr]
             self._resolve(done.kvs[0].key, done.kvs[0].value)  # type: ignore[union-attr]
         elif not queued.kvs:  # type: ignore[union-attr]

@@ -1,0 +1,119 @@
+"""A job from the outside: wait for it, look at it, cancel it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, Protocol
+
+from slurp_leader.errors import JobCancelledError, JobFailedError, ResultPendingError, StoreTimeoutError
+from slurp_leader.jobs.records import JobOutcome, JobStatus
+from slurp_leader.jobs.reports import JobReport
+from slurp_leader.jobs.submitter import CancelAnswer
+
+
+class JobAccess(Protocol):
+    """What a handle needs of the client it came from."""
+
+    def outcome_of(self, job_id: str) -> Future[JobOutcome]:
+        """A future for the outcome of any job."""
+        ...
+
+    def convert(self, outcome: JobOutcome) -> Any:
+        """What `JobHandle.result` makes of an outcome."""
+        ...
+
+    def report(self, job_id: str) -> JobReport:
+        """All that is known about a job."""
+        ...
+
+    def cancel(self, job_id: str, reason: str = "") -> CancelAnswer:
+        """Ask for a job to end."""
+        ...
+
+
+class JobHandle:
+    """A job, from the outside. Cheap; rebuilt from the id in any process. Safe to use from any thread, and awaitable.
+
+    Attributes:
+        id: The job's id.
+        created: False: an idempotency key led to a job that was there before.
+    """
+
+    __slots__ = ("_access", "_future", "created", "id")
+
+    def __init__(self, access: JobAccess, job_id: str, created: bool, future: Future[JobOutcome] | None) -> None:
+        self._access = access
+        self.id = job_id
+        self.created = created
+        self._future = future
+
+    def outcome(self, timeout: float | None = None) -> JobOutcome:
+        """Wait for the record of how the job ended, whatever that is.
+
+        Raises:
+            ResultPendingError: It had not ended within `timeout` seconds. It goes on.
+            JobNotFoundError: There is no such job.
+            ResultExpiredError: It ended, and its record was pruned.
+        """
+        try:
+            return self._waited().result(timeout)
+        except FutureTimeoutError as error:
+            if isinstance(error, ResultPendingError | StoreTimeoutError):
+                raise
+            raise ResultPendingError(f"job {self.id} had not ended after {timeout} s", job_id=self.id) from None
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result.
+
+        Raises:
+            JobFailedError: It ended `failed`; carries the recorded errors.
+            JobCancelledError: It ended `cancelled`.
+            ResultPendingError, JobNotFoundError, ResultExpiredError: As in `outcome`.
+        """
+        return self._access.convert(successful(self.outcome(timeout)))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio  # late: programs without asyncio need not pay for it
+
+        async def wait() -> Any:
+            return self._access.convert(successful(await asyncio.wrap_future(self._waited())))
+
+        return wait().__await__()
+
+    def status(self) -> JobStatus:
+        """Where the job stands now: one read."""
+        return self.report().status
+
+    def report(self) -> JobReport:
+        """All that is known about the job now: one read."""
+        return self._access.report(self.id)
+
+    def cancel(self, reason: str = "") -> CancelAnswer:
+        """Ask for the job to end. Queued jobs end at once, running ones when they next look."""
+        return self._access.cancel(self.id, reason)
+
+    def _waited(self) -> Future[JobOutcome]:
+        if self._future is None:
+            self._future = self._access.outcome_of(self.id)
+        return self._future
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.id!r})"
+
+
+def successful(outcome: JobOutcome) -> JobOutcome:
+    """The outcome, if it is a success; else the error that says how the job ended."""
+    if outcome.status is JobStatus.COMPLETED:
+        return outcome
+    error = outcome.error or {}
+    message = str(error.get("message", ""))
+    if outcome.status is JobStatus.CANCELLED:
+        raise JobCancelledError(f"job {outcome.job_id} was cancelled: {message}", job_id=outcome.job_id, reason=message)
+    raise JobFailedError(
+        f"job {outcome.job_id} failed ({error.get('code', 'error')}): {message}",
+        job_id=outcome.job_id,
+        error=error,
+        errors=outcome.errors,
+    )

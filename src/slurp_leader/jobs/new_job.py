@@ -1,0 +1,125 @@
+"""A job as a caller describes it, and the queue record that is made of it: checked, complete, readable by anybody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from slurp_leader.clock import Clock, format_utc
+from slurp_leader.errors import RequestInvalidError, RequestTooLargeError
+from slurp_leader.jobs.decisions import clean_text
+from slurp_leader.jobs.ids import IdMint
+from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.records import JobLimits, Spec, digest_of, idempotency_hash
+from slurp_leader.jobs.request import Priority
+from slurp_leader.telemetry.tracing import Tracer
+
+LARGEST_REQUEST = 1024 * 1024
+"""Bytes of one queue record; etcd takes 1.5 MiB in one request, with everything around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to submit: the payload and its options. What is None comes from the settings of the submitter."""
+
+    payload: dict[str, Any]
+    priority: Priority = Priority.NORMAL
+    idempotency_key: str | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+    run_at: datetime | None = None
+
+
+class SpecMaker:
+    """Makes queue records. Safe to use from any thread.
+
+    Args:
+        options: What a job gets when the caller does not say.
+        mint: Gives the ids.
+        node_id: Written into the jobs, for people.
+        clock: The calendar.
+        tracer: Gives the trace that a run will link to.
+    """
+
+    def __init__(self, options: JobsOptions, mint: IdMint, node_id: str, clock: Clock, tracer: Tracer) -> None:
+        self._mint = mint
+        self._node_id = node_id
+        self._clock = clock
+        self._tracer = tracer
+        self._defaults = JobLimits(
+            options.timeout_s,
+            options.max_attempts,
+            options.max_interruptions,
+            options.backoff_base_s,
+            options.backoff_cap_s,
+            options.backoff_jitter,
+        )
+
+    def make(self, job: NewJob) -> tuple[Spec, str]:
+        """The queue record of a job, and the digest of what the caller gave (empty without an idempotency key).
+
+        Raises:
+            RequestInvalidError: A field makes no sense; names it.
+            RequestTooLargeError: It is more than `LARGEST_REQUEST` bytes.
+        """
+        limits = self._defaults
+        if job.timeout_s is not None or job.max_attempts is not None:
+            limits = JobLimits(
+                limits.timeout_s if job.timeout_s is None else _positive("timeout", job.timeout_s),
+                limits.max_attempts if job.max_attempts is None else int(_positive("max_attempts", job.max_attempts)),
+                limits.max_interruptions,
+                limits.backoff_base_s,
+                limits.backoff_cap_s,
+                limits.backoff_jitter,
+            )
+        payload = _plain_json(job.payload)
+        key = job.idempotency_key
+        if key is not None and not (0 < len(key) <= 1024 and clean_text(key) == key):
+            raise RequestInvalidError("idempotency_key: use 1 to 1024 characters", field="idempotency_key")
+        spec = Spec(
+            job_id=self._mint.mint(),
+            payload=payload,
+            priority=job.priority,
+            limits=limits,
+            submitted_at=format_utc(self._clock.utcnow()),
+            submitted_by=self._node_id,
+            run_at=None if job.run_at is None else _date("run_at", job.run_at),
+            idem=None if key is None else idempotency_hash(key),
+            trace=self._tracer.inject(),
+        )
+        size = len(spec.to_value())
+        if size > LARGEST_REQUEST:
+            raise RequestTooLargeError(f"the request takes {size} bytes; the limit is {LARGEST_REQUEST}")
+        body = {"request": payload, "priority": job.priority.value}
+        return spec, digest_of(body) if key is not None else ""
+
+
+def _plain_json(payload: Any) -> dict[str, Any]:
+    """The payload as a reader of its record will see it: what is accepted can be read, or it would be parked for ever.
+
+    Raises:
+        RequestInvalidError: It is not a JSON object, or nested too deep to be read again.
+    """
+    if not isinstance(payload, dict):
+        raise RequestInvalidError("the payload of a job has to be a JSON object", field="payload")
+    try:
+        plain = from_json(to_json({"request": payload}), allow_inf_nan=False)["request"]
+    except (ValueError, RecursionError) as error:
+        raise RequestInvalidError(f"the payload is not a JSON value: {error}", field="payload") from error
+    return dict(plain)
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0 < value < 1e9:
+        raise RequestInvalidError(f"{name}: {value!r} has to be above 0", field=name)
+    return value
+
+
+def _date(name: str, moment: datetime) -> str:
+    try:
+        return format_utc(moment)
+    except ValueError as error:
+        raise RequestInvalidError(f"{name}: {error}; give it one, such as UTC", field=name) from error
