@@ -90,6 +90,20 @@ def test_a_job_whose_state_cannot_be_read_is_not_run_until_it_is_repaired(rig: R
     rig.world.run_until(lambda: rig.keys(KEYS.parked) == [])  # the note about it is out of date
 
 
+def test_a_job_whose_state_breaks_while_it_is_in_line_is_not_claimed(rig: Rig) -> None:
+    rig.node.lead()
+    runs = [rig.wait_for_run(rig.client.submit()) for _ in range(2)]  # all workers are taken
+    job_id = rig.client.submit()
+    rig.settle()
+    rig.world.apply(Put(KEYS.state + job_id.encode(), b"?"))
+    rig.settle()
+    for run in runs:
+        rig.node.do(run)
+    rig.settle(5)
+    assert rig.node.runs_of(job_id) == []
+    queue_goes_on(rig)
+
+
 def test_a_parked_state_does_not_keep_the_jobs_of_its_claim_from_running_again(rig: Rig) -> None:
     rig.node.lead()
     ids = [rig.client.submit() for _ in range(2)]
