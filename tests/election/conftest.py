@@ -16,7 +16,7 @@ from slurp_leader.store.follow import Follower
 from slurp_leader.store.keyspace import Keyspace
 from support.calls import Recorder, get
 
-OPTIONS = ElectionOptions(lease_ttl=6, renew_interval=0.4, retry_interval=0.5, stop_timeout=10)
+OPTIONS = ElectionOptions(lease_ttl=6, renew_interval=0.4, retry_interval=0.5, stop_timeout=60)
 
 
 class Standing:

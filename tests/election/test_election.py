@@ -197,8 +197,10 @@ def test_an_owner_that_is_done_with_a_term_before_it_is_given_back_is_not_awaite
     """So a part that has died does not hold up the stop."""
     leader = leading(stand, memory_store)
     leader.election.add_owner("jobs")
-    leader.election.drained("jobs", leader.election.require_term().token)
-    assert leader.stop()
+    term = leader.election.require_term()
+    leader.election.drained("jobs", term.token)
+    leader.election.resign(0.0)
+    assert term.lost.wait(PATIENCE_S)
 
 
 def test_an_owner_that_was_taken_back_is_not_awaited(stand: Stand, memory_store: MemoryStore) -> None:
