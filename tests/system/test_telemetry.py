@@ -64,7 +64,11 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared
     seen = _recorded(reader)
     assert {one.name for one in INSTRUMENTS} - set(seen) == set()
     for one in INSTRUMENTS:
-        assert seen[one.name] <= set(one.attributes), one.name
+        assert set(seen[one.name]) <= set(one.attributes), one.name
+    assert seen["slurp.queue.jobs"]["status"] == {"pending", "scheduled", "running"}
+    assert seen["slurp.jobs.ended"]["outcome"] == {"completed", "failed"}
+    assert seen["slurp.commit.batch.size"]["side"] == {"leader", "submit"}
+    assert {"leader", "draining", "candidate"} <= seen["slurp.election.transitions"]["state"]
 
 
 def test_a_run_is_linked_to_its_submit_over_two_systems(shared: Any) -> None:
@@ -86,14 +90,16 @@ def _tracer(exporter: InMemorySpanExporter) -> OtelTracer:
     return OtelTracer(provider)
 
 
-def _recorded(reader: InMemoryMetricReader) -> dict[str, set[str]]:
-    """Names of what was recorded, each with all the names of its attributes."""
+def _recorded(reader: InMemoryMetricReader) -> dict[str, dict[str, set[Any]]]:
+    """What was recorded: the names of the instruments, of their attributes, and all the values of those."""
     data = reader.get_metrics_data()
     assert data is not None
-    names: dict[str, set[str]] = {}
+    seen: dict[str, dict[str, set[Any]]] = {}
     for resource in data.resource_metrics:
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
+                attributes = seen.setdefault(metric.name, {})
                 for point in metric.data.data_points:
-                    names.setdefault(metric.name, set()).update(point.attributes or {})
-    return names
+                    for name, value in (point.attributes or {}).items():
+                        attributes.setdefault(name, set()).add(value)
+    return seen

@@ -223,10 +223,10 @@ class JobEngine:
         if tally.interrupted:
             metrics.add(instruments.JOBS_INTERRUPTED, tally.interrupted)
         tally.retried = tally.interrupted = 0
-        for status, count in self.depth().items():
-            if status in ("jobs", "running"):
-                metrics.set(instruments.QUEUE_JOBS, count, status="queued" if status == "jobs" else status)
-        metrics.set(instruments.PARKED, len(self._scheduler.picture.parked))
+        depth = self.depth()
+        for live in (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING):
+            metrics.set(instruments.QUEUE_JOBS, depth[live.value], status=live.value)
+        metrics.set(instruments.PARKED, depth["parked"])
         self._measure_commits()
 
     def _measure_commits(self) -> None:
