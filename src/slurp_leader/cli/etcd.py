@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +61,6 @@ def _wait_until_it_ends(etcd: EtcdProcess) -> None:
     from slurp_leader.errors import StoreUnavailableError
 
     never = threading.Event()
-    signal.siginterrupt(signal.SIGINT, True)
     while etcd.is_running():
         never.wait(_LOOK_S)
     raise StoreUnavailableError(f"etcd ended by itself; its log ends:\n{etcd.log_tail()}")

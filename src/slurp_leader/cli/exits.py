@@ -78,7 +78,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     errors.StoreDeniedError: Answer(Exit.DENIED),
     errors.StoreFullError: Answer(Exit.TRY_AGAIN, "make room in etcd: compact, defragment, disarm the alarm"),
     errors.StoreBusyError: Answer(Exit.TRY_AGAIN, _AGAIN),
-    errors.StoreChangedError: Answer(Exit.UNAVAILABLE, "check etcd.endpoints: do all of them belong to one cluster?"),
+    errors.StoreChangedError: Answer(Exit.UNAVAILABLE),
     errors.RequestTooLargeError: Answer(Exit.USAGE, "send less: keep the bulk elsewhere and pass a reference"),
     errors.RequestMalformedError: Answer(Exit.FAILED),
     errors.LeaseNotFoundError: Answer(Exit.FAILED),
