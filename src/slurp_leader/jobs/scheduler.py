@@ -97,6 +97,8 @@ class Scheduler:
                 self._lead(event.term, now)
             case Lost():
                 self._lose(event.token)
+            case HandBack(token) if self._leading is None or self._leading.term.token != token:
+                self._site.out.append(HandedBack(token))  # nothing of it is under way: do not let the election wait
             case RunEnded():
                 self._workers.release(event.run_id)
                 if event.report is not None:
