@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from slurp_leader.clock import Clock
 from slurp_leader.election.events import LeaderChanged
@@ -12,6 +12,8 @@ from slurp_leader.election.records import ElectionKeys, LeaderInfo
 from slurp_leader.election.view import View
 from slurp_leader.errors import NoLeaderError
 from slurp_leader.store.follow import Changes, FollowNotice, Snapshot
+
+_LONGEST_WAIT_S = 0.5
 
 Listener = Callable[[LeaderChanged], None]
 
@@ -117,8 +119,17 @@ class Observer:
                 queue.put(None)
             self._queues.append(queue)
         try:
-            while (change := queue.get()) is not None:
+            while (change := _take(queue)) is not None:
                 yield change
         finally:
             with self._changed:
                 self._queues.remove(queue)
+
+
+def _take(queue: SimpleQueue[LeaderChanged | None]) -> LeaderChanged | None:
+    """Wait for the next change. In short waits: one without end can sleep through a Ctrl-C in the main thread."""
+    while True:
+        try:
+            return queue.get(timeout=_LONGEST_WAIT_S)
+        except Empty:
+            continue

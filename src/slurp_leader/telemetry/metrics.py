@@ -53,12 +53,8 @@ class NoMetrics:
         return
 
 
-IS_LEADER = Instrument(
-    "slurp.leader.is_leader", Kind.GAUGE, "1", "1 while this node may act as leader", ("election",)
-)
-EPOCH = Instrument(
-    "slurp.leader.epoch", Kind.GAUGE, "1", "Epoch of the newest term this node saw", ("election",)
-)
+IS_LEADER = Instrument("slurp.leader.is_leader", Kind.GAUGE, "1", "1 while this node may act as leader", ("election",))
+EPOCH = Instrument("slurp.leader.epoch", Kind.GAUGE, "1", "Epoch of the newest term this node saw", ("election",))
 TRANSITIONS = Instrument(
     "slurp.election.transitions",
     Kind.COUNTER,
@@ -87,28 +83,18 @@ TRUST_REMAINING = Instrument(
     "Trust window left just before it was extended",
     ("election",),
 )
-QUEUE_JOBS = Instrument(
-    "slurp.queue.jobs", Kind.GAUGE, "{job}", "Jobs in the queue, by status", ("status",)
-)
-JOBS_SUBMITTED = Instrument(
-    "slurp.jobs.submitted", Kind.COUNTER, "{job}", "Jobs accepted by this process"
-)
+QUEUE_JOBS = Instrument("slurp.queue.jobs", Kind.GAUGE, "{job}", "Jobs in the queue, by status", ("status",))
+JOBS_SUBMITTED = Instrument("slurp.jobs.submitted", Kind.COUNTER, "{job}", "Jobs accepted by this process")
 JOBS_ENDED = Instrument(
     "slurp.jobs.ended", Kind.COUNTER, "{job}", "Jobs whose outcome this leader recorded", ("outcome",)
 )
-JOBS_RETRIED = Instrument(
-    "slurp.jobs.retried", Kind.COUNTER, "{job}", "Attempts that failed and will be repeated"
-)
+JOBS_RETRIED = Instrument("slurp.jobs.retried", Kind.COUNTER, "{job}", "Attempts that failed and will be repeated")
 JOBS_INTERRUPTED = Instrument(
     "slurp.jobs.interrupted", Kind.COUNTER, "{job}", "Runs of an earlier term that were put back"
 )
-JOB_WAIT = Instrument(
-    "slurp.job.wait.duration", Kind.HISTOGRAM, "s", "From becoming due to the start of the run"
-)
+JOB_WAIT = Instrument("slurp.job.wait.duration", Kind.HISTOGRAM, "s", "From becoming due to the start of the run")
 JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome",))
-COMMIT_BATCH = Instrument(
-    "slurp.commit.batch.size", Kind.HISTOGRAM, "{item}", "Items in one group commit", ("side",)
-)
+COMMIT_BATCH = Instrument("slurp.commit.batch.size", Kind.HISTOGRAM, "{item}", "Items in one group commit", ("side",))
 COMMIT_DURATION = Instrument(
     "slurp.commit.duration", Kind.HISTOGRAM, "s", "One group commit, from send to answer", ("side",)
 )
