@@ -39,7 +39,7 @@ from slurp_leader.machine import Loop
 from slurp_leader.store import Store
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.telemetry import metrics as instruments
-from slurp_leader.telemetry.events import log_event
+from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics, NoMetrics
 from slurp_leader.telemetry.tracing import NoTracer, Tracer
 
@@ -203,6 +203,7 @@ class JobClient:
             self._outcomes.forget(sent.job_id)
             return answer.error
         self._metrics.add(instruments.JOBS_SUBMITTED)
+        log_event(_logger, logging.DEBUG, LogEvent.JOB_SUBMITTED, job_id=answer.job_id, created=answer.created)
         if answer.job_id == sent.job_id:
             return JobHandle(self, answer.job_id, answer.created, sent.outcome)
         self._outcomes.forget(sent.job_id)  # the key led to another job, or its id had to be minted anew

@@ -25,7 +25,6 @@ from slurp_leader.jobs.scheduler import (
     Scheduler,
     StartRun,
     StopRun,
-    TakeStock,
 )
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
@@ -174,8 +173,8 @@ class JobEngine:
                 self._handed_back(command.token)
             case Note():
                 log_event(_logger, command.level, command.event, **command.fields)
-            case TakeStock() | _:
-                pass
+            case _:
+                pass  # a moment to measure
         leading = self._scheduler.leading
         if leading is not None and leading.stats is not self._stats:
             self._measure_commits()  # the rest of an earlier term: mostly what the fence refused at its end

@@ -14,7 +14,7 @@ import logging
 from typing import Any
 
 from slurp_leader.clock import parse_utc
-from slurp_leader.jobs import claims, runs
+from slurp_leader.jobs import runs
 from slurp_leader.jobs.claims import Claims
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.decisions import without_run
@@ -64,8 +64,6 @@ class Leading:
         self._leaving = False
         self._handed_back = False
         self._began_at = now
-        self.took_over_s: float | None = None
-        """How long it took from the term to the first claim that could be made."""
 
     # ------------------------------------------------------------ the main path
 
@@ -132,8 +130,8 @@ class Leading:
                 self._runs.check_times(now)
             case runs.HELD_TIMER:
                 self._runs.retry_held(now)
-            case claims.TIMER | _:
-                pass  # every step claims what is due
+            case _:
+                pass  # of the claims: every step makes those that are due
 
     # ------------------------------------------------------------ taking over
 
@@ -143,7 +141,6 @@ class Leading:
         if picture.revision < self.term.token:
             return
         self._taken_over = True
-        self.took_over_s = now - self._began_at
         picture.touched.update(picture.jobs)
         self._desk.note(
             logging.INFO,
@@ -152,6 +149,7 @@ class Leading:
             jobs=len(picture.jobs),
             orphaned_claims=len(picture.claims),
             parked=len(picture.parked),
+            waited_s=round(now - self._began_at, 3),
         )
         self._upkeep.found_floor(now)
         self._reconcile(now)

@@ -30,6 +30,7 @@ from slurp_leader.errors import (
 from slurp_leader.jobs.decisions import RunEnd, RunReport, clean_text, error_of
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.scheduler import RunEnded, RunProgress, RunStarted, StartRun, StopRun
+from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.tracing import NoTracer, Tracer
 
 _logger = logging.getLogger("slurp_leader.jobs")
@@ -178,6 +179,7 @@ class Runner:
         context._began = began = self._clock.boottime()
         self._post(RunStarted(start.run_id))
         spec = start.job.spec
+        log_event(_logger, logging.DEBUG, LogEvent.JOB_STARTED, job_id=spec.job_id, attempt=start.attempt)
         try:
             with self._tracer.span("slurp.job.run", parent=spec.trace, job_id=spec.job_id, attempt=start.attempt):
                 result = self._work(spec, context)

@@ -157,6 +157,7 @@ class Runs:
         run = self._of_job.get(job_id)
         if run is None or run.phase is Phase.ENDING or run.stop_reason == "cancelled":
             return
+        self._desk.note(logging.INFO, LogEvent.JOB_CANCEL_REQUESTED, job_id=job_id, run=run.number)
         if run.phase is Phase.HELD:
             self._conclude(run, self._cancelled(run), now)
         else:
