@@ -11,9 +11,11 @@ import pytest
 from slurp_leader import JobInterrupted
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionState, Reason
+from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreDeniedError
 from slurp_leader.jobs.messages import Lead
 from slurp_leader.jobs.submitter import Submit
+from slurp_leader.store import Grant
 from slurp_leader.store.follow import FollowFailed
 from slurp_leader.store.port import StoreOutage
 from slurp_leader.system.condition import Facts, health_of
@@ -46,6 +48,12 @@ OUTAGE = StoreOutage(CLOCK.boottime() - 5, "connection refused")
         ),
         ({"state": ElectionState.SUSPENDED, "reason": Reason.UNREACHABLE}, (True, True, False, ["suspended"])),
         ({"state": ElectionState.SUSPENDED, "reason": Reason.STORE_FULL}, (True, False, False, ["store_full"])),
+        ({"trouble": Trouble(0, "StoreFullError", "grant a lease", "full")}, (True, False, False, ["store_full"])),
+        ({"trouble": Trouble(0, "StoreDeniedError", "grant a lease", "no")}, (True, True, False, ["cannot_stand"])),
+        (
+            {"trouble": Trouble(0, "StoreTimeoutError", "grant a lease", "late"), "outage": OUTAGE},
+            (True, False, False, ["store_unreachable"]),
+        ),
         ({"has_ended": True, "reason": Reason.FAILED}, (False, False, False, ["election"])),
         ({"has_ended": True, "engine_failure": ValueError("bug")}, (False, False, False, ["jobs"])),
         ({"duplicates": ("f00",)}, (True, True, False, ["duplicate_node"])),
@@ -158,6 +166,19 @@ def test_a_node_whose_elector_failed_says_so(make_system: Any) -> None:
     assert [problem["what"] for problem in broken.health()["problems"]] == ["election"]
     assert "failed" in broken.health()["problems"][0]["message"]
     assert not broken.wait_for_leadership(WAIT_S)
+
+
+def test_a_node_that_cannot_get_a_lease_says_so_until_it_can(make_system: Any, shared: Any) -> None:
+    faults = shared.store.faults
+    faults.refuse_full(10_000, when=lambda request: isinstance(request, Grant))
+    node = make_system()
+    assert _until(lambda: node.health()["problems"])[0]["what"] == "store_full"
+    assert not node.health()["ready"]
+
+    faults.clear()
+
+    assert node.wait_for_leadership(WAIT_S)
+    assert node.health()["healthy"]
 
 
 def test_a_client_whose_submitter_failed_says_so_to_everybody(make_system: Any) -> None:

@@ -28,6 +28,7 @@ from slurp_leader.election.events import (
     ResignWanted,
     StateChanged,
     StopWanted,
+    Trouble,
 )
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
@@ -110,6 +111,7 @@ class Election:
         self._idle_owners: dict[str, int] = {}  # with the token of the term they are done with
         self._draining_token: int | None = None
         self._last_renewal: tuple[float, Renewed] | None = None
+        self._trouble: Trouble | None = None
 
     # ------------------------------------------------------------ life
 
@@ -191,6 +193,11 @@ class Election:
     def last_renewal(self) -> tuple[float, Renewed] | None:
         """When the newest renewal round of a term of this node ended, in boottime seconds, and how."""
         return self._last_renewal
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What keeps this node from a session or from the key, of late; None when nothing does."""
+        return self._trouble
 
     def require_term(self) -> Term:
         """The term in force.
@@ -284,13 +291,21 @@ class Election:
                 self._metrics.record(instruments.RENEWAL, command.duration_s, election=name, outcome=command.outcome)
                 self._metrics.set(instruments.TRUST_REMAINING, command.remaining_s, election=name)
             case Note():
+                self._note_trouble(command)
                 log_event(_logger, command.level, command.event, election=self.options.name, **command.fields)
             case Finished():
                 self._on_finished(clean=command.clean)
             case _:
                 raise TypeError(f"the election knows no command {command!r}")
 
+    def _note_trouble(self, note: Note) -> None:
+        if note.event is LogEvent.ELECTION_CALL_FAILED:
+            since = self._trouble.since if self._trouble else self._clock.boottime()
+            facts = {name: str(note.fields.get(name, "")) for name in ("kind", "doing", "error")}
+            self._trouble = Trouble(since, **facts)
+
     def _on_state(self, event: StateChanged) -> None:
+        self._trouble = None
         leads = event.state in (ElectionState.LEADER, ElectionState.SUSPENDED, ElectionState.DRAINING)
         with self._changed:
             self._state, self._reason = event.state, event.reason
@@ -328,6 +343,8 @@ class Election:
             self._leader = event.leader
             self._changed.notify_all()
         name = self.options.name
+        if event.leader is not None:
+            self._trouble = None
         if event.leader is not None and event.leader.record is not None:
             self._metrics.set(instruments.EPOCH, float(event.leader.record.epoch), election=name)
         if event.vacancy_s is not None:

@@ -86,6 +86,17 @@ class Renewed:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Calls of the elector fail, beyond renewals. `since` is in boottime seconds; the rest is of the newest failure."""
+
+    since: float
+    kind: str
+    """Name of the error's class."""
+    doing: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something worth a log entry."""
 

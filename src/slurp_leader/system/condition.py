@@ -17,6 +17,8 @@ from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election import ElectionState, Reason
+from slurp_leader.election.events import Trouble
+from slurp_leader.errors import StoreFullError
 from slurp_leader.store.port import StoreOutage
 
 
@@ -35,6 +37,7 @@ class Facts:
     has_ended: bool = False
     """Whether the election stands no more, although the node runs."""
     duplicates: tuple[str, ...] = ()
+    trouble: Trouble | None = None
     outage: StoreOutage | None = None
     lost_store: BaseException | None = None
     """Why nothing is heard of etcd any more, and never will be."""
@@ -100,20 +103,38 @@ def _for_good(facts: Facts) -> list[Problem]:
 
 
 def _of_the_store(facts: Facts, clock: Clock) -> list[Problem]:
-    problems: list[Problem] = []
-    if facts.outage is not None and facts.lost_store is None:
+    if facts.lost_store is not None:
+        return []  # said already, and worse
+    problems = []
+    if facts.outage is not None:
         message = f"etcd does not answer: {facts.outage.error}"
         fix = "look at etcd and at etcd.endpoints; this node goes on by itself when etcd is back"
         since = date_of(facts.outage.since, clock)
         problems.append(Problem("store_unreachable", message, fix, since, stops_requests=True))
-    if facts.state is ElectionState.SUSPENDED:
-        if facts.reason is Reason.STORE_FULL:
-            fix = "make room in etcd (compact, defragment, raise its quota), then disarm its NOSPACE alarm"
-            problems.append(Problem("store_full", "etcd is full and takes no writes", fix, stops_requests=True))
-        elif facts.outage is None:
-            message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"
-            problems.append(Problem("suspended", message, "look at etcd: does it answer in time?"))
+    if _is_full(facts):
+        fix = "make room in etcd (compact, defragment, raise its quota), then disarm its NOSPACE alarm"
+        problems.append(Problem("store_full", "etcd is full and takes no writes", fix, stops_requests=True))
+    elif facts.outage is None:
+        problems += _of_the_election(facts, clock)
     return problems
+
+
+def _of_the_election(facts: Facts, clock: Clock) -> list[Problem]:
+    problems = []
+    if (trouble := facts.trouble) is not None:
+        message = f"this node cannot stand for election: it could not {trouble.doing}: {trouble.error}"
+        since = date_of(trouble.since, clock)
+        problems.append(Problem("cannot_stand", message, "put right what the message names", since))
+    if facts.state is ElectionState.SUSPENDED:
+        message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"
+        problems.append(Problem("suspended", message, "look at etcd: does it answer in time?"))
+    return problems
+
+
+def _is_full(facts: Facts) -> bool:
+    if facts.state is ElectionState.SUSPENDED:
+        return facts.reason is Reason.STORE_FULL
+    return facts.trouble is not None and facts.trouble.kind == StoreFullError.__name__
 
 
 def _of_settings(facts: Facts) -> list[Problem]:

@@ -238,6 +238,7 @@ class LeaderElection:
             reason=parts.election.reason,
             has_ended=parts.election.has_ended,
             duplicates=parts.election.duplicates,
+            trouble=parts.election.trouble,
             outage=outage_of(parts.store),
             lost_store=parts.failure,
         )

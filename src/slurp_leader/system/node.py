@@ -116,6 +116,7 @@ class Node:
             reason=election.reason,
             has_ended=election.has_ended,
             duplicates=election.duplicates,
+            trouble=election.trouble,
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
         )
