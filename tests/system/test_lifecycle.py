@@ -144,6 +144,20 @@ def test_an_election_that_lost_its_watch_for_good_ends_and_says_so(shared: Any) 
         assert (health["live"], [problem["what"] for problem in health["problems"]]) == (False, ["store"])
 
 
+def test_a_listener_that_exits_leaves_nobody_deaf(shared: Any) -> None:
+    heard = threading.Event()
+
+    def exits(event: Any) -> None:
+        raise SystemExit(1)
+
+    with LeaderElection("reports", settings(), stores=shared) as mine:
+        assert mine.wait_for_leadership(WAIT_S)
+        mine.subscribe(exits)
+        mine.subscribe(lambda event: heard.set())
+        mine.resign()
+        assert heard.wait(WAIT_S)
+
+
 def test_a_listener_may_stop_the_election_it_listens_to(shared: Any) -> None:
     mine, stopped = LeaderElection("reports", settings(), stores=shared), threading.Event()
 

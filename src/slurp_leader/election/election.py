@@ -428,6 +428,6 @@ class _Teller:
             for listener in self._listeners:
                 try:
                     listener(event)
-                except Exception as error:
+                except BaseException as error:  # SystemExit too: on this thread it would only leave all others deaf
                     log_event(_logger, logging.ERROR, LogEvent.ELECTION_LISTENER_FAILED, error=repr(error))
                     _logger.exception("an election listener raised")
