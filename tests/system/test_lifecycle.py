@@ -241,6 +241,26 @@ def test_waiting_for_a_leader_ends_when_the_system_stops(make_system: Any) -> No
     assert said
 
 
+def test_waiting_for_a_leader_ends_when_the_election_stops(shared: Any) -> None:
+    shared.store.faults.stall()  # nobody will ever lead
+    mine = LeaderElection("reports", settings(), stores=shared)
+    mine.start()
+    said: list[str] = []
+
+    def wait() -> None:
+        try:
+            mine.wait_for_leader()
+        except (NoLeaderError, LifecycleError) as error:
+            said.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    mine.stop()
+    waiting.join(WAIT_S)
+
+    assert said
+
+
 # ---------------------------------------------------------------- asyncio
 
 

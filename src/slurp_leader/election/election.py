@@ -221,12 +221,13 @@ class Election:
         """Wait until somebody leads.
 
         Raises:
-            NoLeaderError: Nobody did within the time.
+            NoLeaderError: Nobody did within the time, or before this election ended.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._leader is not None, timeout=timeout_s):
-                raise NoLeaderError(f"nobody led {self.options.name!r} within {timeout_s} s")
-            assert self._leader is not None
+            self._changed.wait_for(lambda: self._leader is not None or self._finished, timeout=timeout_s)
+            if self._leader is None:
+                when = "before the election ended" if self._finished else f"within {timeout_s} s"
+                raise NoLeaderError(f"nobody led {self.options.name!r} {when}")
             return self._leader
 
     # ------------------------------------------------------------ owners and listeners
