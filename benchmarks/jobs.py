@@ -2,9 +2,9 @@
 
     python benchmarks/jobs.py [--jobs 10000] [--singles 500] [--json]
 
-In one run: what this etcd does by itself through the same connection (single puts, transactions of 128 puts), then no-op
-jobs of 1 KiB from submit to result read, many at once and one at a time. Absolute figures belong to a machine; the ratios
-to etcd's own rates can be compared.
+In one run: what this etcd does by itself through the same connection (single puts, transactions of 128 puts), then
+no-op jobs of 1 KiB from submit to result read, many at once and one at a time. Absolute figures belong to a machine;
+the ratios to etcd's own rates can be compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ PAYLOAD = "x" * 700
 
 
 def settings_for(endpoint: str, node_id: str) -> SlurpSettings:
-    return SlurpSettings(etcd={"endpoints": [endpoint]}, node={"id": node_id, "cluster_id": "bench"}, jobs={"queue_limit": 1_000_000})
+    return SlurpSettings(
+        etcd={"endpoints": [endpoint]}, node={"id": node_id, "cluster_id": "bench"}, jobs={"queue_limit": 1_000_000}
+    )
 
 
 def lead(endpoint: str) -> None:
@@ -100,27 +102,29 @@ def cpu_seconds(pid: int) -> float:
 
 
 def measure(jobs: int, count: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="slurp-bench-", dir=os.environ.get("SLURP_BENCH_DIR")) as folder:
-        with EtcdProcess(data_dir=Path(folder) / "etcd") as etcd:
-            report: dict[str, Any] = {"etcd": etcd.binary.version, "raw": raw_rates(etcd.endpoint)}
-            command = [sys.executable, __file__, "--lead", etcd.endpoint]
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leader:
-                assert leader.stdout is not None
-                assert leader.stdin is not None
-                if leader.stdout.readline().strip() != "leading":
-                    raise SystemExit("the leader process did not come up")
-                with SlurpLeaderSystem(settings_for(etcd.endpoint, "submitter"), candidate=False) as system:
-                    many(system, 500)  # warm up: connections, imports, the estimate of run times
-                    report["one_at_a_time"] = singles(system, count)
-                    pids = {"submitter": os.getpid(), "leader": leader.pid, "etcd": etcd.pid}
-                    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
-                    report["many"] = many(system, jobs)
-                    report["cpu_us_a_job"] = {
-                        name: round((cpu_seconds(pid) - before[name]) / jobs * 1e6) for name, pid in pids.items()
-                    }
-                    report["jobs"] = jobs
-                leader.stdin.close()
-                leader.wait(60)
+    where = os.environ.get("SLURP_BENCH_DIR")
+    with (
+        tempfile.TemporaryDirectory(prefix="slurp-bench-", dir=where) as folder,
+        EtcdProcess(data_dir=Path(folder) / "etcd") as etcd,
+    ):
+        report: dict[str, Any] = {"etcd": etcd.binary.version, "raw": raw_rates(etcd.endpoint), "jobs": jobs}
+        command = [sys.executable, __file__, "--lead", etcd.endpoint]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as leader:
+            assert leader.stdout is not None
+            assert leader.stdin is not None
+            if leader.stdout.readline().strip() != "leading":
+                raise SystemExit("the leader process did not come up")
+            pids = {"submitter": os.getpid(), "leader": leader.pid, "etcd": etcd.pid}
+            with SlurpLeaderSystem(settings_for(etcd.endpoint, "submitter"), candidate=False) as system:
+                many(system, 500)  # warm up: connections, imports, the estimate of run times
+                report["one_at_a_time"] = singles(system, count)
+                before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+                report["many"] = many(system, jobs)
+                report["cpu_us_a_job"] = {
+                    name: round((cpu_seconds(pid) - before[name]) / jobs * 1e6) for name, pid in pids.items()
+                }
+            leader.stdin.close()
+            leader.wait(60)
     return report
 
 
