@@ -155,6 +155,33 @@ def test_a_node_whose_scheduler_failed_gives_the_lead_to_one_that_works(make_sys
     assert (health["live"], [problem["what"] for problem in health["problems"]]) == (False, ["jobs"])
 
 
+def test_a_dead_scheduler_is_not_waited_for_when_a_term_is_given_back(make_system: Any) -> None:
+    """It may die before it was told of the term, and so before it could say that nothing of it runs."""
+    broken = make_system()
+    assert broken.wait_for_leadership(WAIT_S)
+    engine = broken._running_node().engine
+    engine._loop.stop()
+    engine._failure = ValueError("planted")
+    sound = make_system()
+
+    broken.resign(pause=60)
+
+    assert sound.wait_for_leadership(WAIT_S)
+
+
+def test_a_follower_whose_scheduler_failed_never_leads(make_system: Any) -> None:
+    sound = make_system()
+    assert sound.wait_for_leadership(WAIT_S)
+    broken = make_system()
+    _until(lambda: broken.health()["ready"])
+
+    broken._running_node().engine._loop.post(Lead(None))  # type: ignore[arg-type] - no scheduler survives this
+    _until(lambda: not broken.health()["live"])
+    sound.stop()
+
+    assert not broken.wait_for_leadership(WAIT_S)
+
+
 def test_a_node_whose_elector_failed_says_so(make_system: Any) -> None:
     broken = make_system()
     assert broken.wait_for_leadership(WAIT_S)
