@@ -102,6 +102,8 @@ def _check(system: SlurpLeaderSystem, timeout_s: float) -> None:
     health = system.health()
     if health["live"]:
         return
+    if not health["problems"]:
+        raise LifecycleError("the system was stopped by the program itself; nothing is left to run")
     worst = health["problems"][0]
     if worst["what"] == "store":
         system.ping(timeout_s)  # mostly fails in the same way, and so with the right exit code

@@ -16,11 +16,11 @@ from slurp_leader.clock import SystemClock
 from slurp_leader.errors import SlurpLeaderError
 from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.etcd.spawn import spawn
+from slurp_leader.settings import without_settings
 
 _STOP_TIMEOUT_S = 6.0
 _POLL_S = 0.02
 _TAIL_LINES = 12
-_OURS = ("SLURP_", "BZZZ_")
 
 
 class NodeProcess:
@@ -34,10 +34,9 @@ class NodeProcess:
         self.name = name
         self.log = log
         self.was_killed = False
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
         # -P: whatever lies in the current folder, such as another repository, is not imported from.
         command = [sys.executable, "-P", "-m", "slurp_leader.demo.node", endpoint, name, str(root)]
-        self._process: subprocess.Popen[bytes] = spawn(command, log=log, env=environment)
+        self._process: subprocess.Popen[bytes] = spawn(command, log=log, env=without_settings(os.environ))
 
     @property
     def pid(self) -> int:

@@ -12,6 +12,7 @@ Whatever is unknown is refused with the nearest known name, because a mistyped s
 out on the worst day. `SlurpSettings.origin` tells for each value where it came from.
 """
 
+from slurp_leader.settings.environment import without_settings
 from slurp_leader.settings.layers import ConfigurationWarning
 from slurp_leader.settings.node import NodeOptions
 from slurp_leader.settings.sections import GeneratorOptions, LogsOptions, TelemetryOptions
@@ -27,4 +28,5 @@ __all__ = [
     "TelemetryOptions",
     "config_schema",
     "config_template",
+    "without_settings",
 ]

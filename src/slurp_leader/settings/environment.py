@@ -90,3 +90,8 @@ def _unknown(model: type[BaseModel], path: tuple[str, ...]) -> str:
     if near.startswith("did you mean"):
         return f"no such setting; {near.upper().replace('DID YOU MEAN', 'did you mean')}"
     return f"no such setting; sections are {', '.join(sorted(model.model_fields))}"
+
+
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a child process that is to have none of our settings from it."""
+    return {key: value for key, value in environ.items() if not key.upper().startswith(PREFIX) and key not in FALLBACKS}
