@@ -277,7 +277,7 @@ def test_every_kind_of_record_is_what_the_documentation_says(cluster: Cluster, e
     [(claim_key, claim)] = until(keys.run).items()
     token, sequence = claim_key.rpartition("/")[2].split("-")
     assert int(sequence) >= 1
-    assert set(claim) == {"schema", "session", "quarantined", "entries"}
+    assert set(claim) == {"schema", "session", "node", "at", "quarantined", "entries"}
     assert [entry[0] for entry in claim["entries"]].count(waiting.id) == 1
     assert all(len(entry) == 3 for entry in claim["entries"])
     state = until(keys.state)[(keys.state + retried.id.encode()).decode()]
@@ -306,6 +306,8 @@ def test_every_kind_of_record_is_what_the_documentation_says(cluster: Cluster, e
     assert done.result(PATIENCE_S) == {"answer": 42}
     outcome = only(until(keys.done + done.id.encode()))
     expected = {"schema", "id", "status", "op", "token", "run", "queue_revision", "attempts", "interruptions"}
-    assert set(outcome) == expected | {"submitted_at", "started_at", "finished_at", "node", "result"}
+    dates = {"submitted_at", "started_at", "finished_at"}
+    assert set(outcome) == expected | dates | {"node", "epoch", "priority", "by", "about", "result"}
+    assert (outcome["priority"], outcome["by"], outcome["about"]) == ("normal", "me", {"n": 1})
     assert (outcome["status"], outcome["run"], outcome["node"]) == ("completed", 1, "last")
     assert outcome["result"] == {"answer": 42}

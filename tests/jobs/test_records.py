@@ -255,7 +255,7 @@ def test_limits_that_make_no_sense_are_an_error(field: str, value: float) -> Non
 
 
 def completed(result_json: bytes | None = b'"x"') -> JobOutcome:
-    return JobOutcome(JOB_ID, JobStatus.COMPLETED, "op", 1, 1, 1, 1, 0, "", None, "", "n", result_json)
+    return JobOutcome(JOB_ID, JobStatus.COMPLETED, "op", 1, 1, 1, 1, 0, "", None, "", "n", result_json=result_json)
 
 
 def test_a_large_result_is_compressed_when_that_helps_and_read_back() -> None:

@@ -43,6 +43,7 @@ def test_a_request_comes_back_as_a_result_with_its_origin(make_system: Any) -> N
     assert result.success
     assert result.value == {"path": "src/main.py", "role": "reviewer"}
     assert (result.generated_by, result.token) == (node.settings.node.id, node.term.token)
+    assert result.epoch == node.term.epoch == 1
 
 
 def test_a_request_object_and_its_address_travel_whole(make_system: Any) -> None:

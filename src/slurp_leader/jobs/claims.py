@@ -164,7 +164,7 @@ class Claims:
             entry = ClaimEntry(job.job_id, job.revision, before.state.closed + 1)
             taken.append(_Taken(job, before, ready_at, entry))
             desk.busy.add(job.job_id)
-        record = Claim(desk.term.session, tuple(each.entry for each in taken), quarantined)
+        record = Claim(desk.term.session, tuple(each.entry for each in taken), quarantined, desk.node_id, desk.today)
         self._pending.add(key)
         self._claiming += len(taken)
         if quarantined:

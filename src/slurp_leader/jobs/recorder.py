@@ -22,6 +22,8 @@ from slurp_leader.jobs.records import JobOutcome, JobState, JobStatus
 from slurp_leader.jobs.run import Run
 from slurp_leader.telemetry.events import LogEvent
 
+_LONGEST_SHORT_TEXT = 200
+
 Over = Callable[[float], None]
 """Told, with the time, when a record is written or never will be."""
 
@@ -101,6 +103,10 @@ class Recorder:
             started_at=ending.started_at,
             finished_at=self._desk.today,
             node_id=self._desk.node_id,
+            epoch=self._desk.term.epoch,
+            priority=spec.priority.value,
+            submitted_by=spec.submitted_by,
+            about=_about(spec.payload) if finish.status is JobStatus.COMPLETED else None,
             result_json=finish.result_json,
             error=finish.error,
             errors=() if ending.is_bare else finish.errors,
@@ -187,9 +193,18 @@ def _too_large(finish: Finish, why: str) -> Finish:
     return Finish(JobStatus.FAILED, finish.attempts, finish.errors, error=error)
 
 
+def _about(payload: dict[str, Any]) -> dict[str, Any]:
+    """The short fields of a request: enough to tell what it was, without keeping it twice."""
+    return {
+        name: value
+        for name, value in payload.items()
+        if type(value) is bool or type(value) is int or (type(value) is str and 0 < len(value) <= _LONGEST_SHORT_TEXT)
+    }
+
+
 def _spec_kept(job: Job, status: JobStatus) -> dict[str, Any] | None:
-    """A failed job keeps its whole request, so that an operator can have it tried again."""
-    if status is not JobStatus.FAILED:
+    """A job that failed or was cancelled keeps its whole request, so that an operator can have it tried again."""
+    if status is JobStatus.COMPLETED:
         return None
     return {"request": job.spec.payload, "priority": job.spec.priority.value, "by": job.spec.submitted_by}
 

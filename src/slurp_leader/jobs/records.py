@@ -201,17 +201,26 @@ class ClaimEntry:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The jobs that one flush of a leader took. `quarantined`: a single suspect, and nothing else."""
+    """The jobs that one flush of a leader took.
+
+    Attributes:
+        quarantined: A single suspect, and nothing else.
+        node_id, claimed_at: Who took them and when, for people.
+    """
 
     session: str
     entries: tuple[ClaimEntry, ...]
     quarantined: bool = False
+    node_id: str = ""
+    claimed_at: str = ""
 
     def to_value(self) -> bytes:
         return to_json(
             {
                 "schema": SCHEMA,
                 "session": self.session,
+                "node": self.node_id,
+                "at": self.claimed_at,
                 "quarantined": self.quarantined,
                 "entries": [[entry.job_id, entry.queue_revision, entry.run] for entry in self.entries],
             }
@@ -226,7 +235,10 @@ class Claim:
                 ClaimEntry(_text(job_id), _whole(revision, 1), _whole(run, 1))
                 for job_id, revision, run in data["entries"]
             )
-            return cls(_text(data["session"]), entries, data.get("quarantined") is True)
+            quarantined = data.get("quarantined") is True
+            return cls(
+                _text(data["session"]), entries, quarantined, _text(data.get("node", "")), _text(data.get("at", ""))
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise _bad("run record", key, error) from error
 
@@ -305,7 +317,8 @@ class JobOutcome:
         queue_revision: The incarnation that ended.
         result_json: What a completed job came to: any JSON value, as UTF-8 text.
         error: Of a failed one: ``{"code", "message", ...}``.
-        spec: The whole queue record of a failed job, for an operator who wants it to be tried again.
+        about: The short fields of the request, so that people can tell what it was.
+        spec: The whole request of a job that failed or was cancelled, for an operator who wants it to be tried again.
     """
 
     job_id: str
@@ -320,10 +333,14 @@ class JobOutcome:
     started_at: str | None
     finished_at: str
     node_id: str
+    epoch: int = 0
+    priority: str = ""
+    submitted_by: str = ""
     result_json: bytes | None = None
     error: dict[str, Any] | None = None
     errors: tuple[dict[str, Any], ...] = ()
     idem: str | None = None
+    about: dict[str, Any] | None = None
     spec: dict[str, Any] | None = None
 
     def to_value(self, compress_above: int) -> bytes:
@@ -333,6 +350,7 @@ class JobOutcome:
             "status": self.status.value,
             "op": self.op,
             "token": self.token,
+            "epoch": self.epoch,
             "run": self.run,
             "queue_revision": self.queue_revision,
             "attempts": self.attempts,
@@ -341,8 +359,10 @@ class JobOutcome:
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "node": self.node_id,
+            "priority": self.priority,
+            "by": self.submitted_by,
         }
-        for name, value in (("error", self.error), ("idem", self.idem), ("spec", self.spec)):
+        for name, value in (("error", self.error), ("idem", self.idem), ("about", self.about), ("spec", self.spec)):
             if value is not None:
                 data[name] = value
         if self.errors:
@@ -381,6 +401,10 @@ class JobOutcome:
                 started_at=_maybe_text(data.get("started_at")),
                 finished_at=_text(data["finished_at"]),
                 node_id=_text(data.get("node", "")),
+                epoch=_whole(data.get("epoch", 0), 0),
+                priority=_text(data.get("priority", "")),
+                submitted_by=_text(data.get("by", "")),
+                about=_maybe_object(data.get("about")),
                 result_json=_result_in(data),
                 error=_maybe_object(data.get("error")),
                 errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),

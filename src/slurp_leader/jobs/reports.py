@@ -18,7 +18,16 @@ from slurp_leader.store.records import read_object
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job as it stands. Dates in UTC; `result` only of a completed job."""
+    """One job as it stands. Dates in UTC.
+
+    Attributes:
+        attempts: Runs that came to an end of their own, failed or not; a run under way is not counted yet.
+        run: Number of the newest run, interrupted ones included.
+        node_id, started_at: Of the run under way (the date of its claim), or of the one that ended the job.
+        token: Of the term that runs or ended it. The fencing token of a run is `JobContext.token`.
+        request: As it was submitted; of a completed job its short fields only.
+        result: Of a completed job.
+    """
 
     id: str
     status: JobStatus
@@ -143,6 +152,7 @@ def _picture(keys: JobKeys, revision: int, kvs: Iterable[KeyValue]) -> Picture:
 def _live(picture: Picture, job: Job, clock: Clock, progress: KeyValue | None) -> JobReport:
     spec, view = job.spec, picture.state_of(job.job_id)
     claims = picture.live_claims(job)
+    claim = picture.claims[claims[0][0]] if claims else None
     return JobReport(
         id=spec.job_id,
         status=picture.status(job, format_utc(clock.utcnow())),
@@ -153,7 +163,9 @@ def _live(picture: Picture, job: Job, clock: Clock, progress: KeyValue | None) -
         submitted_at=spec.submitted_at,
         submitted_by=spec.submitted_by,
         run_at=due_at(job, view.state),
-        token=picture.claims[claims[0][0]].token if claims else None,
+        started_at=claim.claim.claimed_at or None if claim else None,
+        node_id=claim.claim.node_id or None if claim else None,
+        token=claim.token if claim else None,
         cancel_requested=picture.wanted_cancel(job) is not None,
         progress=_progress(progress),
         errors=view.state.errors,
@@ -170,17 +182,19 @@ def _ended(kv: KeyValue) -> JobReport:
     return JobReport(
         id=outcome.job_id,
         status=outcome.status,
+        priority=outcome.priority,
         attempts=outcome.attempts,
         interruptions=outcome.interruptions,
         run=outcome.run,
         submitted_at=outcome.submitted_at,
+        submitted_by=outcome.submitted_by,
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
         node_id=outcome.node_id,
         token=outcome.token,
         error=outcome.error,
         errors=outcome.errors,
-        request=(outcome.spec or {}).get("request"),
+        request=(outcome.spec or {}).get("request", outcome.about),
         result=outcome.result,
     )
 

@@ -1,7 +1,7 @@
 """Log events: fixed names, fixed fields, one place.
 
-Every entry of the library goes through `log_event`. The name is the message; the facts are fields, reachable as
-attributes of the `logging.LogRecord` and printed by the formatters of `slurp_leader.telemetry.logs`.
+Every entry of the library goes through `log_event`. The message is the name with its facts; both are also attributes of
+the `logging.LogRecord`, which the formatters of `slurp_leader.telemetry.logs` print for people or as JSON.
 Loggers are named after the package that speaks (``slurp_leader.election`` ...), carry no handlers, and stay silent
 until a service configures logging.
 """
@@ -49,7 +49,29 @@ class LogEvent(StrEnum):
     LOOP_FAILED = "loop.failed"
 
 
+class _Message:
+    """An entry as one line of text: ``job.ended job_id=... status=failed``, for handlers that know nothing of fields.
+
+    Rendered only when somebody prints it. Values are written with `repr`, so that none can look like another field or
+    begin a new line.
+    """
+
+    __slots__ = ("event", "fields")
+
+    def __init__(self, event: LogEvent, fields: dict[str, Any]) -> None:
+        self.event = event
+        self.fields = fields
+
+    def __str__(self) -> str:
+        facts = (f" {name}={value!r:.500}" for name, value in self.fields.items() if value is not None)
+        return self.event.value + "".join(facts)
+
+
 def log_event(logger: logging.Logger, level: int, event: LogEvent, **fields: Any) -> None:
-    """Write one entry: `event` is the message, `fields` are its facts. Never raises."""
+    """Write one entry. Never raises.
+
+    The message is the event's name with its facts, readable under any `logging` configuration. The facts are on the
+    record too (``record.slurp``), and the bare name (``record.slurp_event``), for formatters that want them apart.
+    """
     if logger.isEnabledFor(level):
-        logger.log(level, event.value, extra={"slurp": fields})
+        logger.log(level, _Message(event, fields), extra={"slurp": fields, "slurp_event": event.value})

@@ -45,9 +45,7 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {printable(name)}={_console_value(value)}" for name, value in _fields(record).items())
-        head = (
-            f"{_date(record)} {record.levelname:<7} {record.name} {printable(record.getMessage())}{self._node}{fields}"
-        )
+        head = f"{_date(record)} {record.levelname:<7} {record.name} {printable(_event(record))}{self._node}{fields}"
         # Indented, so that no line of an exception's message can pass for an entry.
         return "\n".join([head, *(f"    {printable(line)}" for line in _exception(record).split("\n") if line)])
 
@@ -68,7 +66,7 @@ class JsonFormatter(logging.Formatter):
             "ts": _date(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
             "node_id": self._node_id,
             "fields": _plain(_fields(record)),
             "exception": _exception(record),
@@ -131,6 +129,11 @@ def _open(file: Path | None) -> logging.Handler:
 
 def _date(record: logging.LogRecord) -> str:
     return format_utc(datetime.fromtimestamp(record.created, UTC))
+
+
+def _event(record: logging.LogRecord) -> str:
+    """The name of the event; of entries of others, their message."""
+    return str(getattr(record, "slurp_event", "")) or record.getMessage()
 
 
 def _fields(record: logging.LogRecord) -> dict[Any, Any]:
