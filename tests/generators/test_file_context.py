@@ -338,3 +338,38 @@ def test_any_text_gives_a_node_or_is_refused_as_empty(root: Path, text: str, suf
     except FileRefusedError as error:
         refused = error
     assert refused is None or (refused.code == "empty" and not text.strip())
+
+
+def test_a_readme_is_summed_up_by_its_first_paragraph_after_the_title(root: Path, write: Write) -> None:
+    write(
+        "README.md",
+        "# shop\n\n**One cart for all.** `shop` keeps it: see *below*.\n\n```sh\nmake\n```\n\nNeeds git and make.\n",
+    )
+    node = node_of(FileContextGenerator(root, git=False), "README.md")
+    assert node.summary.startswith("One cart for all. Markdown document")
+    assert node.purpose == "The first page that people read. `shop` keeps it: see below."
+
+
+def test_no_purpose_ends_where_a_list_or_a_sample_was_to_follow(root: Path, write: Write) -> None:
+    text = '"""Keep carts. Nobody else does.\n\nIn this order:\n\n1. one\n2. two\n\n    python a.py\n\n'
+    text += 'Then they go.\n"""\n'
+    write("a.py", text + "\n\ndef keep(): ...\n")
+    write("b.py", '"""What is kept:\n\n- one\n"""\n')
+    generator = FileContextGenerator(root, git=False)
+    assert node_of(generator, "a.py").purpose == (
+        "Gives `keep` to the code of this project. Nobody else does. Then they go."
+    )
+    assert node_of(generator, "b.py").summary.startswith("What is kept. Python module")
+
+
+def test_a_sample_without_more_words_is_told_by_what_it_gives(root: Path, write: Write) -> None:
+    write("examples/deep/ring.c", "/* A ring of fixed size. */\nint push(void) { return 0; }\n")
+    purpose = node_of(FileContextGenerator(root, git=False), "examples/deep/ring.c").purpose
+    assert purpose == "Sample code in examples/deep; gives `push`."
+
+
+def test_one_file_has_one_derived_address_however_its_path_is_written(root: Path, write: Write) -> None:
+    write("src/a.py", "x = 1\n")
+    generator = FileContextGenerator(root, git=False)
+    nodes = [node_of(generator, path) for path in ("src/a.py", "/src/./a.py", str(root / "src/a.py"))]
+    assert {node.ucxl_address for node in nodes} == {"ucxl://any:general@any:any/*^/src/a.py"}

@@ -142,7 +142,7 @@ def _node(facts: Facts, request: ContextGenerationRequest, digest: str) -> Conte
     return ContextNode(
         path=facts.path,
         role=request.role,
-        ucxl_address=str(request.address),
+        ucxl_address=_address(request, facts.path),
         ucxl_raw=request.ucxl_address or "",
         summary=summary(facts),
         purpose=purpose(facts),
@@ -161,6 +161,13 @@ def _node(facts: Facts, request: ContextGenerationRequest, digest: str) -> Conte
         specificity=facts.path.count("/") + 1,
         metadata=request.metadata,
     )
+
+
+def _address(request: ContextGenerationRequest, path: str) -> str:
+    """The address asked for, else one derived from the file's own path: however it was written, one file has one."""
+    if request.ucxl_address is None:
+        request = request.model_copy(update={"file_path": path})
+    return str(request.address)
 
 
 def _most_important(symbols: tuple[Symbol, ...]) -> tuple[Symbol, ...]:

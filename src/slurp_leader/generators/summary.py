@@ -13,6 +13,7 @@ from slurp_leader.generators.wording import capitalised, counted, listed, quoted
 
 _LEAD, _MORE = 220, 300
 _MARKUP = re.compile(r":\w+:`([^`]+)`|`{2}([^`]+)`{2}|\[([^\]]+)\]\([^)]*\)|\{@\w+\s+([^}]+)\}|</?\w+/?>")
+_EMPHASIS = re.compile(r"(?<![^\s(])(\*{1,3})(?=\S)([^*]+?)(?<=\S)\1(?=[\s,.;:!?)]|$)")
 _ENTRY_NAMES = {
     "__main__.py",
     "main.py",
@@ -25,7 +26,7 @@ _ENTRY_NAMES = {
     "asgi.py",
 }
 _FOLDER_SAYS = {
-    "examples": "Shows how something is used",
+    "examples": "Sample code",
     "benchmarks": "Measures speed",
     "docs": "Explains the project to people",
     "doc": "Explains the project to people",
@@ -74,7 +75,7 @@ _NOUNS = {"Go": "source file", "Rust": "module", "Java": "source file", "C": "so
 
 def summary(facts: Facts) -> str:
     """What the file is: its own first sentence where it has one, then its size and what it holds."""
-    sentences = [_plain(one) for one in prose.split_sentences(facts.structure.doc)]
+    sentences = _sentences(facts)
     lead = sentence(prose.shorten(sentences[0], _LEAD)) + " " if sentences else _main_symbol(facts)
     holds = _contents(facts)
     return f"{lead}{capitalised(_form(facts))}, {counted(facts.lines, 'line')}{': ' + holds if holds else ''}."
@@ -82,8 +83,10 @@ def summary(facts: Facts) -> str:
 
 def purpose(facts: Facts) -> str:
     """Why it exists: what its place and its public names say, then what it says itself after its first sentence."""
-    said = " ".join(_plain(one) for one in prose.split_sentences(facts.structure.doc)[1:5])
-    parts = [_place(facts), *([prose.shorten(said, _MORE)] if said else [])]
+    said = " ".join(_sentences(facts)[1:5])
+    if said.endswith(":"):  # what it leads up to is cut off
+        said = said[: max(said.rfind(stop) for stop in (". ", "! ", "? ")) + 1]
+    parts = [_place(facts, bool(said)), *([prose.shorten(said, _MORE)] if said else [])]
     return " ".join(sentence(part) for part in parts)
 
 
@@ -97,7 +100,7 @@ def tags(facts: Facts) -> tuple[str, ...]:
         found.add("entry-point")
     if facts.name == "__init__.py":
         found.add("package")
-    if "async " in facts.structure.code:
+    if facts.is_code and "async " in facts.structure.code:
         found.add("async")
     if re.search(r"(?i)code generated|do not edit|@generated", facts.text[:1000]):
         found.add("generated")
@@ -152,7 +155,8 @@ def _main_symbol(facts: Facts) -> str:
     return sentence(prose.shorten(text, _LEAD)) + " "
 
 
-def _place(facts: Facts) -> str:
+def _place(facts: Facts, explained: bool) -> str:
+    """What its place says; its public names too where nothing follows that explains it."""
     exported = [one.name for one in facts.exported if one.kind not in ("constant", "variable")]
     exported = exported or [one.name for one in facts.exported]
     if facts.is_test:
@@ -166,12 +170,9 @@ def _place(facts: Facts) -> str:
         return f"The face of the package {package}" + (f"; hands out {quoted(public, 6)}" if public else "")
     if facts.name in _ENTRY_NAMES:
         return f"Where {'the package ' + facts.folder.rpartition('/')[2] if facts.folder else 'the program'} starts"
-    says = next(
-        (_FOLDER_SAYS[part] for part in reversed(facts.path.lower().split("/")[:-1]) if part in _FOLDER_SAYS), ""
-    )
     where = f" in {facts.folder}" if facts.folder else ""
-    if says:
-        return f"{says}{where}"
+    if said := _folder_says(facts):
+        return said if explained or exported in ([], ["main"]) else f"{said}; gives {quoted(exported, 5)}"
     if exported:
         return f"Gives {quoted(exported, 5)} to the code{where or ' of this project'}"
     if facts.is_code:
@@ -179,11 +180,26 @@ def _place(facts: Facts) -> str:
     return f"{capitalised(facts.language.kind.value)}{where or ' at the root of the workspace'}"
 
 
+def _folder_says(facts: Facts) -> str:
+    """What the nearest folder with a known name says, and where that is unless its name says the same again."""
+    folders = facts.folder.split("/")
+    known = next((part for part in reversed(folders) if part.lower() in _FOLDER_SAYS), "")
+    if not known:
+        return ""
+    says = _FOLDER_SAYS[known.lower()]
+    return says if known == facts.folder else f"{says} in {facts.folder}"
+
+
 def _tested_words(facts: Facts) -> str:
     stem = re.sub(r"^test_|_test$|\.(?:test|spec)$|Tests?$", "", facts.name.rpartition(".")[0])
     words = " ".join(part for part in re.split(r"[_\-.]+", stem) if part and part != "conftest")
     folder = next((part for part in reversed(facts.folder.split("/")) if part and not is_test(f"{part}/x")), "")
     return f"{words or 'its neighbours'}{f' of {folder}' if folder and folder not in words else ''}"
+
+
+def _sentences(facts: Facts) -> list[str]:
+    """What the file says about itself. Emphasis goes first: a full stop inside it ends a sentence too."""
+    return [_plain(one) for one in prose.split_sentences(_EMPHASIS.sub(r"\2", facts.structure.doc))]
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
 
@@ -20,6 +21,9 @@ _NOT_ABOUT_THE_FILE = re.compile(
     re.IGNORECASE,
 )
 _MOST_LINES, _MOST_TEXT = 200, 8_000  # of one comment; more is no description but a page
+_MOST_PARAGRAPHS = 6
+_LIST_OR_SAMPLE = re.compile(r"\s|[-*+]\s|\d+[.)]\s")
+_END_OF_PROSE = re.compile(r"[-+|>]\S|[|>]|::|```|@\w+|:\w+|(?:Args|Returns|Raises|Usage|Example)s?:")
 _RULER = re.compile(r"[-=*#~_/ ]{6,}")
 _SENTENCE_END = re.compile(r"(?<=[^.\s][.!?])\s+(?=[A-Z`'\"(<\[*0-9])|(?<=:)\s+(?=[-*]\s)")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|resp|approx|incl|no|fig|Mr|Dr)\.$", re.IGNORECASE)
@@ -41,7 +45,7 @@ def docstring(literal: str) -> str:
     body = literal.lstrip("rRbBuUfF")
     for quotes in ('"""', "'''", '"', "'"):
         if body.startswith(quotes):
-            return body[len(quotes) : _MOST_TEXT].removesuffix(quotes).strip()
+            return inspect.cleandoc(body[len(quotes) : _MOST_TEXT].removesuffix(quotes)).strip()
     return body[:_MOST_TEXT]
 
 
@@ -116,16 +120,30 @@ def first_sentence(text: str, limit: int = 160) -> str:
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of the first paragraphs, each on one line. Lists, tables and samples end the prose."""
+    """The sentences of the first paragraphs, each on one line.
+
+    Lists and indented samples are left out, with the sentence that leads up to them; tables, marked samples and
+    sections end the prose.
+    """
     sentences: list[str] = []
-    for paragraph in re.split(r"\n\s*\n", text.strip())[:4]:
+    for paragraph in re.split(r"\n\s*\n", text.strip())[:_MOST_PARAGRAPHS]:
         lines = paragraph.splitlines()
-        if not lines or re.match(
-            r"(?:[-*+|>]|\d+[.)]|::|```|@\w+|:\w+|(?:Args|Returns|Raises|Usage|Example)s?:)", lines[0]
-        ):
+        if not lines or _END_OF_PROSE.match(lines[0]):
             break
+        if _LIST_OR_SAMPLE.match(lines[0]):
+            sentences = _closed(sentences)
+            continue
         sentences += _cut(" ".join(line.strip() for line in lines))
-    return sentences
+        if paragraph.endswith("::"):
+            break
+    return _closed(sentences)
+
+
+def _closed(sentences: list[str]) -> list[str]:
+    """Without a last sentence that only leads up to something else; a lone one loses its colon."""
+    if not sentences or not sentences[-1].endswith(":"):
+        return sentences
+    return sentences[:-1] or [sentences[0].rstrip(": ")]
 
 
 def _cut(prose: str) -> list[str]:

@@ -35,6 +35,7 @@ _PATTERNS = {
 _COMPILED = {name: bounded(pattern, re.MULTILINE) for name, pattern in _PATTERNS.items()}
 _ANY_CODE = bounded(_FUNCTIONS, re.MULTILINE)
 _LEAD_WITHIN = 8_000
+_NO_PROSE = re.compile(r"[\[!<|>:]|[*+-](?:\s|$)|[-+]|```|\d+[.)]\s|\.\. ")  # emphasis and code words are prose
 _PLAIN_KIND = {
     "YAML": "key",
     "JSON": "key",
@@ -116,7 +117,7 @@ def _lead(text: str) -> str:
     for paragraph in re.split(r"\n\s*\n", text)[:12]:
         prose_lines = [line for line in paragraph.strip().splitlines() if not re.match(r"#|[-=~*^\"`]{3,}\s*$", line)]
         joined = " ".join(prose_lines).strip()
-        if joined and not re.match(r"[\[!<|>*+`:-]|\d+[.)]\s|\.\. ", joined) and len(joined.split()) >= 3:
+        if joined and not _NO_PROSE.match(joined) and len(joined.split()) >= 3:
             return joined
     return ""
 
