@@ -12,6 +12,7 @@ import pytest
 from slurp_leader import (
     ContextGenerationRequest,
     JobCancelledError,
+    JobContext,
     JobFailedError,
     JobHandle,
     JobInterrupted,
@@ -32,6 +33,13 @@ from slurp_leader.errors import (
 from slurp_leader.store import Get
 
 WAIT_S = 30
+
+
+class Exact:
+    """A generator, once it is made."""
+
+    def generate(self, request: ContextGenerationRequest, job: JobContext) -> None:
+        """Nothing."""
 
 
 def test_a_request_comes_back_as_a_result_with_its_origin(make_system: Any) -> None:
@@ -118,15 +126,27 @@ def test_many_requests_are_answered_each_on_its_own(make_system: Any) -> None:
         ("a.py", {"run_at": datetime(2030, 1, 1)}, "run_at"),  # noqa: DTZ001 - that is the mistake
         ("a.py", {"run_at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 5}, "delay"),
         ("a.py", {"ucxl_address": "http://x"}, "ucxl_address"),
+        ("a.py", {"run_at": "tomorrow"}, "run_at"),
+        ("a.py", {"delay": "x"}, "delay"),
+        ("a.py", {"delay": -3}, "delay"),
+        ("a.py", {"delay": timedelta(seconds=-1)}, "delay"),
+        ("a.py", {"delay": float("nan")}, "delay"),
+        ("a.py", {"delay": 1e300}, "delay"),
+        ("a.py", {"delay": True}, "delay"),
+        ("a.py", {"max_attempts": 2.5}, "max_attempts"),
+        ("a.py", {"max_attempts": "2"}, "max_attempts"),
+        ("a.py", {"idempotency_key": 7}, "idempotency_key"),
+        (7, {}, "file_path"),
     ],
 )
 def test_a_wrong_field_is_refused_by_name_and_nothing_is_submitted(
-    make_system: Any, request_: str, fields: dict[str, Any], field: str
+    make_system: Any, request_: Any, fields: dict[str, Any], field: str
 ) -> None:
     client = make_system(candidate=False)
     with pytest.raises(RequestInvalidError) as caught:
         client.submit(request_, **fields)
 
+    assert caught.value.field == field
     assert field in str(caught.value)
     assert client.jobs.list() == []
 
@@ -361,6 +381,37 @@ def test_misuse_of_the_life_cycle_says_what_to_do(shared: Any) -> None:
         client.wait_for_leadership(1)
     with pytest.raises(ConfigurationError, match="generate"):
         SlurpLeaderSystem(generator=42, stores=shared)
+
+
+@pytest.mark.parametrize("generator", [lambda request: None, lambda a, b, c: None, lambda *, request, job: None, Exact])
+def test_what_cannot_be_called_with_request_and_job_is_no_generator(shared: Any, generator: Any) -> None:
+    with pytest.raises(ConfigurationError, match="request and job"):
+        SlurpLeaderSystem(generator=generator, stores=shared)
+
+
+def test_a_decorated_generator_stays_what_it_was(shared: Any) -> None:
+    system = SlurpLeaderSystem(stores=shared)
+
+    @system.generator
+    def generate(request: ContextGenerationRequest, job: JobContext, more: int = 1) -> int:
+        return more
+
+    exact = Exact()
+    assert generate.__name__ == "generate"
+    assert system.generator(exact) is exact
+
+
+def test_a_system_prints_who_it_is_and_how_it_stands(make_system: Any) -> None:
+    node, client = make_system(), make_system(candidate=False)
+    assert node.wait_for_leadership(WAIT_S)
+    assert repr(node) == "<SlurpLeaderSystem 'node-1' in 'default': leader>"
+    assert repr(client) == "<SlurpLeaderSystem 'node-2' in 'default': client>"
+    assert (repr(node.jobs), repr(node.leader)) == (
+        "<JobsView: get, report, list, cancel>",
+        "<LeaderView: get, wait, watch>",
+    )
+    node.stop()
+    assert repr(node) == "<SlurpLeaderSystem 'node-1' in 'default': not running>"
 
 
 def test_a_follower_does_not_resign(make_system: Any) -> None:

@@ -93,7 +93,7 @@ class JobClient:
         )
         self._submitter = Submitter(self._keys, self._mint, limits)
         self._loop = Loop("slurp-submit", self._submitter, store, clock, self._perform, self._failed)
-        self._outcomes = Outcomes(store, self._keys, options.rpc_timeout_s)
+        self._outcomes = Outcomes(store, self._keys, options.rpc_timeout_s, clock)
         self._tickets = itertools.count(1)
         self._lock = threading.Lock()
         # Guarded by _lock:
@@ -140,7 +140,7 @@ class JobClient:
 
     # ------------------------------------------------------------ submit
 
-    def submit(self, job: NewJob) -> JobHandle:
+    def submit(self, job: NewJob) -> JobHandle[Any]:
         """Bring in one job. Returns after the commit.
 
         Raises:
@@ -155,7 +155,7 @@ class JobClient:
             raise answer
         return answer
 
-    def submit_many(self, jobs: Iterable[NewJob]) -> list[JobHandle | Exception]:
+    def submit_many(self, jobs: Iterable[NewJob]) -> list[JobHandle[Any] | Exception]:
         """Bring in many jobs, in few transactions. Returns after all have been answered, each on its own.
 
         Returns:
@@ -184,7 +184,7 @@ class JobClient:
         self._loop.post(Submit(ticket, spec, digest))
         return _Sent(spec.job_id, ticket, future, outcome)
 
-    def _answer(self, sent: _Sent | Exception, deadline: float) -> JobHandle | Exception:
+    def _answer(self, sent: _Sent | Exception, deadline: float) -> JobHandle[Any] | Exception:
         if isinstance(sent, Exception):
             return sent
         try:
@@ -216,7 +216,7 @@ class JobClient:
 
     # ------------------------------------------------------------ look, cancel
 
-    def handle(self, job_id: str) -> JobHandle:
+    def handle(self, job_id: str) -> JobHandle[Any]:
         """A handle for a job of any process.
 
         Raises:

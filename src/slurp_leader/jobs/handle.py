@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Generator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from slurp_leader.errors import JobCancelledError, JobFailedError, ResultPendingError, StoreTimeoutError
 from slurp_leader.jobs.records import JobOutcome, JobStatus
 from slurp_leader.jobs.reports import JobReport
 from slurp_leader.jobs.submitter import CancelAnswer
+
+if TYPE_CHECKING:  # every type checker knows this module; it need not be installed
+    from typing_extensions import TypeVar
+
+    from slurp_leader.jobs.result import ContextGenerationResult
+
+    ResultT = TypeVar("ResultT", default=ContextGenerationResult)
+else:
+    from typing import TypeVar
+
+    ResultT = TypeVar("ResultT")
 
 
 class JobAccess(Protocol):
@@ -33,7 +44,7 @@ class JobAccess(Protocol):
         ...
 
 
-class JobHandle:
+class JobHandle(Generic[ResultT]):
     """A job, from the outside. Cheap; rebuilt from the id in any process. Safe to use from any thread, and awaitable.
 
     Attributes:
@@ -62,23 +73,26 @@ class JobHandle:
         except FutureTimeoutError as error:
             if isinstance(error, ResultPendingError | StoreTimeoutError):
                 raise
-            raise ResultPendingError(f"job {self.id} had not ended after {timeout} s", job_id=self.id) from None
+            waited = f" after {round(timeout, 3):g} s" if timeout else ""
+            raise ResultPendingError(f"job {self.id} had not ended{waited}", job_id=self.id) from None
 
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the result.
+    def result(self, timeout: float | None = None) -> ResultT:
+        """Wait for the result. In a coroutine: ``await handle``.
 
         Raises:
             JobFailedError: It ended `failed`; carries the recorded errors.
             JobCancelledError: It ended `cancelled`.
             ResultPendingError, JobNotFoundError, ResultExpiredError: As in `outcome`.
         """
-        return self._access.convert(successful(self.outcome(timeout)))
+        result: ResultT = self._access.convert(successful(self.outcome(timeout)))
+        return result
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, ResultT]:
         import asyncio  # late: programs without asyncio need not pay for it
 
-        async def wait() -> Any:
-            return self._access.convert(successful(await asyncio.wrap_future(self._waited())))
+        async def wait() -> ResultT:
+            result: ResultT = self._access.convert(successful(await asyncio.wrap_future(self._waited())))
+            return result
 
         return wait().__await__()
 
@@ -111,8 +125,10 @@ def successful(outcome: JobOutcome) -> JobOutcome:
     message = str(error.get("message", ""))
     if outcome.status is JobStatus.CANCELLED:
         raise JobCancelledError(f"job {outcome.job_id} was cancelled: {message}", job_id=outcome.job_id, reason=message)
+    code = str(error.get("code", "error"))
+    said = "" if f"{code}: " in message else f" ({code})"
     raise JobFailedError(
-        f"job {outcome.job_id} failed ({error.get('code', 'error')}): {message}",
+        f"job {outcome.job_id} failed{said}: {message}",
         job_id=outcome.job_id,
         error=error,
         errors=outcome.errors,

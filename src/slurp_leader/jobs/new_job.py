@@ -69,7 +69,7 @@ class SpecMaker:
         if job.timeout_s is not None or job.max_attempts is not None:
             limits = JobLimits(
                 limits.timeout_s if job.timeout_s is None else _positive("timeout", job.timeout_s),
-                limits.max_attempts if job.max_attempts is None else int(_positive("max_attempts", job.max_attempts)),
+                limits.max_attempts if job.max_attempts is None else _whole("max_attempts", job.max_attempts),
                 limits.max_interruptions,
                 limits.backoff_base_s,
                 limits.backoff_cap_s,
@@ -77,7 +77,7 @@ class SpecMaker:
             )
         payload = _plain_json(job.payload)
         key = job.idempotency_key
-        if key is not None and not (0 < len(key) <= 1024 and clean_text(key) == key):
+        if key is not None and not (isinstance(key, str) and 0 < len(key) <= 1024 and clean_text(key) == key):
             raise RequestInvalidError("idempotency_key: use 1 to 1024 characters", field="idempotency_key")
         spec = Spec(
             job_id=self._mint.mint(),
@@ -112,13 +112,21 @@ def _plain_json(payload: Any) -> dict[str, Any]:
     return dict(plain)
 
 
-def _positive(name: str, value: float) -> float:
-    if not 0 < value < 1e9:
-        raise RequestInvalidError(f"{name}: {value!r} has to be above 0", field=name)
-    return value
+def _positive(name: str, seconds: float) -> float:
+    if not (isinstance(seconds, int | float) and 0 < seconds < 1e9):
+        raise RequestInvalidError(f"{name}: use seconds above 0", field=name)
+    return seconds
+
+
+def _whole(name: str, count: int) -> int:
+    if type(count) is not int or not 0 < count < 1e9:
+        raise RequestInvalidError(f"{name}: use a whole number, 1 or more", field=name)
+    return count
 
 
 def _date(name: str, moment: datetime) -> str:
+    if not isinstance(moment, datetime):  # who has no type checker
+        raise RequestInvalidError(f"{name}: use a datetime with a time zone, such as UTC", field=name)
     try:
         return format_utc(moment)
     except ValueError as error:

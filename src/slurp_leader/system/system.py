@@ -15,21 +15,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState
 from slurp_leader.election.observer import Observer
-from slurp_leader.errors import (
-    ConfigurationError,
-    LifecycleError,
-    RecordError,
-    RequestInvalidError,
-    TerminalError,
-)
+from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.request import ContextGenerationRequest
@@ -43,19 +36,17 @@ from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
+from slurp_leader.system.requests import SubmitFields, new_job
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
 from slurp_leader.system.views import JobsView, LeaderView
+from slurp_leader.system.work import GenerateFunction, GeneratorLike, GeneratorT, function_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
 from slurp_leader.term import Term
 
 _logger = logging.getLogger("slurp_leader.system")
-
-GenerateFunction = Callable[[ContextGenerationRequest, JobContext], Any | Awaitable[Any]]
-
-_JOB_OPTIONS = ("idempotency_key", "max_attempts", "run_at", "delay")
 
 
 class SlurpLeaderSystem:
@@ -70,6 +61,21 @@ class SlurpLeaderSystem:
         with SlurpLeaderSystem("slurp.toml") as slurp:
             handle = slurp.submit("src/main.py", role="developer")
             result = handle.result(timeout=60)
+
+    In a coroutine, where waiting would hold up the loop, await the same verbs::
+
+        handle = await slurp.aio.submit("src/main.py", role="developer")
+        result = await handle
+
+    All candidates of one cluster (``node.cluster_id``) must have the same generator: any of them may lead, and the one
+    that leads does the work of all.
+
+    Attributes:
+        settings: The settings in force.
+        candidate: Whether this node stands for election.
+        leader: Who leads: ``get``, ``wait``, ``watch``.
+        jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
+        aio: The verbs that wait, awaited.
 
     Args:
         settings: Settings, the path of a settings file, or None: environment and discovered file.
@@ -89,7 +95,7 @@ class SlurpLeaderSystem:
         self,
         settings: SettingsLike = None,
         *,
-        generator: Any = None,
+        generator: GeneratorLike | None = None,
         candidate: bool = True,
         stores: StoreFactory | None = None,
         clock: Clock | None = None,
@@ -116,19 +122,17 @@ class SlurpLeaderSystem:
         if generator is not None:
             self.generator(generator)
 
-    def generator(self, generate: Any) -> Any:
-        """Set what does the work. A decorator for functions; takes objects with a ``generate`` method too.
+    def generator(self, generate: GeneratorT) -> GeneratorT:
+        """Set what does the work, and return it. A decorator for functions; takes objects with a ``generate`` method
+        too. All candidates of one cluster must have the same.
 
         Raises:
             LifecycleError: The system is running.
-            ConfigurationError: It cannot be called.
+            ConfigurationError: It cannot be called with a request and a job.
         """
         if self._running_parts is not None:
             raise LifecycleError("set the generator before start()")
-        method = getattr(generate, "generate", generate)
-        if not callable(method):
-            raise ConfigurationError(f"a generator is a function or has a method `generate`; {generate!r} is neither")
-        self._generate = method
+        self._generate = function_of(generate)
         return generate
 
     # ------------------------------------------------------------ life
@@ -239,13 +243,17 @@ class SlurpLeaderSystem:
 
     # ------------------------------------------------------------ requests
 
-    def submit(self, request: ContextGenerationRequest | str, /, **fields: Any) -> JobHandle:
+    def submit(
+        self, request: ContextGenerationRequest | str, /, **fields: Unpack[SubmitFields]
+    ) -> JobHandle[ContextGenerationResult]:
         """Bring in one request. Returns when it is committed; no leader is needed for that.
+
+        It waits for etcd. In a coroutine: ``handle = await system.aio.submit(...)``.
 
         Args:
             request: A request, or the path of a file.
             fields: Fields of the request (`role`, `priority`, `timeout` ...), and of the job: `idempotency_key`,
-                `max_attempts`, `run_at` (a date with time zone) or `delay` (seconds or `timedelta`).
+                `max_attempts`, `run_at` (a date with time zone) or `delay` (seconds or `timedelta`, 0 or more).
 
         Raises:
             RequestInvalidError: A field is wrong. Nothing was submitted.
@@ -256,22 +264,24 @@ class SlurpLeaderSystem:
             StoreError: etcd refuses this process for good; see `health`.
             LifecycleError: Not started.
         """
-        return self._running().client.submit(self._new_job(request, fields))
+        return self._running().client.submit(new_job(request, fields, self._clock))
 
     def submit_many(
-        self, requests: Iterable[ContextGenerationRequest | str], /, **fields: Any
-    ) -> list[JobHandle | Exception]:
+        self, requests: Iterable[ContextGenerationRequest | str], /, **fields: Unpack[SubmitFields]
+    ) -> list[JobHandle[ContextGenerationResult] | Exception]:
         """Bring in many requests, in few transactions. `fields` apply to each.
+
+        It waits for etcd. In a coroutine: ``handles = await system.aio.submit_many(...)``.
 
         Returns:
             For each request, in order, its handle, or the error that `submit` would have raised.
         """
         client = self._running().client
-        answers: list[JobHandle | Exception] = []
+        answers: list[JobHandle[ContextGenerationResult] | Exception] = []
         jobs: list[NewJob] = []
         for request in requests:
             try:
-                jobs.append(self._new_job(request, fields))
+                jobs.append(new_job(request, fields, self._clock))
                 answers.append(_PENDING)
             except RequestInvalidError as error:
                 answers.append(error)
@@ -279,39 +289,22 @@ class SlurpLeaderSystem:
         return [next(submitted) if answer is _PENDING else answer for answer in answers]
 
     def request_context_generation(
-        self, request: ContextGenerationRequest | str, timeout: float | None = None, /, **fields: Any
+        self,
+        request: ContextGenerationRequest | str,
+        timeout: float | None = None,
+        /,
+        **fields: Unpack[SubmitFields],
     ) -> ContextGenerationResult:
         """Submit a request and wait for its result, at most `timeout` seconds.
+
+        In a coroutine: ``result = await system.aio.request_context_generation(...)``.
 
         Raises:
             JobFailedError, JobCancelledError: How it ended.
             ResultPendingError: It had not ended in time. It goes on.
             What `submit` raises.
         """
-        result: ContextGenerationResult = self.submit(request, **fields).result(timeout)
-        return result
-
-    def _new_job(self, request: ContextGenerationRequest | str, fields: dict[str, Any]) -> NewJob:
-        options = {name: fields[name] for name in _JOB_OPTIONS if name in fields}
-        rest = {name: value for name, value in fields.items() if name not in options}
-        built = ContextGenerationRequest.build(request, **rest) if rest or isinstance(request, str) else request
-        return NewJob(
-            payload=built.to_wire(),
-            priority=built.priority,
-            idempotency_key=options.get("idempotency_key"),
-            timeout_s=built.timeout_s,
-            max_attempts=options.get("max_attempts"),
-            run_at=self._run_at(options),
-        )
-
-    def _run_at(self, options: dict[str, Any]) -> datetime | None:
-        run_at, delay = options.get("run_at"), options.get("delay")
-        if run_at is not None and delay is not None:
-            raise RequestInvalidError("delay: give either run_at or delay, not both", field="delay")
-        if delay is None:
-            return run_at
-        wait = delay if isinstance(delay, timedelta) else timedelta(seconds=float(delay))
-        return self._clock.utcnow() + wait
+        return self.submit(request, **fields).result(timeout)
 
     # ------------------------------------------------------------ leadership
 
@@ -341,7 +334,11 @@ class SlurpLeaderSystem:
         return self._running_node().election.wait_for_leadership(timeout)
 
     def resign(self, pause: float = 2.0) -> None:
-        """Finish what runs, give the term back, and let others go first for `pause` seconds.
+        """Ask this node to finish what runs (up to ``jobs.drain_timeout``), give the term back, and let others go first
+        for `pause` seconds.
+
+        Returns at once: until the term ends, `is_leader` may still be true. To wait for that, keep `term` before, and
+        wait for ``term.lost``.
 
         Raises:
             NotLeaderError: This node does not lead.
@@ -383,6 +380,11 @@ class SlurpLeaderSystem:
         return parts.facts(node_id) if parts else Facts(node_id, is_running=False)
 
     # ------------------------------------------------------------ small things
+
+    def __repr__(self) -> str:
+        node, cluster = self.settings.node.id, self._keyspace.cluster_id
+        role = self.state.value if self.candidate else "client"
+        return f"<SlurpLeaderSystem {node!r} in {cluster!r}: {role if self._running_parts else 'not running'}>"
 
     def _verb(self, name: str) -> Callable[..., Any]:
         """The method behind a verb of `aio`: the system's own, or that of one of its views."""

@@ -10,6 +10,7 @@ from slurp_leader.election.observer import Observer
 from slurp_leader.jobs.client import JobClient, JobHandle
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.reports import JobReport
+from slurp_leader.jobs.result import ContextGenerationResult
 from slurp_leader.jobs.submitter import CancelAnswer
 
 
@@ -18,6 +19,9 @@ class LeaderView:
 
     def __init__(self, observer: Callable[[], Observer]) -> None:
         self._observer = observer
+
+    def __repr__(self) -> str:
+        return "<LeaderView: get, wait, watch>"
 
     def get(self, timeout: float = 5.0) -> LeaderInfo | None:
         """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
@@ -50,7 +54,10 @@ class JobsView:
     def __init__(self, client: Callable[[], JobClient]) -> None:
         self._client = client
 
-    def get(self, job_id: str) -> JobHandle:
+    def __repr__(self) -> str:
+        return "<JobsView: get, report, list, cancel>"
+
+    def get(self, job_id: str) -> JobHandle[ContextGenerationResult]:
         """A handle for a job, from its id."""
         return self._client().handle(job_id)
 
