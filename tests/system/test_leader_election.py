@@ -133,6 +133,29 @@ def test_listeners_hear_every_change_in_order(shared: Any) -> None:
     assert heard[-4:] == ["leader", "draining", "candidate", "follower"]
 
 
+def test_who_listens_before_the_start_hears_all_of_every_start_until_it_ends(shared: Any) -> None:
+    heard: list[str] = []
+    ended: list[str] = []
+    mine = election(shared, "a")
+
+    def listen(event: Any) -> None:
+        if hasattr(event, "state"):
+            heard.append(event.state.value)
+
+    mine.subscribe(listen)
+    end = mine.subscribe(lambda event: ended.append(str(event)))
+    for start in (1, 2):
+        if start == 2:
+            end()
+            ended.clear()
+        heard.clear()
+        with mine:
+            assert mine.wait_for_leadership(WAIT_S)
+        assert heard[-4:] == ["leader", "draining", "candidate", "follower"]  # a stop ends when all is told
+        assert heard.count("leader") == 1
+    assert ended == []
+
+
 def test_questions_before_start_have_answers_and_acts_say_what_to_do(shared: Any) -> None:
     mine = election(shared, "a")
     assert (mine.is_leader, mine.term, mine.leader) == (False, None, None)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
@@ -26,6 +27,7 @@ from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
 
 T = TypeVar("T")
+Listener = Callable[[ElectionEvent], None]
 
 _logger = logging.getLogger("slurp_leader.system")
 _LETTING_GO_S = 5.0
@@ -66,6 +68,41 @@ class _Parts:
         else:
             self.has_heard = True
             self.election.feed(notice)
+
+
+class _Listeners:
+    """Who is told of changes, whichever election runs: kept from before a start, and over stops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Guarded by _lock:
+        self._listeners: dict[object, Listener] = {}
+        self._ends: dict[object, Callable[[], None]] = {}
+        self._election: Election | None = None
+
+    def add(self, listener: Listener) -> Callable[[], None]:
+        key = object()
+        with self._lock:
+            self._listeners[key] = listener
+            if self._election is not None:
+                self._ends[key] = self._election.subscribe(listener)
+        return partial(self._remove, key)
+
+    def hand_to(self, election: Election | None) -> None:
+        """From now on this election tells them; None: nobody does."""
+        with self._lock:
+            self._election = election
+            self._ends = {key: election.subscribe(each) for key, each in self._listeners.items()} if election else {}
+
+    def renew_lock(self) -> None:
+        """In a forked child: the lock may be held by a thread that was not forked along."""
+        self._lock = threading.Lock()
+
+    def _remove(self, key: object) -> None:
+        with self._lock:
+            self._listeners.pop(key, None)
+            if (end := self._ends.pop(key, None)) is not None:
+                end()
 
 
 class LeaderElection:
@@ -114,9 +151,11 @@ class LeaderElection:
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: _Parts | None = None
         self._inherited: _Parts | None = None
+        self._listeners = _Listeners()
 
     @property
     def name(self) -> str:
+        """Of the election."""
         return self._options.name
 
     # ------------------------------------------------------------ life
@@ -131,6 +170,7 @@ class LeaderElection:
         if inherited is not None and not inherited.is_ours:  # see SlurpLeaderSystem
             self._inherited, self._parts = inherited, None
             self._lifecycle = threading.RLock()
+            self._listeners.renew_lock()
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("this election is running; stop() it first")
@@ -142,6 +182,7 @@ class LeaderElection:
             parts = _Parts(store, election)
             prefix = ElectionKeys.of(self._keyspace, self._options.name).prefix
             parts.follower = Follower(store, prefix, parts.take, clock=self._clock)
+            self._listeners.hand_to(election)
             parts.follower.start()
             election.start()
             self._parts = parts
@@ -161,6 +202,7 @@ class LeaderElection:
             if parts is None:
                 return True
             clean = parts.stop()
+            self._listeners.hand_to(None)
             self._parts = None
         return clean
 
@@ -257,12 +299,20 @@ class LeaderElection:
         """
         return self._running().wait_for_leader(timeout)
 
-    def subscribe(self, listener: Callable[[ElectionEvent], None]) -> Callable[[], None]:
-        """Tell `listener` of every change, in order, on a thread of the election. Returns a function that ends it."""
-        return self._running().subscribe(listener)
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every change from now on, in order, on a thread of the election. Best called before
+        `start`, so that nothing is missed; it holds over `stop` and the next `start`.
+
+        Returns:
+            A function that ends it.
+        """
+        return self._listeners.add(listener)
 
     def resign(self, pause: float = 2.0) -> None:
-        """Give the term back, and let others go first for `pause` seconds.
+        """Ask for the term to be given back, and let others go first for `pause` seconds.
+
+        Returns at once: until the term ends, `is_leader` may still be true. To wait for that, keep `term` before, and
+        wait for ``term.lost``.
 
         Raises:
             NotLeaderError: This process does not lead.
