@@ -41,13 +41,26 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One holder's unbroken stretch of leadership. Safe to use from any thread."""
+    """One holder's unbroken stretch of leadership. Safe to use from any thread.
+
+    Attributes:
+        election: Name of the election.
+        token: `mod_revision` of the leader key: grows with every term of every election in this etcd.
+        epoch: 1, 2, 3 ... for people. Never used for safety.
+        node_id: Who leads in it.
+        session: Which start of that node.
+        term_id: Random, unique to the term.
+        key: The leader key.
+        value: All that stands there during the term.
+        clock: What the trust window is compared with.
+        trust: The window itself; ask `is_valid` or `remaining_s`.
+        lost: Set when the term has ended. It may lag behind `is_valid`, which reads the clock.
+        leaving: Set when the term will be given back, or has ended: begin nothing new, finish what is under way.
+    """
 
     election: str
     token: int
-    """`mod_revision` of the leader key: grows with every term of every election in this etcd."""
     epoch: int
-    """1, 2, 3 ... for people. Never used for safety."""
     node_id: str
     session: str
     term_id: str
@@ -56,9 +69,7 @@ class Term:
     clock: Clock = field(repr=False)
     trust: Trust = field(repr=False, default_factory=Trust)
     lost: threading.Event = field(repr=False, default_factory=threading.Event)
-    """Set when the term has ended. It may lag behind `is_valid`, which reads the clock."""
     leaving: threading.Event = field(repr=False, default_factory=threading.Event)
-    """Set when the term will be given back, or has ended: begin nothing new, finish what is under way."""
 
     def remaining_s(self) -> float:
         """Seconds of trust left; 0 when the term must not be acted upon any more."""

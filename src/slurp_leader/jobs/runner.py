@@ -40,20 +40,24 @@ Work = Callable[[Spec, "JobContext"], Any]
 
 
 class JobContext:
-    """What a running job knows and may ask. Safe to use from any thread."""
+    """What a running job knows and may ask. Safe to use from any thread.
+
+    Attributes:
+        id: The job's id, in any process.
+        attempt: 1 for the first attempt.
+        run: Counts all runs, interrupted ones too.
+        epoch: The leader's epoch, for people.
+        token: Fencing token: grows with every run of this job. Hand it to outside stores, to be kept per job or thing.
+        log: A logger whose records carry job id and attempt.
+    """
 
     def __init__(self, start: StartRun, clock: Clock, post: Callable[[Any], None]) -> None:
         spec = start.job.spec
         self.id = spec.job_id
-        """The job's id, in any process."""
         self.attempt = start.attempt
-        """1 for the first attempt."""
         self.run = start.run
-        """Counts all runs, interrupted ones too."""
         self.epoch = start.term.epoch
-        """The leader's epoch, for people."""
         self.token = start.fencing_token
-        """Fencing token: grows with every run of this job. Hand it to outside stores, to be kept per job or thing."""
         self.log = logging.LoggerAdapter(_logger, {"slurp": {"job_id": spec.job_id, "attempt": start.attempt}})
         self._timeout_s = spec.limits.timeout_s
         self._run_id = start.run_id
