@@ -2,6 +2,9 @@
 
 A generator is a function of the request and the job. It may run more than once when a leader crashes under it, so what
 it writes elsewhere should carry ``job.token``: a store that refuses smaller tokens cannot be hurt by an old leader.
+
+All nodes of one cluster id must have the same generator: any of them may lead, and the leader does the work of all. So
+this example has a cluster of its own. It needs an etcd (``slurp etcd dev``).
 """
 
 from pathlib import Path
@@ -13,16 +16,19 @@ from slurp_leader import (
     JobFailedError,
     SlurpLeaderError,
     SlurpLeaderSystem,
+    SlurpSettings,
     TerminalError,
 )
 
-WORKSPACE = Path(__file__).parent / "workspace"
-slurp = SlurpLeaderSystem()
+WORKSPACE = (Path(__file__).parent / "workspace").resolve()
+slurp = SlurpLeaderSystem(SlurpSettings(node={"cluster_id": "custom-generator"}))
 
 
 @slurp.generator
 def outline(request: ContextGenerationRequest, job: JobContext) -> dict[str, Any]:
-    file = WORKSPACE / request.file_path.lstrip("/")
+    file = (WORKSPACE / request.file_path.lstrip("/")).resolve()
+    if not file.is_relative_to(WORKSPACE):  # "..", or a link that leads out
+        raise TerminalError(f"{request.file_path} is outside the workspace", code="outside")
     if file.suffix != ".md":
         raise TerminalError(f"{file.name} is no Markdown", code="not_markdown")  # any other error is tried again
     headings = []

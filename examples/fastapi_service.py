@@ -1,6 +1,7 @@
 """A web service that takes requests on every instance and works on them on one: ``uvicorn fastapi_service:app``.
 
 Run as a script it starts, asks itself once, and stops. It needs FastAPI and an etcd (``slurp etcd dev``).
+All nodes of one cluster id must have the same generator, so this example has a cluster of its own.
 """
 
 import asyncio
@@ -13,7 +14,9 @@ from slurp_leader import SlurpLeaderError, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.errors import JobNotFoundError, RequestInvalidError
 
 WORKSPACE = Path(__file__).parent / "workspace"
-slurp = SlurpLeaderSystem(SlurpSettings(generator={"workspace_root": WORKSPACE}))
+slurp = SlurpLeaderSystem(
+    SlurpSettings(node={"cluster_id": "fastapi-service"}, generator={"workspace_root": WORKSPACE})
+)
 app = FastAPI(lifespan=slurp.lifespan)  # stopping the service finishes what runs and gives the term back
 
 
@@ -43,7 +46,8 @@ async def main() -> None:
         await asyncio.to_thread(slurp.ping)
         job_id = ask("path/to/file.go")["id"]
         result = await slurp.jobs.get(job_id)
-        print(f"{look(job_id)['status']}: {result.node.summary}")
+        if result.node is not None:
+            print(f"{look(job_id)['status']}: {result.node.summary}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Something that must happen on one node only, without any queue: a loop that only the leader runs.
 
 Start it twice: the second one waits. End the first one with Ctrl-C and the second goes on at once. Kill it with
-``kill -9`` and the second goes on when the lease has run out.
+``kill -9`` and the second goes on when the lease has run out. It needs an etcd (``slurp etcd dev``), and no generator.
 """
 
 import os

@@ -1,6 +1,7 @@
 """A node that brings in requests and, as long as it leads, works on them itself.
 
 Start it in several shells at once: one of them leads and does the work of all. It needs an etcd (``slurp etcd dev``).
+All nodes of one cluster id must have the same generator, so this example has a cluster of its own.
 """
 
 from pathlib import Path
@@ -12,8 +13,8 @@ FILES = ["path/to/file.go", "jobs/retry.py", "web/client.ts", "engine/src/lib.rs
 
 
 def main() -> None:
-    slurp = SlurpLeaderSystem(SlurpSettings(generator={"workspace_root": WORKSPACE}))
-    with slurp:
+    settings = SlurpSettings(node={"cluster_id": "quickstart"}, generator={"workspace_root": WORKSPACE})
+    with SlurpLeaderSystem(settings) as slurp:
         slurp.ping()  # otherwise an etcd that is not there would be waited for
 
         # From here on the requests cannot get lost, whoever leads, and whatever crashes.

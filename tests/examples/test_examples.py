@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -52,6 +53,15 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run_example
+
+
+def test_an_example_with_a_generator_of_its_own_has_a_cluster_of_its_own() -> None:
+    """Else nodes with another generator that stand in the cluster ``default`` would do its work."""
+    for file in EXAMPLES.glob("*.py"):
+        text = file.read_text()
+        if "SlurpLeaderSystem(" in text:
+            settings = text + (EXAMPLES / "config.yaml").read_text() * ("config.yaml" in text)
+            assert re.search(rf"cluster_id\W+{file.stem.replace('_', '-')}\b", settings), file.name
 
 
 def test_every_example_is_run_by_these_tests() -> None:
