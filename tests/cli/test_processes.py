@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +178,7 @@ def test_settings_decide_how_a_node_logs(start: Start, cluster: str, monkeypatch
 
 @pytest.mark.etcd
 def test_etcd_dev_serves_until_a_signal_and_leaves_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    etcd = start("etcd", "dev", "--json")
+    etcd = start("etcd", "dev", "--port", "0", "--json")
     assert etcd.stdout is not None
     described = json.loads(etcd.stdout.readline())
     port = int(described["endpoint"].rpartition(":")[2])
@@ -192,12 +194,30 @@ def test_etcd_dev_serves_until_a_signal_and_leaves_nothing(start: Start, monkeyp
 
 @pytest.mark.etcd
 def test_etcd_dev_prints_a_line_for_other_shells_and_keeps_data_where_told(start: Start) -> None:
-    etcd = start("etcd", "dev", "--data-dir", "kept")
+    etcd = start("etcd", "dev", "--port", "0", "--data-dir", "kept")
     assert read_until(etcd.stdout, "export").startswith("export SLURP_ETCD__ENDPOINTS=127.0.0.1:")
     etcd.send_signal(signal.SIGINT)
     etcd.communicate(timeout=WAIT_S)
     assert etcd.returncode == 130
     assert (Path("kept") / "member-data").exists()
+
+
+@pytest.mark.etcd
+def test_etcd_dev_says_so_when_the_usual_port_is_taken(start: Start) -> None:
+    with socket.socket() as neighbour:
+        neighbour.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of what ended there a moment ago
+        with suppress(OSError):  # somebody has it already, which is as good
+            neighbour.bind(("127.0.0.1", 2379))
+            neighbour.listen()
+        etcd = start("etcd", "dev", "--json")
+        assert etcd.stdout is not None
+        endpoint = json.loads(etcd.stdout.readline())["endpoint"]
+    assert not endpoint.endswith(":2379")
+    assert etcd.stderr is not None
+    assert "port 2379 is taken" in etcd.stderr.readline()
+    read_until(etcd.stderr, "run the line above")
+    etcd.send_signal(signal.SIGTERM)
+    etcd.communicate(timeout=WAIT_S)
 
 
 @pytest.mark.etcd

@@ -51,7 +51,10 @@ def test_a_client_port_that_is_taken_is_refused_by_name() -> None:
         other.bind((LOOPBACK, 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"{port}.*client_port"), EtcdProcess(client_port=port):
+        with (
+            pytest.raises(ConfigurationError, match=f"taken by another process.*{port}"),
+            EtcdProcess(client_port=port),
+        ):
             pass
 
 

@@ -32,6 +32,18 @@ def free_ports(count: int) -> tuple[int, ...]:
             sock.close()
 
 
+def is_free(port: int) -> bool:
+    """Whether nothing listens on that port of loopback right now. Another process may still take it."""
+    with socket.socket() as candidate:
+        # As etcd does: connections that ended a moment ago do not keep a port, a listener does.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
 def is_listener(pid: int, port: int) -> bool:
     """Whether exactly this process listens on that TCP port.
 

@@ -192,9 +192,9 @@ def start_together(servers: Sequence[Server], timeout_s: float) -> None:
             plan = taken.server.plan
             if fresh and attempts_left and plan.client_port is None:
                 continue
+            asked = f" (port {plan.client_port} was asked for)" if plan.client_port else ""
             raise ConfigurationError(
-                f"a port of etcd {plan.name} is taken by another process"
-                f" (client port asked for: {plan.client_port}); choose another `client_port`"
+                f"a port of etcd {plan.name} is taken by another process{asked}; choose another port"
             ) from None
         return
 
