@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
+from slurp_leader.clock import Clock
 from slurp_leader.errors import (
     JobParkedError,
     LifecycleError,
@@ -49,10 +50,12 @@ class Outcomes:
         store: Where to watch and read.
         keys: Keys of the jobs.
         rpc_timeout_s: Deadline of one read.
+        clock: Says how long an outage lasted.
     """
 
-    def __init__(self, store: Store, keys: JobKeys, rpc_timeout_s: float) -> None:
+    def __init__(self, store: Store, keys: JobKeys, rpc_timeout_s: float, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._keys = keys
         self._start = len(keys.done)
         self._timeout_s = rpc_timeout_s
@@ -65,7 +68,9 @@ class Outcomes:
         self._watch: Watch | None = None
         self._stopping = threading.Event()
         self._watching = threading.Event()
-        self._failures = 0  # of the thread alone: calls in a row that the store did not answer
+        # Of the thread alone:
+        self._failures = 0  # calls in a row that the store did not answer
+        self._outage_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="slurp-outcomes", daemon=True)
 
     def start(self) -> None:
@@ -143,9 +148,9 @@ class Outcomes:
             self._stopping.set()
             return False
         except StoreError as error:
-            log_event(_logger, logging.WARNING, LogEvent.STORE_UNAVAILABLE, doing="watch outcomes", error=str(error))
+            self._note_outage(error)
             return False
-        self._failures = 0
+        self._note_answer()
         self._watching.set()
         with self._lock:
             waiting = list(self._waiting)
@@ -157,6 +162,19 @@ class Outcomes:
         """Wait before the store is asked again, longer each time."""
         self._failures += 1
         self._stopping.wait(pause_s(self._failures))
+
+    def _note_outage(self, error: StoreError) -> None:
+        """Say once for each outage that outcomes cannot be followed."""
+        if self._outage_since is None:
+            self._outage_since = self._clock.boottime()
+            log_event(_logger, logging.WARNING, LogEvent.STORE_UNAVAILABLE, doing="watch outcomes", error=str(error))
+
+    def _note_answer(self) -> None:
+        self._failures = 0
+        if self._outage_since is not None:
+            outage_s = round(self._clock.boottime() - self._outage_since, 3)
+            self._outage_since = None
+            log_event(_logger, logging.INFO, LogEvent.STORE_BACK, doing="watch outcomes", outage_s=outage_s)
 
     def _take(self, notice: WatchNotice) -> None:
         match notice:
@@ -197,10 +215,11 @@ class Outcomes:
             done, queued, floor = self._store.call(request, self._timeout_s).result().results
         except StoreError as error:
             if not isinstance(error, StoreClosedError):
+                self._note_outage(error)
                 self._pause()
                 self._inbox.put(job_id)
             return
-        self._failures = 0
+        self._note_answer()
         if done.kvs:  # type: ignore[union-attr]
             self._resolve(done.kvs[0].key, done.kvs[0].value)  # type: ignore[union-attr]
         elif not queued.kvs:  # type: ignore[union-attr]
