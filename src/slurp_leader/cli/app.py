@@ -69,7 +69,7 @@ def _refuse(error: Exception, arguments: Sequence[str]) -> int:
     """Wrong usage in one line, as all errors; where only help was missing, it has been shown."""
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "slurp"
-    text = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
+    text = getattr(error, "format_message", error.__str__)().strip().rstrip(".").replace("Value error, ", "")
     if not text:
         return int(Exit.USAGE)
     return report(UsageError(f"{text}; see `{where} --help`"), as_json="--json" in arguments)

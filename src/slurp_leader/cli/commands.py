@@ -41,11 +41,16 @@ def command(app: typer.Typer, name: str, *, json: bool = True, **typer_options: 
         # Typer reads a command's options off its signature.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        run.__doc__ = body.__doc__
+        run.__doc__ = _flowing(body.__doc__ or "")
         app.command(name, **typer_options)(run)
         return body
 
     return register
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs without the line ends of the source, so that the help breaks lines where the terminal ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
 def _parameters(body: Body, common: dict[str, tuple[Any, Any]]) -> list[inspect.Parameter]:

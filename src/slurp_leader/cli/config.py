@@ -10,7 +10,7 @@ import typer
 
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.exits import UsageError
-from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.options import PLACES, Invocation
 
 
 class Format(StrEnum):
@@ -21,7 +21,12 @@ class Format(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    config = typer.Typer(name="config", help="The settings.", no_args_is_help=True)
+    config = typer.Typer(
+        name="config",
+        help=f"The settings. The first file counts: --config, {PLACES}.",
+        short_help="The settings.",
+        no_args_is_help=True,
+    )
     command(config, "show")(show)
     command(config, "validate")(validate)
     command(config, "init", json=False)(init)
@@ -43,7 +48,8 @@ def show(
 def validate(
     call: Invocation,
     file: Annotated[
-        Path | None, typer.Argument(help="Settings file. (default: --config, or the usual places)", show_default=False)
+        Path | None,
+        typer.Argument(help=f"Settings file. (default: --config, else {PLACES})", show_default=False),
     ] = None,
 ) -> None:
     """Check the settings: file, environment and secrets together, as a node would read them."""

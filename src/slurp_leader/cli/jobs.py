@@ -57,7 +57,10 @@ def register(app: typer.Typer) -> None:
 
 def ls(
     call: Invocation,
-    status: Annotated[list[StatusName] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    status: Annotated[
+        list[StatusName] | None,
+        typer.Option(metavar="STATUS", help=f"Only these: {', '.join(StatusName)}. May be repeated."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 100,
 ) -> None:
     """List jobs, newest first. `failed` is the dead-letter list; `parked` are records that nobody can read."""
@@ -116,7 +119,12 @@ def cancel(
     ids: IdsArgument,
     reason: Annotated[str, typer.Option(help="Why; stands in the record of the job.")] = "",
 ) -> None:
-    """Ask for jobs to end: queued ones end at once, running ones when they next look. Ended ones stay as they are."""
+    """Ask for jobs to end; prints an answer for each.
+
+    requested: the leader has been asked; it cancels a waiting job as soon as it reads that, a running one when its
+    generator next looks. While nobody leads it waits. already done: the job has ended, and stays as it is. How it
+    ended is told by `slurp jobs wait`: it can still complete first.
+    """
     _check_ids(ids)
     settings = call.settings()
     with client(call, settings) as system:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from slurp_leader.settings import SlurpSettings
 
 DEFAULT_TIMEOUT_S = 10.0
+PLACES = "$SLURP_CONFIG_FILE, ./slurp.toml, $XDG_CONFIG_HOME (else ~/.config)/slurp/config.toml, /etc/slurp/config.toml"
+"""Where settings are looked for, in this order. `slurp_leader.settings.files` decides."""
+
 _PANEL = "Options of every command"
 
 
@@ -33,8 +36,9 @@ class Color(StrEnum):
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file, TOML or YAML.", rich_help_panel=_PANEL),
-]
+    typer.Option("--config", metavar="FILE", help=f"Settings file, TOML or YAML. (default: {PLACES})",
+                 rich_help_panel=_PANEL, show_default=False),
+]  # fmt: skip
 TimeoutOption = Annotated[
     float | None,
     typer.Option(
@@ -59,9 +63,14 @@ QuietOption = Annotated[
 ]
 ColorOption = Annotated[
     Color | None,
-    typer.Option("--color", help="auto follows NO_COLOR and FORCE_COLOR. (default: auto)", rich_help_panel=_PANEL,
-                 show_default=False),
-]  # fmt: skip
+    typer.Option(
+        "--color",
+        metavar="WHEN",
+        help="auto (the default; follows NO_COLOR and FORCE_COLOR), always or never.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="One JSON document on standard output, also on errors.", rich_help_panel=_PANEL),

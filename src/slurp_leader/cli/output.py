@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _USUAL_WIDTH = 80
+_HEIGHT = 25
+"""Nothing here depends on it; but without one rich takes 80 columns for granted on a dumb terminal."""
 
 STYLES = {
     "completed": "green",
@@ -142,11 +144,13 @@ class Output:
                 markup=False,
                 emoji=False,
                 width=_width(),
+                height=_HEIGHT,
             )
         return self._console
 
     def _fitted_table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         shown = [number for number, column in enumerate(columns) if self.console.width >= column.from_width]
+        left_out = [column.title for number, column in enumerate(columns) if number not in shown]
         columns = [columns[number] for number in shown]
         rows = [[row[number] for number in shown] for row in rows]
         widths = fitted_widths(columns, natural_widths(columns, rows), self.console.width)
@@ -159,6 +163,8 @@ class Output:
                 line.append(_cell(cell, columns[number], widths[number], mark) + "  ", style or None)
             line.rstrip()
             self.console.print(line, soft_wrap=True)
+        if left_out:
+            self.say(f"no room for {', '.join(left_out)}: widen the terminal, or use --json")
 
 
 def natural_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:

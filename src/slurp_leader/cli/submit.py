@@ -6,7 +6,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +16,22 @@ from slurp_leader.cli.exits import UsageError, describe, report
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.output import Output
 from slurp_leader.cli.waiting import ForOption, wait_and_show
+from slurp_leader.errors import RequestInvalidError
+
+if TYPE_CHECKING:
+    from slurp_leader.settings import SlurpSettings
 
 _LARGEST_METADATA = 8 * 1024 * 1024
 """Bytes of a metadata file that are read at all; requests take far less, and say so."""
+
+_PATHS_HELP = (
+    "Files. Paths count from the workspace root of the nodes (their generator.workspace_root, else the folder "
+    "where `slurp run` was started), not from this folder."
+)
+
+_OPTIONS = {"max_depth": "--max-depth", "max_attempts": "--max-attempts", "timeout": "--run-timeout",
+            "role": "--role", "delay": "--delay", "metadata": "--metadata", "ucxl_address": "--address"}  # fmt: skip
+"""Field of a request -> what is typed for it."""
 
 
 class PriorityName(StrEnum):
@@ -37,11 +50,11 @@ def register(app: typer.Typer) -> None:
 
 def submit(
     call: Invocation,
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files, below the workspace root of the nodes.")
-    ],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help=_PATHS_HELP)],
     role: Annotated[str, typer.Option(help="For whom: developer, reviewer, architect, security ...")] = "general",
-    priority: Annotated[PriorityName, typer.Option(help="How urgent.")] = PriorityName.NORMAL,
+    priority: Annotated[
+        PriorityName, typer.Option(metavar="CLASS", help=f"How urgent: {', '.join(PriorityName)}.")
+    ] = PriorityName.NORMAL,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Submit once, however often this is repeated. One PATH only.")
     ] = None,
@@ -69,6 +82,7 @@ def submit(
     if len(paths) > 1 and (idempotency_key is not None or address is not None):
         raise UsageError("--idempotency-key and --address are for one PATH; call `slurp submit` once for each")
     settings = call.settings()
+    placed = _place(call.output(), paths, settings)
     given = {
         "role": role,
         "priority": priority.value,
@@ -83,7 +97,7 @@ def submit(
     }
     fields = {name: value for name, value in given.items() if value is not None}
     with client(call, settings) as system:
-        answers = system.submit_many(paths, **fields)
+        answers = [_as_typed(answer) for answer in system.submit_many(placed, **fields)]
         if not wait and wait_for is None:
             return _show(call.output(), paths, answers)
         code = _report_refused(answers)
@@ -91,6 +105,27 @@ def submit(
         accepted = {answer.id: path for path, answer in pairs if not isinstance(answer, Exception)}
         refused = [_as_json(path, answer) for path, answer in pairs if isinstance(answer, Exception)]
         return wait_and_show(call, system, accepted, wait_for, refused) or code
+
+
+def _place(output: Output, typed: list[str], settings: SlurpSettings) -> list[str]:
+    """The paths as the nodes know them. Says what is likely to miss."""
+    from slurp_leader.cli.paths import place, presumed_root
+
+    here = Path.cwd()
+    root = presumed_root(settings, here)
+    placed = [place(path, root, here) for path in typed]
+    for each in placed:
+        if each.hint:
+            output.say(each.hint)
+    return [each.path for each in placed]
+
+
+def _as_typed(answer: Any) -> Any:
+    """A refusal that names the option, not the field behind it."""
+    field = getattr(answer, "field", None)
+    if not isinstance(answer, RequestInvalidError) or field not in _OPTIONS:
+        return answer
+    return RequestInvalidError(f"{_OPTIONS[field]}: {str(answer).removeprefix(f'{field}: ')}", field=field)
 
 
 def _show(output: Output, paths: list[str], answers: list[Any]) -> int:

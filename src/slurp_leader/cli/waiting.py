@@ -97,21 +97,22 @@ def _outcomes(
     deadline = None if seconds is None else clock.boottime() + seconds
     for job_id in job_ids:
         try:
-            yield job_id, _wait_for(call, system, system.jobs.get(job_id), deadline, clock)
+            yield job_id, _wait_for(call, system, system.jobs.get(job_id), seconds, deadline)
         except SlurpLeaderError as error:
             yield job_id, error
 
 
 def _wait_for(
-    call: Invocation, system: SlurpLeaderSystem, handle: JobHandle, deadline: float | None, clock: SystemClock
+    call: Invocation, system: SlurpLeaderSystem, handle: JobHandle, seconds: float | None, deadline: float | None
 ) -> Any:
-    """Wait for one job.
+    """Wait for one job until `deadline`, which is `seconds` after the wait for all of them began.
 
     Raises:
         StoreError: etcd fell silent for as long as ``--timeout``.
         NoLeaderError: The time is over, and nobody leads.
         JobFailedError and others: As `JobHandle.result`.
     """
+    clock = SystemClock()
     while True:
         left = _LOOK_S if deadline is None else max(0.0, min(_LOOK_S, deadline - clock.boottime()))
         try:
@@ -120,8 +121,9 @@ def _wait_for(
             over = deadline is not None and clock.boottime() >= deadline
             if over and system.leader.get(_LOOK_S) is None:
                 raise NoLeaderError(f"job {handle.id} was not run: nobody leads", job_id=handle.id) from None
-            if over:
-                raise
+            if over and seconds is not None:  # what was waited last was only a part of it
+                text = f"job {handle.id} had not ended after {seconds:g} s"
+                raise ResultPendingError(text, job_id=handle.id) from None
         system.ping(call.timeout_s)
 
 

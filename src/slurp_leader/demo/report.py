@@ -10,6 +10,7 @@ from typing import Any
 
 from slurp_leader.demo.checker import Reign, Verdict
 from slurp_leader.demo.drama import Kill, successor
+from slurp_leader.demo.node import LEASE_TTL_S
 from slurp_leader.demo.picture import Picture
 from slurp_leader.demo.scene import News
 from slurp_leader.errors import RecordError
@@ -19,7 +20,7 @@ from slurp_leader.store import Event, EventKind
 from slurp_leader.store.keyspace import Keyspace
 
 SAMPLES = 3
-TTL_NOTE = "Until there is a crash guard, the TTL of the lease decides how long nobody leads."
+TTL_NOTE = f"The lease (TTL {LEASE_TTL_S} s here) decides how long nobody leads after a crash."
 INSIGHTS_SHOWN = 3
 _CONCRETE = re.compile(r"`|\b[Ll]ines? \d")
 

@@ -200,7 +200,7 @@ class ContextGenerationRequest(BaseModel):
     @classmethod
     def _check_timeout(cls, value: float | timedelta | None) -> float | timedelta | None:
         if isinstance(value, float) and not (math.isfinite(value) and 0 < value <= MAX_TIMEOUT_S):
-            raise ValueError(f"must be more than 0 and at most {MAX_TIMEOUT_S:.0f} seconds")
+            raise ValueError("is out of range")
         return value
 
     @field_validator("metadata")
@@ -259,10 +259,22 @@ _FIXES = {
     "ucxl_address": "write ucxl://agent:role@project:task/*^/path, or leave it out",
     "force": "use True or False",
     "max_depth": f"use a whole number from 0 to {MAX_FOLLOW_DEPTH}",
-    "timeout": f"use seconds or a timedelta, at most {MAX_TIMEOUT_S:.0f} seconds",
+    "timeout": f"use seconds or a timedelta, more than 0 and at most {MAX_TIMEOUT_S:.0f} seconds",
     "metadata": f"use a JSON object, at most {MAX_METADATA_DEPTH} levels and {MAX_METADATA_BYTES} bytes",
     "requested_by": "use at most 128 printable characters",
 }
+
+
+_PROBLEMS = {
+    "string_pattern_mismatch": "is empty, too long, or holds other characters",
+    "string_too_short": "is empty",
+    "string_too_long": "is too long",
+    "greater_than_equal": "is out of range",
+    "less_than_equal": "is out of range",
+    "finite_number": "is not a finite number",
+    "invalid-json-value": "holds something that is not JSON",
+}
+"""Pydantic's kinds of findings, in our words."""
 
 
 def _translate(error: ValidationError, known: tuple[str, ...]) -> RequestInvalidError:
@@ -288,5 +300,6 @@ def _problem(finding: ErrorDetails, cause: object) -> str:
         return "holds text that is not valid Unicode"
     if isinstance(cause, Exception):
         return str(cause)
-    message = finding["msg"]
-    return message[:1].lower() + message[1:]
+    if finding["type"].endswith("_type"):
+        return "is of another type"
+    return _PROBLEMS.get(finding["type"], "cannot be used as it is")
