@@ -212,7 +212,10 @@ def test_history_tells_people_and_churn(root: Path, write: Write, git: Git) -> N
     node = node_of(FileContextGenerator(root, git=GitOptions(commits=5)), "a.py", role="reviewer")
     assert any(insight.startswith("3 commits since 2026-01-01 moved") for insight in node.insights)
     assert "Differs from what is committed: these lines are nobody's commit yet." in node.insights
-    people = "Last changed on 2026-01-03 by Bob: “Day 3”. Ann made 2 of the last 3 commits, 1 other the rest."
+    people = (
+        "Ann knows it best, with 2 of the last 3 commits; 1 other made the rest. "
+        "Last changed on 2026-01-03 by Bob: “Day 3”."
+    )
     assert people in node_of(FileContextGenerator(root), "a.py", role="developer").insights
     assert node_of(FileContextGenerator(root, git=False), "a.py").history is None
 
@@ -373,3 +376,66 @@ def test_one_file_has_one_derived_address_however_its_path_is_written(root: Path
     generator = FileContextGenerator(root, git=False)
     nodes = [node_of(generator, path) for path in ("src/a.py", "/src/./a.py", str(root / "src/a.py"))]
     assert {node.ucxl_address for node in nodes} == {"ucxl://any:general@any:any/*^/src/a.py"}
+
+
+@pytest.mark.parametrize(
+    ("source", "test", "text"),
+    [
+        # A folder of tests that has the file's name by chance, and names that occur in it.
+        ("benchmarks/jobs.py", "tests/jobs/test_cancel.py", "from shop.jobs import many\n\nmany()\n"),
+        ("benchmarks/jobs.py", "tests/test_jobs.py", "import shop.jobs as jobs\n"),
+        ("src/shop/cart.py", "tests/test_cart.py", "import json\n"),
+        ("src/shop/in/cart.py", "tests/test_cart.py", "from shop.cart import many\n"),
+        ("src/shop/cart.py", "tests/cart/conftest.py", "from shop.cart import many\n"),
+        ("examples/deep/ring.c", "tests/test_ring.c", '#include "ring.h"\n'),
+        ("app/src/p/cart.py", "app/tests/test_cart.py", "from ..other import many\n"),
+        ("cmd/one/cart.ts", "tests/cart.test.ts", 'import { many } from "../cart";\n'),
+    ],
+)
+def test_a_test_of_something_else_is_no_evidence(root: Path, write: Write, source: str, test: str, text: str) -> None:
+    write("src/shop/jobs.py", "def many(): ...\n")
+    write("other.py", "def many(): ...\n")
+    write("app/other.py", "def many(): ...\n")
+    write(source, "def many(): ...\n")
+    generator = FileContextGenerator(root, git=False)
+    before = node_of(generator, source, role="tester")
+    write(test, text)
+    after = node_of(generator, source, role="tester")
+    assert (after.confidence, after.insights) == (before.confidence, before.insights)
+    assert [one.weight for one in after.evidence if one.source == "tests"] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("test", "text"),
+    [
+        ("tests/test_selling.py", "from shop.deep.cart import (\n    few,\n    many,\n)\n"),
+        ("tests/deep/test_selling.py", "def test_a():\n    from shop.deep import cart\n"),
+        ("tests/deep/test_cart.py", "from shop import many\n"),
+        ("src/shop/deep/tests/test_cart.py", "from .. import many\n"),
+    ],
+)
+def test_a_python_test_counts_for_what_it_imports(root: Path, write: Write, test: str, text: str) -> None:
+    write("src/shop/__init__.py", "from shop.deep.cart import many\n")
+    write("src/shop/deep/__init__.py", "from shop.deep.cart import many\n")
+    write("src/shop/deep/cart.py", "def many(): ...\n")
+    write(test, text)
+    node = node_of(FileContextGenerator(root, git=False), "src/shop/deep/cart.py")
+    assert [(one.weight, one.note) for one in node.evidence if one.source == "tests"] == [(0.05, test)]
+
+
+def test_a_makefile_is_not_asked_for_tests(root: Path, write: Write) -> None:
+    write("Makefile", "# What people run here.\nall:\n\ttrue\n")
+    for role in VIEWS:
+        node = node_of(FileContextGenerator(root, git=False), "Makefile", role=role)
+        assert "test" not in " ".join(node.insights)
+        assert "tests" not in [one.source for one in node.evidence]
+
+
+def test_plain_authorship_is_history_and_no_insight(root: Path, write: Write, git: Git) -> None:
+    write("a.py", "def a(): ...\n")
+    git("init", "-q")
+    git("add", "a.py")
+    git("commit", "-q", "-m", "Begin")
+    node = node_of(FileContextGenerator(root), "a.py", role="developer")
+    assert node.history is not None
+    assert not [one for one in node.insights if "Ann" in one]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slurp_leader.generators.facts import Facts
-from slurp_leader.generators.languages import TEXT
+from slurp_leader.generators.languages import TEXT, Kind
 from slurp_leader.generators.technologies import Origin
 from slurp_leader.generators.wording import counted, listed
 from slurp_leader.jobs.result import Evidence
@@ -90,8 +90,9 @@ def _around(facts: Facts) -> Iterator[tuple[str, float, str]]:
             0.05 if around.subject else 0.0,
             f"tests {around.subject}" if around.subject else "what it tests is not told by its name",
         )
-    elif facts.is_code:
-        yield "tests", 0.05 if around.tests else 0.0, listed([one.path for one in around.tests]) or "none found by name"
+    elif around.tests or facts.language.kind is Kind.CODE:  # nobody writes test files for a Makefile
+        none = "none in the usual places that imports it or bears its name"
+        yield "tests", 0.05 if around.tests else 0.0, listed([one.path for one in around.tests]) or none
 
 
 def _history(facts: Facts) -> tuple[str, float, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from slurp_leader.generators.facts import Facts
 from slurp_leader.generators.insights.finding import Finding, span
+from slurp_leader.generators.languages import Kind
 from slurp_leader.generators.patterns import bounded
 from slurp_leader.generators.technologies import Dependency, Origin
 from slurp_leader.generators.wording import capitalised, counted, listed, quoted
@@ -107,7 +108,7 @@ def folders_used(facts: Facts) -> Iterator[Finding]:
 def surface(facts: Facts) -> Iterator[Finding]:
     """How much of it is promised to others."""
     tops = [one for one in facts.structure.symbols if not one.parent and not one.name.startswith("__")]
-    if facts.is_test or not facts.is_code or len(tops) < 3:
+    if facts.is_test or facts.language.kind is not Kind.CODE or len(tops) < 3:
         return
     shown = len(facts.exported)
     private = sum(one.lines for one in tops if not one.exported)
@@ -133,18 +134,21 @@ def tests(facts: Facts) -> Iterator[Finding]:
         yield Finding(3.5, f"Tested in the file itself, from line {facts.own_tests} on.")
         return
     if not found:
-        if facts.testable:
+        if facts.testable and facts.language.kind is Kind.CODE:
             names = counted(len(facts.testable), "public name")
-            yield Finding(5, f"No test file for it was found by name; {names} to cover.")
+            yield Finding(5, f"No test file in the usual places imports it or bears its name; {names} to cover.")
         return
     words = frozenset().union(*(test.words for test in found))
     missing = [one.name for one in facts.testable if one.name not in words]
     paths = listed([test.path for test in found], 3)
     if missing:
+        if len(facts.testable) == 1:
+            yield Finding(
+                6, f"Tested by {paths}, which {'does' if len(found) == 1 else 'do'} not name {quoted(missing)}."
+            )
+            return
         named = len(facts.testable) - len(missing)
-        share = (
-            f"{named or 'none'} of its {counted(len(facts.testable), 'public name')} {'is' if named == 1 else 'are'}"
-        )
+        share = f"{named or 'none'} of its {len(facts.testable)} public names {'is' if named == 1 else 'are'}"
         yield Finding(6, f"Tested by {paths}: {share} named there; missing: {quoted(missing)}.")
     else:
         yield Finding(3.5, f"Tested by {paths}, where all its public names occur.")
@@ -177,19 +181,17 @@ def cases_needed(facts: Facts) -> Iterator[Finding]:
 
 
 def people(facts: Facts) -> Iterator[Finding]:
-    """Who changed it last, and whom to ask."""
+    """Whom to ask, where there is a choice. Plain authorship is no finding: it stands in the node's history."""
     history = facts.history
-    if history is None:
+    if history is None or len(history.authors) < 2:
         return
-    last = history.commits[0]
-    text = f"Last changed on {last.date[:10]} by {last.author}: “{last.subject}”"
-    top = history.authors[0]
-    if history.total > 2:
-        others = len(history.authors) - 1
-        share = f"{top.commits} of" if others else "all of"
-        text += f". {top.name} made {share} the last {history.total} commits"
-        text += f", {counted(others, 'other')} the rest" if others else ""
-    yield Finding(3.5, f"{text}.")
+    top, last = history.authors[0], history.commits[0]
+    others = counted(len(history.authors) - 1, "other")
+    yield Finding(
+        3.5,
+        f"{top.name} knows it best, with {top.commits} of the last {history.total} commits; {others} made the rest. "
+        f"Last changed on {last.date[:10]} by {last.author}: “{last.subject}”.",
+    )
 
 
 def churn(facts: Facts) -> Iterator[Finding]:

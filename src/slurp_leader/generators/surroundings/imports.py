@@ -44,7 +44,7 @@ def follow(view: View, path: str, first: list[str], manifests: tuple[Manifest, .
 def _resolve(view: View, path: str, language: str, one: Import, manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
     match language:
         case "Python":
-            return _resolve_python(view, path, one)
+            return imported_by_python(view, path, one)
         case "JavaScript" | "TypeScript" | "TSX":
             found = _resolve_script(view, path, one.module)
         case "Go":
@@ -60,7 +60,8 @@ def _resolve(view: View, path: str, language: str, one: Import, manifests: tuple
     return (found,) if found else ()
 
 
-def _resolve_python(view: View, path: str, one: Import) -> tuple[str, ...]:
+def imported_by_python(view: View, path: str, one: Import) -> tuple[str, ...]:
+    """The files that one import of a Python file stands for; none when it leads out of the workspace."""
     folder = path.rpartition("/")[0]
     name = one.module.lstrip(".")
     dots = len(one.module) - len(name)
