@@ -63,6 +63,7 @@ class Leading:
         self._accepting = True
         self._leaving = False
         self._handed_back = False
+        self._stopped_as_fenced = False
         self._began_at = now
 
     # ------------------------------------------------------------ the main path
@@ -71,30 +72,14 @@ class Leading:
     def wake_at(self) -> float:
         return min(self._desk.timers.next_at, self._desk.committer.wake_at)
 
-    def step(self, event: Any, now: float) -> None:
-        """Take one event, and do what can be done."""
+    def begin(self, now: float) -> None:
+        """First in each round: what time has brought."""
         self._desk.begin_step()
-        was_fenced = self._desk.fenced
         for name in self._desk.timers.take_due(now):
             self._on_timer(name, now)
-        self._take(event, now)
-        if not self._taken_over:
-            self._try_take_over(now)
-        if self._is_at_work:
-            self._look_at_touched(now)
-            if self._accepting and not self._leaving:
-                self._claims.claim(now, len(self._runs))
-            self._upkeep.admit(now)
-        if self._desk.fenced and not was_fenced:
-            self._runs.abandon()  # sooner than the election finds out
-        self._hand_back_if_idle()
-        self._desk.committer.flush(now)
 
-    @property
-    def _is_at_work(self) -> bool:
-        return self._taken_over and not self._desk.fenced and not self._handed_back
-
-    def _take(self, event: Any, now: float) -> None:
+    def take(self, event: Any, now: float) -> None:
+        """Take one event of the round."""
         match event:
             case Answer():
                 self._calls.settle(event, now)
@@ -112,6 +97,25 @@ class Leading:
                 self._leave(now)
             case _:
                 pass  # what a follower delivers is in the picture already
+
+    def act(self, now: float) -> None:
+        """Last in each round: do what can be done, as things stand now."""
+        if not self._taken_over:
+            self._try_take_over(now)
+        if self._is_at_work:
+            self._look_at_touched(now)
+            if self._accepting and not self._leaving:
+                self._claims.claim(now, len(self._runs))
+            self._upkeep.admit(now)
+        if self._desk.fenced and not self._stopped_as_fenced:
+            self._stopped_as_fenced = True
+            self._runs.abandon()  # sooner than the election finds out
+        self._hand_back_if_idle()
+        self._desk.committer.flush(now)
+
+    @property
+    def _is_at_work(self) -> bool:
+        return self._taken_over and not self._desk.fenced and not self._handed_back
 
     def _on_timer(self, name: str, now: float) -> None:
         match name:

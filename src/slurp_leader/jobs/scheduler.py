@@ -10,6 +10,7 @@ That part is `leading.Leading`, one for each term. Events and commands are in `m
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from slurp_leader.clock import Clock
@@ -76,10 +77,23 @@ class Scheduler:
     def step(self, event: Any, now: float) -> list[Any]:
         """Take one event: what a `Follower` delivers, `Lead` ... `Lost`, `RunStarted`, `RunEnded`, `RunProgress`,
         `Answer`, `Tick`."""
+        return self.step_many((event,), now)
+
+    def step_many(self, events: Sequence[Any], now: float) -> list[Any]:
+        """Take what came in together, then do once what it all asks for: under load, the looking and claiming and
+        gathering that follows each event is most of the work."""
         self._site.out = []
-        self._take(event, now)
+        begun: Leading | None = None
+        for event in events:
+            self._take(event, now)
+            leading = self._leading
+            if leading is not None:
+                if leading is not begun:
+                    begun = leading
+                    leading.begin(now)
+                leading.take(event, now)
         if self._leading is not None:
-            self._leading.step(event, now)
+            self._leading.act(now)
         else:
             self.picture.touched.clear()  # nobody here acts on it; a new leader looks at every job
             self._site.out.append(TakeStock())  # nor is anything else said, and figures would grow stale

@@ -31,7 +31,10 @@ class Machine(Protocol):
         ...
 
     def step(self, event: Any, now: float) -> list[Any]:
-        """Take one event, return the commands it leads to."""
+        """Take one event, return the commands it leads to.
+
+        A machine that has a ``step_many(events, now)`` too is handed all events of a round at once.
+        """
         ...
 
 
@@ -64,6 +67,7 @@ class Loop:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ending = False
+        self._step_many: Callable[[list[Any], float], list[Any]] | None = getattr(machine, "step_many", None)
 
     def start(self) -> None:
         self._thread.start()
@@ -98,29 +102,37 @@ class Loop:
 
     def _round(self) -> None:
         """Wait for an event or the machine's time, step all that is there, then send what it led to."""
-        commands: list[Any] = []
-        for event in self._take_events():
-            if event is _END:
-                self._ending = True
-                break
-            commands += self._machine.step(event, self._clock.boottime())
-        for command in commands:
+        events = self._take_events()
+        for command in self._step(events) if events else ():
             if isinstance(command, Call):
                 self._send(command)
             else:
                 self._perform(command)
 
+    def _step(self, events: list[Any]) -> list[Any]:
+        """All at once where the machine can, else one by one."""
+        if self._step_many is not None:
+            commands: list[Any] = self._step_many(events, self._clock.boottime())
+            return commands
+        return [command for event in events for command in self._machine.step(event, self._clock.boottime())]
+
     def _take_events(self) -> list[Any]:
+        """What is there, up to the word to end; a tick when the machine's time came first."""
         wait_s = min(self._machine.wake_at - self._clock.boottime(), _LONGEST_WAIT_S)
         try:
-            events = [self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()]
+            event = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         except queue.Empty:
             return [Tick()]
-        while len(events) < _EVENTS_A_ROUND:
+        events: list[Any] = []
+        while event is not _END:
+            events.append(event)
+            if len(events) == _EVENTS_A_ROUND:
+                return events
             try:
-                events.append(self._inbox.get_nowait())
+                event = self._inbox.get_nowait()
             except queue.Empty:
-                break
+                return events
+        self._ending = True
         return events
 
     def _send(self, call: Call) -> None:
