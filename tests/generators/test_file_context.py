@@ -365,6 +365,12 @@ def test_no_purpose_ends_where_a_list_or_a_sample_was_to_follow(root: Path, writ
     assert node_of(generator, "b.py").summary.startswith("What is kept. Python module")
 
 
+def test_a_long_purpose_ends_with_a_sentence(root: Path, write: Write) -> None:
+    write("README.md", f"# shop\n\nOne. Two {'and two ' * 30}two. Three {'and three ' * 10}three. Four.\n")
+    purpose = node_of(FileContextGenerator(root, git=False), "README.md").purpose
+    assert purpose.endswith("and two two.")
+
+
 def test_a_sample_without_more_words_is_told_by_what_it_gives(root: Path, write: Write) -> None:
     write("examples/deep/ring.c", "/* A ring of fixed size. */\nint push(void) { return 0; }\n")
     purpose = node_of(FileContextGenerator(root, git=False), "examples/deep/ring.c").purpose
@@ -389,6 +395,7 @@ def test_one_file_has_one_derived_address_however_its_path_is_written(root: Path
         ("src/shop/cart.py", "tests/cart/conftest.py", "from shop.cart import many\n"),
         ("examples/deep/ring.c", "tests/test_ring.c", '#include "ring.h"\n'),
         ("app/src/p/cart.py", "app/tests/test_cart.py", "from ..other import many\n"),
+        ("benchmarks/ring.c", "tests/test_ring.c", '#include "ring.h"\n'),
         ("cmd/one/cart.ts", "tests/cart.test.ts", 'import { many } from "../cart";\n'),
     ],
 )

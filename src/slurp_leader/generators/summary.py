@@ -83,10 +83,14 @@ def summary(facts: Facts) -> str:
 
 def purpose(facts: Facts) -> str:
     """Why it exists: what its place and its public names say, then what it says itself after its first sentence."""
-    said = " ".join(_sentences(facts)[1:5])
-    if said.endswith(":"):  # what it leads up to is cut off
-        said = said[: max(said.rfind(stop) for stop in (". ", "! ", "? ")) + 1]
-    parts = [_place(facts, bool(said)), *([prose.shorten(said, _MORE)] if said else [])]
+    said: list[str] = []
+    for one in _sentences(facts)[1:5]:
+        if said and len(" ".join([*said, one])) > _MORE:
+            break
+        said.append(prose.shorten(one, _MORE))
+    if said and said[-1].endswith(":"):  # what it leads up to is cut off
+        said.pop()
+    parts = [_place(facts, bool(said)), *([" ".join(said)] if said else [])]
     return " ".join(sentence(part) for part in parts)
 
 
