@@ -53,6 +53,16 @@ def test_a_terminal_that_is_too_narrow_still_gets_whole_ids(
     assert JOB_ID in printed(width, capsys, monkeypatch)
 
 
+def test_columns_that_found_no_room_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    Output(color=Color.ALWAYS).table(COLUMNS, [ROW])
+    assert "no room for NOTE" in capsys.readouterr().err
+    Output(color=Color.ALWAYS).table(COLUMNS[:3], [ROW[:3]])
+    assert capsys.readouterr().err == ""
+
+
 def test_what_is_piped_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = printed(None, capsys, monkeypatch)
     assert ROW[2] in text
