@@ -1,0 +1,54 @@
+"""The README's Python blocks run as printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+BLOCKS = re.findall(r"^```python\n(.*?)^```", Path(__file__).parents[2].joinpath("README.md").read_text(), re.S | re.M)
+
+pytestmark = pytest.mark.etcd
+
+
+def run(block: str, endpoint: str, folder: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {
+        "SLURP_ETCD__ENDPOINTS": endpoint,
+        "SLURP_NODE__CLUSTER_ID": f"readme-{uuid.uuid4().hex[:8]}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-c", block]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_there_is_a_block_for_the_election_and_one_for_the_queue() -> None:
+    assert len(BLOCKS) == 2
+
+
+def test_the_election_block_publishes_and_ends_at_ctrl_c(etcd_endpoint: str, tmp_path: Path) -> None:
+    process = run(BLOCKS[0], etcd_endpoint, tmp_path)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("publishing, fenced by ")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_queue_block_prints_a_result(etcd_endpoint: str, tmp_path: Path) -> None:
+    process = run(BLOCKS[1], etcd_endpoint, tmp_path)
+    try:
+        output, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "'path': 'src/main.py'" in output
