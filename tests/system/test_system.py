@@ -441,3 +441,32 @@ def _eventually(ask: Any, timeout_s: float = WAIT_S) -> Any:
             return answer
         pause.wait(0.02)
     raise AssertionError(f"still {answer!r} after {timeout_s} s")
+
+
+def test_no_job_data_hangs_on_a_lease(make_system: Any, shared: Any) -> None:
+    """I6: a lease takes its keys with it, so only what is about a live node may hang on one."""
+    may_end, began = threading.Event(), threading.Event()
+
+    def generate(request: ContextGenerationRequest, job: Any) -> Any:
+        if request.file_path == "runs.py":
+            began.set()
+            assert may_end.wait(WAIT_S)
+        if request.file_path == "fails.py":
+            raise ValueError("boom")
+        return {}
+
+    node = make_system(generate, jobs={"backoff_base": 600, "backoff_cap": 600})
+    node.submit("done.py", idempotency_key="k").result(WAIT_S)
+    failing = node.submit("fails.py")
+    node.submit("later.py", delay=600)
+    running = node.submit("runs.py")
+    assert began.wait(WAIT_S)
+    _eventually(lambda: failing.status() is JobStatus.SCHEDULED)
+
+    kvs = shared.store.call(Get(b"/slurp/", b"/slurp0"), 5).result().kvs
+
+    kinds = {kv.key.split(b"/")[5] for kv in kvs}
+    assert kinds >= {b"queue", b"run", b"state", b"done", b"idem", b"control", b"election", b"nodes"}
+    assert {kv.key.split(b"/")[5] for kv in kvs if kv.lease} == {b"election", b"nodes"}
+    may_end.set()
+    running.result(WAIT_S)
