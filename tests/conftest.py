@@ -1,5 +1,7 @@
 """Fixtures for every test. They live in `support`, one idea a module."""
 
+import signal
+
 from support.etcd import (
     backend,
     etcd_endpoint,
@@ -11,6 +13,11 @@ from support.etcd import (
     prefix,
     store,
 )
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and every child inherits that; the tests that send
+# SIGINT would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = [
     "backend",

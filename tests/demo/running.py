@@ -46,6 +46,7 @@ class Scratch:
         """Of the demo. It names an etcd that is not there: the demo must not care."""
         return {
             **os.environ,
+            "TERM": "xterm",  # whatever runs the tests may have a dumb one, on which nothing is drawn
             "TMPDIR": str(self.temporary),
             "SLURP_ETCD__ENDPOINTS": "localhost:1",
             "SLURP_JOBS__NO_SUCH_FIELD": "1",
@@ -82,8 +83,12 @@ class Scratch:
         return {pid: line for pid, line in _command_lines() if str(self.temporary) in line or _is_node(line, self)}
 
     def nodes(self) -> dict[str, int]:
-        """The node processes, by name."""
-        return {line.split("\0")[-2]: pid for pid, line in self.processes().items() if _is_node(line, self)}
+        """The node processes, by name.
+
+        A child that a node has forked looks like it until it runs its own program (git), so the oldest one counts.
+        """
+        newest_first = sorted(self.processes().items(), reverse=True)
+        return {line.split("\0")[-2]: pid for pid, line in newest_first if _is_node(line, self)}
 
     def leftovers(self) -> list[str]:
         """What a demo that has ended should not have left: processes and files."""

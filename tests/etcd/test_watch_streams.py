@@ -24,6 +24,7 @@ from slurp_leader.store import (
 )
 from support.calls import PATIENCE_S, Recorder, do, put
 from support.etcd import EtcdOperator
+from support.logs import events
 
 pytestmark = pytest.mark.etcd
 
@@ -110,7 +111,7 @@ def test_a_silent_member_is_noticed_and_the_watch_goes_on_when_it_speaks_again(
     own_etcd.resume()
     revision = _write_when_back(store, b"k")
     _until_revision(notices, revision)
-    assert "watch.resumed" in caplog.messages
+    assert "watch.resumed" in events(caplog)
 
 
 def test_a_quiet_watch_proves_that_it_lives_and_claims_no_more_than_it_delivered(store: EtcdStore) -> None:
@@ -146,8 +147,8 @@ def test_while_etcd_is_down_a_watch_neither_spins_nor_floods_the_log(
     assert 2 <= attempts <= 10
     own_etcd.start()
     _until_revision(notices, _write_when_back(store, b"k"))
-    assert caplog.messages.count("store.unavailable") == 1
-    assert caplog.messages.count("store.back") == 1
+    assert events(caplog).count("store.unavailable") == 1
+    assert events(caplog).count("store.back") == 1
 
 
 def test_one_transaction_is_one_notice(store: EtcdStore) -> None:
@@ -244,7 +245,7 @@ def test_a_sink_that_raises_ends_its_watch_loudly_and_alone(store: EtcdStore, ca
     store.watch(b"k", None, revision, sink)
     assert failed.wait(PATIENCE_S)
     _until_revision(other, put(store, b"k"))
-    assert "loop.failed" in caplog.messages
+    assert "loop.failed" in events(caplog)
 
 
 def test_a_range_that_makes_no_sense_is_refused_for_good(store: EtcdStore) -> None:

@@ -16,6 +16,7 @@ from slurp_leader.store import Delete, Get, GetResult, Request, Store, WatchFail
 from slurp_leader.store.follow import Changes, Follower, FollowFailed, FollowNotice, Snapshot
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, Recorder, do, put
+from support.logs import events
 
 Notices = Recorder[FollowNotice]
 P = b"/p/"
@@ -119,7 +120,7 @@ def test_an_outage_is_reported_once_and_its_end_too(store: MemoryStore, caplog: 
     seen: Notices = Recorder()
     with caplog.at_level(logging.INFO, "slurp_leader.store"), Follower(store, P, seen):
         seen.next()
-    assert [record.getMessage() for record in caplog.records] == ["store.unavailable", "store.back"]
+    assert events(caplog) == ["store.unavailable", "store.back"]
 
 
 def test_a_compaction_between_two_pages_starts_the_reading_anew(store: MemoryStore) -> None:
