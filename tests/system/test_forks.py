@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -80,6 +81,10 @@ assert election.stop() and system.stop()
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+@pytest.mark.skipif(
+    tuple(int(part) for part in version("grpcio").split(".")[:2]) < (1, 70),
+    reason="gRPC 1.66 was seen to crash in a forked child that connects anew; there, spawn instead of forking",
+)
 def test_a_forked_child_may_start_anew(program: Any) -> None:
     ended = program("""
 def check():
