@@ -6,11 +6,10 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
@@ -19,9 +18,9 @@ from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.system.aio import on_own_thread
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
+from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -105,7 +104,7 @@ class _Listeners:
                 end()
 
 
-class LeaderElection:
+class LeaderElection(Lifetime):
     """Stands for one election for as long as it is started. Safe to use from any thread.
 
     It ends by itself only when etcd refuses it for good, or is another etcd than before: `health` says so.
@@ -205,26 +204,6 @@ class LeaderElection:
             self._listeners.hand_to(None)
             self._parts = None
         return clean
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await on_own_thread(self.stop)
-
-    @asynccontextmanager
-    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """For ``FastAPI(lifespan=election.lifespan)``: stands while the service runs, gives back when it stops."""
-        async with self:
-            yield
 
     # ------------------------------------------------------------ questions
 

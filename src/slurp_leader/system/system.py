@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Any, Self, Unpack
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState
@@ -31,9 +30,10 @@ from slurp_leader.jobs.runner import JobContext
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import StatusResult, Store
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.system.aio import AsyncFace, on_own_thread
+from slurp_leader.system.aio import AsyncFace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
+from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.requests import SubmitFields, new_job
@@ -49,7 +49,7 @@ from slurp_leader.term import Term
 _logger = logging.getLogger("slurp_leader.system")
 
 
-class SlurpLeaderSystem:
+class SlurpLeaderSystem(Lifetime):
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
@@ -220,26 +220,6 @@ class SlurpLeaderSystem:
         the parent; the lock may be held by a thread that was not forked along."""
         self._inherited, self._parts = inherited, None
         self._lifecycle = threading.RLock()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await on_own_thread(self.stop)
-
-    @asynccontextmanager
-    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """For ``FastAPI(lifespan=system.lifespan)``: runs while the service runs."""
-        async with self:
-            yield
 
     # ------------------------------------------------------------ requests
 
