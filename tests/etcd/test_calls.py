@@ -202,7 +202,7 @@ def test_a_future_can_close_its_store_from_its_callback(own_etcd: EtcdProcess) -
     assert closed.wait(PATIENCE_S)
 
 
-def test_a_forked_child_is_told_to_make_its_own_store(own_etcd: EtcdProcess) -> None:
+def test_a_forked_child_is_told_that_it_cannot_connect(own_etcd: EtcdProcess) -> None:
     code = """
 import os, sys
 from slurp_leader.errors import LifecycleError
@@ -213,14 +213,18 @@ assert store.call(Get(b"k"), 20.0).result().count == 0
 child = os.fork()
 if child == 0:
     refusals = 0
-    for use in (lambda: store.call(Get(b"k"), 1.0), lambda: store.watch(b"k", None, 0, print)):
+    for use in (
+        lambda: store.call(Get(b"k"), 1.0),
+        lambda: store.watch(b"k", None, 0, print),
+        lambda: EtcdStore(EtcdOptions(endpoints=[sys.argv[1]])),
+    ):
         try:
             use()
         except LifecycleError as error:
-            refusals += "make a new one in the child" in str(error)
+            refusals += "spawn" in str(error)
     store.close()
     os._exit(refusals)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 assert store.call(Get(b"k"), 20.0).result().count == 0
 store.close()
 print("ok")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -81,21 +80,59 @@ assert election.stop() and system.stop()
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-@pytest.mark.skipif(
-    tuple(int(part) for part in version("grpcio").split(".")[:2]) < (1, 70),
-    reason="gRPC 1.66 was seen to crash in a forked child that connects anew; there, spawn instead of forking",
-)
-def test_a_forked_child_may_start_anew(program: Any) -> None:
+def test_a_forked_child_that_starts_is_told_how_to_get_a_process_that_can(program: Any) -> None:
     ended = program("""
 def check():
-    system.start()  # the parent leads, and does the work
-    assert system.request_context_generation("c.py", 30).success
-    assert system.stop()
+    for face in (system, LeaderElection("reports", settings)):
+        try:
+            face.start()
+        except LifecycleError as error:
+            assert "spawn" in str(error), error
+        else:
+            raise AssertionError(f"{face} started in a child, where its calls would never end")
+        assert face.stop()
 
 in_child(check)
 assert system.stop()
 """)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_many_children_forked_while_calls_are_under_way_all_end_well(program: Any) -> None:
+    ended = program("""
+def load():
+    while True:
+        system.submit("load.py").result(30)
+
+threading.Thread(target=load, daemon=True).start()
+for _ in range(10):
+    held, release = os.pipe()
+    children = []
+    for _ in range(20):
+        children.append(os.fork())
+        if children[-1] == 0:
+            os.close(release)
+            os.read(held, 1)  # lives until all its siblings do
+            os._exit(0)
+    os.close(release)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert not any(codes), codes
+    os.close(held)
+os._exit(0)
+""")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("chosen", [None, "1"])
+def test_the_fork_switch_of_grpc_is_left_as_the_host_has_it(chosen: str | None) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "GRPC_ENABLE_FORK_SUPPORT"}
+    if chosen is not None:
+        environment["GRPC_ENABLE_FORK_SUPPORT"] = chosen
+    code = "import os; import slurp_leader.etcd.store; print(os.environ.get('GRPC_ENABLE_FORK_SUPPORT'))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=_WAIT_S, check=True
+    )
+    assert printed.stdout.strip() == str(chosen)
 
 
 def test_a_worker_of_multiprocessing_ends_and_leaves_the_parent_alone(program: Any) -> None:

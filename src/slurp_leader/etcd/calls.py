@@ -14,8 +14,6 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-import grpc
-
 from slurp_leader.clock import Clock
 from slurp_leader.errors import (
     Outcome,
@@ -26,6 +24,7 @@ from slurp_leader.errors import (
     StoreTimeoutError,
 )
 from slurp_leader.etcd.errors import is_token_refused, should_change_member, translate
+from slurp_leader.etcd.grpc_runtime import grpc
 from slurp_leader.etcd.identity import ClusterIdentity
 from slurp_leader.etcd.kinds import Kind, asks_one_member, changes_nothing, is_linearizable, request_kinds
 from slurp_leader.etcd.login import Login

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import grpc
 from pydantic import SecretStr
 
 from slurp_leader.etcd.endpoints import Endpoint
+from slurp_leader.etcd.grpc_runtime import claim_for_this_process, grpc
 from slurp_leader.etcd.options import EtcdOptions
 
 MAX_RECEIVE_BYTES = 1024**3
@@ -21,7 +21,12 @@ _PING_TIMEOUT_MS = 5_000
 
 
 def open_channel(endpoint: Endpoint, options: EtcdOptions) -> grpc.Channel:
-    """A channel to one member. It connects by itself when first used, and again after every loss."""
+    """A channel to one member. It connects by itself when first used, and again after every loss.
+
+    Raises:
+        LifecycleError: In a child that was forked off a process with channels; see `grpc_runtime`.
+    """
+    claim_for_this_process()
     settings = channel_settings(options)
     if not options.uses_tls:
         return grpc.insecure_channel(endpoint.target, options=settings)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import grpc
-
 from slurp_leader.errors import (
     LeaseExistsError,
     LeaseNotFoundError,
@@ -29,6 +27,7 @@ from slurp_leader.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
+from slurp_leader.etcd.grpc_runtime import grpc
 
 _Code = grpc.StatusCode
 _NO, _UNKNOWN = Outcome.NOT_APPLIED, Outcome.UNKNOWN

@@ -14,11 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-
 from slurp_leader.clock import Clock
 from slurp_leader.errors import Outcome, StoreClosedError, StoreDeniedError, StoreError, StoreTimeoutError
 from slurp_leader.etcd.errors import translate
+from slurp_leader.etcd.grpc_runtime import grpc
 from slurp_leader.etcd.members import Member, Members
 
 Then = Callable[[StoreError | None], None]

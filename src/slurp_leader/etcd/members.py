@@ -6,10 +6,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import grpc
-
 from slurp_leader.etcd.bridge import EtcdModules
 from slurp_leader.etcd.channels import open_channel
+from slurp_leader.etcd.grpc_runtime import grpc
 from slurp_leader.etcd.options import EtcdOptions
 from slurp_leader.store.requests import Delete, Get, Grant, KeepAlive, Put, Revoke, Status, Txn
 

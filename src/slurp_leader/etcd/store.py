@@ -28,7 +28,7 @@ class EtcdStore:
     """A connection to one etcd cluster. Fulfils `slurp_leader.store.Store`.
 
     Making one sends nothing; the first request connects, and logs in where a user is set. Two stores never share a
-    connection. After a fork the child has to make its own store: the connections belong to the parent.
+    connection. A forked child can use none and make none: gRPC does not work after a fork (see `grpc_runtime`).
 
     Args:
         options: Where etcd is; None for ``localhost:2379``.
@@ -36,6 +36,7 @@ class EtcdStore:
 
     Raises:
         ConfigurationError: etcd3 is missing or not the one that is needed.
+        LifecycleError: This process was forked off one that had connected.
     """
 
     def __init__(self, options: EtcdOptions | None = None, *, clock: Clock | None = None) -> None:
@@ -138,7 +139,7 @@ class EtcdStore:
         if os.getpid() != self._pid:
             raise LifecycleError(
                 "this store was made by the parent of this process, and its connections do not work after a fork: "
-                "make a new one in the child"
+                "use it in the parent only, or make one in a new process ('spawn' or 'forkserver', not 'fork')"
             )
 
 

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-
 from slurp_leader.clock import Clock
 from slurp_leader.errors import StoreChangedError, StoreDeniedError, StoreError, StoreUnavailableError
 from slurp_leader.etcd.calls import REQUIRE_LEADER
 from slurp_leader.etcd.codec import events_of
 from slurp_leader.etcd.errors import translate, translate_cancellation
+from slurp_leader.etcd.grpc_runtime import grpc
 from slurp_leader.etcd.identity import ClusterIdentity
 from slurp_leader.etcd.login import Login
 from slurp_leader.etcd.members import Member, Members

@@ -110,7 +110,7 @@ class LeaderElection(Lifetime):
     It ends by itself only when etcd refuses it for good, or is another etcd than before: `health` says so.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A child process that was
-    forked off holds no part of it: there it does not lead, and can be started anew.
+    forked off holds no part of it: there it does not lead, and it cannot connect to etcd.
 
     ::
 

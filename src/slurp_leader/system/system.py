@@ -54,7 +54,7 @@ class SlurpLeaderSystem(Lifetime):
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
     without `stop` ends at once, and the next leader comes when the lease has run out. A child process that was forked
-    off holds no part of it: there it does not lead, is not running, and can be started anew.
+    off holds no part of it: there it does not lead and is not running, and it cannot connect to etcd.
 
     ::
 
@@ -216,8 +216,11 @@ class SlurpLeaderSystem(Lifetime):
         )
 
     def _leave_to_parent(self, inherited: Parts) -> None:
-        """In a forked child: begin anew. The parts stay referred to, as ending them would reach into the connections of
-        the parent; the lock may be held by a thread that was not forked along."""
+        """In a forked child: forget them, so that `start` says why it cannot begin here.
+
+        They stay referred to, as ending them would reach into the connections of the parent; and the lock may be held
+        by a thread that was not forked along.
+        """
         self._inherited, self._parts = inherited, None
         self._lifecycle = threading.RLock()
 
