@@ -124,7 +124,12 @@ def test_the_fork_switch_of_grpc_is_left_as_the_host_has_it(chosen: str | None) 
     environment = {key: value for key, value in os.environ.items() if key != "GRPC_ENABLE_FORK_SUPPORT"}
     if chosen is not None:
         environment["GRPC_ENABLE_FORK_SUPPORT"] = chosen
-    code = "import os; import slurp_leader.etcd.store; print(os.environ.get('GRPC_ENABLE_FORK_SUPPORT'))"
+    code = """
+import os
+from slurp_leader.etcd import EtcdStore
+EtcdStore().close()
+print(os.environ.get("GRPC_ENABLE_FORK_SUPPORT"))
+"""
     printed = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=_WAIT_S, check=True
     )

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from slurp_leader.etcd.endpoints import Endpoint
-from slurp_leader.etcd.grpc_runtime import claim_for_this_process, grpc
+from slurp_leader.etcd.grpc_runtime import grpc, in_own_process
 from slurp_leader.etcd.options import EtcdOptions
 
 MAX_RECEIVE_BYTES = 1024**3
@@ -26,11 +26,10 @@ def open_channel(endpoint: Endpoint, options: EtcdOptions) -> grpc.Channel:
     Raises:
         LifecycleError: In a child that was forked off a process with channels; see `grpc_runtime`.
     """
-    claim_for_this_process()
     settings = channel_settings(options)
     if not options.uses_tls:
-        return grpc.insecure_channel(endpoint.target, options=settings)
-    return grpc.secure_channel(endpoint.target, credentials(options), options=settings)
+        return in_own_process(lambda: grpc.insecure_channel(endpoint.target, options=settings))
+    return in_own_process(lambda: grpc.secure_channel(endpoint.target, credentials(options), options=settings))
 
 
 def credentials(options: EtcdOptions) -> grpc.ChannelCredentials:
