@@ -20,6 +20,9 @@ from slurp_leader.clock import Clock
 from slurp_leader.errors import LeadershipLostError
 from slurp_leader.store import Compare, CompareOp, mod_revision, value_of
 
+_BEAT_EVERY_S = 0.5
+"""Pause between two beats of somebody who waits."""
+
 
 class Trust:
     """Until when a term may be trusted, in boottime seconds. Written by the elector alone, read by anybody.
@@ -39,6 +42,15 @@ class Trust:
         return max(0.0, self.until - now) if os.getpid() == self._pid else 0.0
 
 
+class Progress:
+    """When the loop that does the work of a term last proved that it moves, in boottime seconds."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = float("-inf")
+
+
 @dataclass(frozen=True, slots=True)
 class Term:
     """One holder's unbroken stretch of leadership. Safe to use from any thread.
@@ -56,6 +68,7 @@ class Term:
         trust: The window itself; ask `is_valid` or `remaining_s`.
         lost: Set when the term has ended. It may lag behind `is_valid`, which reads the clock.
         leaving: Set when the term will be given back, or has ended: begin nothing new, finish what is under way.
+        progress: The newest `beat`.
     """
 
     election: str
@@ -70,6 +83,7 @@ class Term:
     trust: Trust = field(repr=False, default_factory=Trust)
     lost: threading.Event = field(repr=False, default_factory=threading.Event)
     leaving: threading.Event = field(repr=False, default_factory=threading.Event)
+    progress: Progress = field(repr=False, default_factory=Progress)
 
     def remaining_s(self) -> float:
         """Seconds of trust left; 0 when the term must not be acted upon any more."""
@@ -86,13 +100,25 @@ class Term:
         return self.leaving.is_set() or not self.is_valid
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the term is to be given back or is over, at most this long.
+        """Wait until the term is to be given back or is over, at most this long. Who waits here is not stuck: it beats.
 
         Returns:
             `should_stop`: so ``while not term.wait(60): ...`` is a loop that ends with the term.
         """
-        self.leaving.wait(max(0.0, seconds))
+        until = self.clock.boottime() + max(0.0, seconds)
+        while (left_s := until - self.clock.boottime()) > 0 and not self.leaving.is_set():
+            self.beat()
+            self.leaving.wait(min(left_s, _BEAT_EVERY_S))
+        self.beat()
         return self.should_stop
+
+    def beat(self) -> None:
+        """Say that the loop which does the work of this term moves. Costs a fraction of a microsecond.
+
+        Matters where renewal depends on it: then a loop that does not beat for `election.stall_timeout` loses the term
+        (see ``LeaderElection(needs_progress=True)``; the scheduler of jobs beats by itself).
+        """
+        self.progress.at = self.clock.boottime()
 
     def check(self) -> None:
         """Raise unless this node may act as leader right now.

@@ -14,7 +14,7 @@ from architecture.source import ROOT, imported, trees
 # Third-party client -> the folders that may import it. All others go through a port.
 HOMES = {
     "etcd3": {"etcd"},
-    "grpc": {"etcd"},
+    "grpc": {"etcd", "guard"},  # the guard is a process of its own, which has no room for the adapter
     "google.protobuf": {"etcd"},
     "opentelemetry": {"otel"},
     "tree_sitter": {"generators"},

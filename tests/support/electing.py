@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slurp_leader.election import (
+    BeatSaid,
     Drained,
+    DropLease,
     ElectionOptions,
     ElectionState,
     Elector,
     Finished,
+    HoldLease,
     Identity,
     LeaderChanged,
     Reason,
+    SayBeat,
     StateChanged,
     StopWanted,
 )
@@ -43,6 +47,12 @@ class Node:
     said: list[Any] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
     told: Callable[[Any], None] | None = None
+    guarded: bool = False
+    hears_beats: bool = True
+    """Whether the guard takes what it is told; else there is none at present."""
+    needs_progress: bool = False
+    guard: dict[int, float] = field(default_factory=dict)
+    """What a guard of this host knows: leases, and the host's time of the newest beat of each."""
     elector: Elector = field(init=False)
     seat: Seat = field(init=False)
 
@@ -55,13 +65,32 @@ class Node:
         world, clock = self.host.world, self.host.clock
         rng = random.Random(world.rng.getrandbits(64))
         sessions = nodes_prefix(KEYSPACE, self.node_id)
-        self.elector = Elector(self.options, Identity(self.node_id, ""), KEYS, sessions, clock, rng)
+        self.elector = Elector(
+            self.options,
+            Identity(self.node_id, ""),
+            KEYS,
+            sessions,
+            clock,
+            rng,
+            guarded=self.guarded,
+            needs_progress=self.needs_progress,
+        )
         self.seat = self.host.seat(self.elector, self._hear)
         self.seat.carry_out(self.elector.start(clock.boottime()))
         self.host.follow(KEYSPACE.mirrored, self.seat.post)
 
     def _hear(self, command: Any) -> None:
         self.said.append(command)
+        match command:
+            case HoldLease(lease_id) | SayBeat(lease_id):
+                now = self.host.clock.boottime()
+                if self.hears_beats:
+                    self.guard[lease_id] = now
+                self.seat.post(BeatSaid(lease_id, now, self.hears_beats))
+            case DropLease(lease_id):
+                self.guard.pop(lease_id, None)
+            case _:
+                pass
         if isinstance(command, StateChanged):
             if command.state is ElectionState.LEADER and command.term not in self.terms:
                 assert command.term is not None
@@ -115,15 +144,15 @@ class Node:
         self.seat.post(StopWanted())
 
 
-def node(world: World, name: str = "a", options: ElectionOptions = OPTIONS, *, node_id: str = "") -> Node:
+def node(world: World, name: str = "a", options: ElectionOptions = OPTIONS, *, node_id: str = "", **more: Any) -> Node:
     """A node on a host of its own, with a clock of its own."""
     host = world.host(name, zero=1000.0 * (len(world.hosts) + 1), speed=1.0)
-    return Node(host, options, node_id)
+    return Node(host, options, node_id, **more)
 
 
-def leading_node(world: World, name: str = "a", options: ElectionOptions = OPTIONS) -> Node:
+def leading_node(world: World, name: str = "a", options: ElectionOptions = OPTIONS, **more: Any) -> Node:
     """A node that leads, in the middle between two renewals."""
-    standing = node(world, name, options)
+    standing = node(world, name, options, **more)
     world.run_until(lambda: standing.leads)
     world.run_for(options.renew_interval_s / 2)
     return standing

@@ -11,5 +11,5 @@ It is a program that uses the library as any service would, and does not believe
     report    figures and samples               tables     sets them
 
 *Lost* and *recorded twice* are counted by the witness from what etcd committed, never from what a node or a handle
-says. How long nobody leads after a crash is decided by the TTL of the lease: 3 s, the shortest.
+says. After the kill the crash guard of the dead node gives its lease back, so the next one leads within milliseconds.
 """

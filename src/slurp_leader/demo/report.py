@@ -20,7 +20,7 @@ from slurp_leader.store import Event, EventKind
 from slurp_leader.store.keyspace import Keyspace
 
 SAMPLES = 3
-TTL_NOTE = f"The lease (TTL {LEASE_TTL_S} s here) decides how long nobody leads after a crash."
+TTL_NOTE = f"The crash guard gave the lease back; without one nobody leads until it ends (TTL {LEASE_TTL_S} s here)."
 INSIGHTS_SHOWN = 3
 _CONCRETE = re.compile(r"`|\b[Ll]ines? \d")
 

@@ -18,7 +18,8 @@
 
 **The trust window** says until when this node may believe that it leads: it counts from before the last successful
 keepalive was *sent*, lasts the TTL that etcd granted less a margin, and needs a fenced heartbeat committed *after* that
-keepalive (a cut-off etcd member goes on answering keepalives). The clock is one that counts through suspends.
+keepalive (a cut-off etcd member goes on answering keepalives). The clock is one that counts through suspends. While a
+crash guard runs, the window also ends before the guard may take a standstill for death (`beats`).
 
 **What is promised.** At any revision at most one term holds the key. No write made under a fence lands after its term.
 **What is not.** That nothing of an old term still *runs* somewhere: a paused process cannot be told. Whatever it then
@@ -29,17 +30,22 @@ The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thr
 `records`, `view` (pure values).
 """
 
+from slurp_leader.election.beats import CrashGuard
 from slurp_leader.election.election import Election, ElectionEvent, Listener
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.events import (
+    BeatSaid,
     Drained,
+    DropLease,
     DuplicateNode,
     ElectionState,
     Finished,
+    HoldLease,
     LeaderChanged,
     Reason,
     Renewed,
     ResignWanted,
+    SayBeat,
     StateChanged,
     StopWanted,
 )
@@ -47,7 +53,10 @@ from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, LeaderRecord, nodes_prefix
 
 __all__ = [
+    "BeatSaid",
+    "CrashGuard",
     "Drained",
+    "DropLease",
     "DuplicateNode",
     "Election",
     "ElectionEvent",
@@ -56,6 +65,7 @@ __all__ = [
     "ElectionState",
     "Elector",
     "Finished",
+    "HoldLease",
     "Identity",
     "LeaderChanged",
     "LeaderInfo",
@@ -64,6 +74,7 @@ __all__ = [
     "Reason",
     "Renewed",
     "ResignWanted",
+    "SayBeat",
     "StateChanged",
     "StopWanted",
     "nodes_prefix",

@@ -15,17 +15,22 @@ from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.election.beats import CrashGuard
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.events import (
+    BeatSaid,
     Drained,
+    DropLease,
     DuplicateNode,
     ElectionState,
     Finished,
+    HoldLease,
     LeaderChanged,
     Note,
     Reason,
     Renewed,
     ResignWanted,
+    SayBeat,
     StateChanged,
     StopWanted,
     Trouble,
@@ -66,6 +71,8 @@ class Election:
         metrics: Where measurements go.
         facts: Figures to put into each heartbeat; must not block.
         rng: Source of ids and jitter.
+        guard: Revokes the lease when this process dies or stalls; None: the TTL decides. Not closed here.
+        needs_progress: Whether the work of a term has to call `Term.beat` at least every `stall_timeout`.
     """
 
     def __init__(
@@ -79,8 +86,11 @@ class Election:
         metrics: Metrics | None = None,
         facts: Callable[[], dict[str, Any]] = dict,
         rng: random.Random | None = None,
+        guard: CrashGuard | None = None,
+        needs_progress: bool = False,
     ) -> None:
         self.options = options
+        self._guard = guard
         self.identity = identity
         self._clock = clock
         self._metrics = metrics or NoMetrics()
@@ -93,6 +103,8 @@ class Election:
             clock,
             rng or random.Random(secrets.randbits(128)),
             facts,
+            guarded=guard is not None,
+            needs_progress=needs_progress,
         )
         self._loop = Loop("slurp-election", _Started(self._elector), store, clock, self._perform, self._failed)
         self._teller = _Teller()
@@ -259,11 +271,12 @@ class Election:
         It counts for that term only, also when it is said before the term is to be given back.
         """
         with self._changed:
-            if token != self._draining_token:
-                self._idle_owners[name] = token
-                return
-            self._awaited.discard(name)
-            all_drained = not self._awaited
+            self._idle_owners[name] = token
+            if token == self._draining_token:
+                self._awaited.discard(name)
+                all_drained = not self._awaited
+            else:
+                all_drained = all(self._idle_owners.get(owner) == token for owner in self._owners)
         if all_drained:
             self._loop.post(Drained(token))
 
@@ -294,10 +307,25 @@ class Election:
             case Note():
                 self._note_trouble(command)
                 log_event(_logger, command.level, command.event, election=self.options.name, **command.fields)
+            case HoldLease() | SayBeat() | DropLease():
+                self._on_guard(command)
             case Finished():
                 self._on_finished(clean=command.clean)
             case _:
                 raise TypeError(f"the election knows no command {command!r}")
+
+    def _on_guard(self, command: HoldLease | SayBeat | DropLease) -> None:
+        guard = self._guard
+        if guard is None:
+            return
+        at = self._clock.boottime()  # before it is said: from then on, at the latest, the guard counts
+        if isinstance(command, DropLease):
+            guard.drop(command.lease_id)
+        elif isinstance(command, HoldLease):
+            ok = guard.hold(command.lease_id, command.ttl_s, command.stall_s)
+            self._loop.post(BeatSaid(command.lease_id, at, ok))
+        else:
+            self._loop.post(BeatSaid(command.lease_id, at, guard.beat(command.lease_id)))
 
     def _note_trouble(self, note: Note) -> None:
         if note.event is LogEvent.ELECTION_CALL_FAILED:

@@ -23,10 +23,12 @@ from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
-from slurp_leader.election import transactions
+from slurp_leader.election import beats, transactions
 from slurp_leader.election.attempt import Attempt, Attempts
+from slurp_leader.election.beats import Beats
 from slurp_leader.election.desk import Desk
 from slurp_leader.election.events import (
+    BeatSaid,
     Drained,
     ElectionState,
     Finished,
@@ -61,6 +63,8 @@ nobody renews any more, ends by itself."""
 
 _FAILURES_BEFORE_SUSPENDED = 2
 _RENEW = "renew"
+_OVERSLEPT_S = 1.0
+"""A timer that fires so much too late tells of a standstill of our own."""
 
 
 class Elector:
@@ -74,6 +78,8 @@ class Elector:
         clock: Handed to the terms; never read here.
         rng: Source of ids and jitter; a seeded one makes a history repeatable.
         facts: Figures to put into each heartbeat.
+        guarded: Whether a crash guard revokes our lease when we die or stall; see `beats`.
+        needs_progress: Whether the owner's loop has to call `Term.beat` at least every `stall_timeout`.
     """
 
     def __init__(
@@ -85,6 +91,9 @@ class Elector:
         clock: Clock,
         rng: random.Random,
         facts: Callable[[], dict[str, Any]] = dict,
+        *,
+        guarded: bool = False,
+        needs_progress: bool = False,
     ) -> None:
         self._options = options
         self._keys = keys
@@ -92,6 +101,9 @@ class Elector:
         self._facts = facts
         self._desk = Desk(rng)
         self._timers = self._desk.timers
+        self._beats = Beats(self._desk, options, guarded=guarded)
+        self._progress_s = options.stall_timeout_s if needs_progress else 0.0
+        self._stalled: Term | None = None
         self._view = View(keys, float("-inf"))
         self._sessions = SessionKeeper(
             self._desk,
@@ -99,6 +111,7 @@ class Elector:
             identity,
             keys,
             sessions_prefix,
+            before_grant=self._beats.hold,
             on_open=self._session_opened,
             on_lost=self._lose_session,
             on_closed=self._session_closed,
@@ -154,6 +167,8 @@ class Elector:
                 self._view.learn_events(event.events, now)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
+            case BeatSaid():
+                self._on_beat(event, now)
             case Drained():
                 self._on_drained(event, now)
             case ResignWanted():
@@ -182,6 +197,8 @@ class Elector:
     def _seek(self, session: Session, now: float) -> None:
         """No term, a live session: is there a key to take?"""
         leader = self._view.leader
+        if self._stalled is not None:
+            return  # whose loop does not move leads nobody
         if leader is None:
             if now >= session.stands_back_until:
                 self._try_to_lead(session, Reason.ELECTED, None, now)
@@ -206,18 +223,27 @@ class Elector:
                 self._start_round(now)
             case "held":
                 self._on_held_too_long(now)
-            case "again":
-                self._attempts.again()
-            case "session":
-                self._sessions.on_timer()
+            case "progress":
+                self._look_for_progress(now)
             case "refresh":
                 self._refresh()
-            case "duplicates":
-                self._sessions.look_for_duplicates()
             case "drain":
                 self._stop_draining(now)
             case "stop":
                 self._finish(Reason.SHUTDOWN, clean=False)
+            case _:
+                self._on_timer_of_a_part(name)
+
+    def _on_timer_of_a_part(self, name: str) -> None:
+        match name:
+            case "again":
+                self._attempts.again()
+            case "session":
+                self._sessions.on_timer()
+            case "duplicates":
+                self._sessions.look_for_duplicates()
+            case beats.TIMER:
+                self._beats.on_timer()
             case _:
                 pass  # "look": brings the elector back to `_decide`
 
@@ -253,10 +279,12 @@ class Elector:
         session = self._sessions.current
         self._desk.note(logging.WARNING, LogEvent.SESSION_LOST, session=session.name if session else None)
         self._sessions.forget()
+        self._beats.drop()
         self._end_term(Reason.EXPIRED, now, holds_key=False)
         self._desk.calls.forget()
         self._attempts.drop()
         self._timers.clear_all()
+        self._look_at_stalled(now)
         if self._state is not ElectionState.FOLLOWER:
             self._enter(ElectionState.FOLLOWER, Reason.EXPIRED, None)
         if not self._stopping:
@@ -361,7 +389,8 @@ class Elector:
     def _proved(self, this: Round, reign: Reign, session: Session, now: float) -> None:
         term = reign.term
         remaining_s = max(0.0, term.trust.until - now)
-        term.trust.until = max(term.trust.until, this.proves_until(session.timing))
+        reign.window = max(reign.window, this.proves_until(session.timing))
+        term.trust.until = min(reign.window, self._beats.until)
         self._desk.note_success(_RENEW)
         reign.beats += 1
         reign.failures = 0
@@ -371,6 +400,7 @@ class Elector:
         self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
         self._desk.say(Renewed(now - this.sent_at, "ok", remaining_s))
         if first:
+            self._await_progress(term, now)
             self._enter(ElectionState.LEADER, reign.reason, term)
         elif self._state is ElectionState.SUSPENDED:
             self._enter(ElectionState.LEADER, Reason.RENEWED, term)
@@ -398,11 +428,11 @@ class Elector:
         if reign.failures >= _FAILURES_BEFORE_SUSPENDED:
             self._suspend(reign)
 
-    def _suspend(self, reign: Reign) -> None:
+    def _suspend(self, reign: Reign, reason: Reason | None = None) -> None:
         """Start nothing new; what runs may go on while trust lasts, or the store is full."""
         if self._state is ElectionState.LEADER:
-            reason = Reason.STORE_FULL if reign.store_full else Reason.UNREACHABLE
-            self._enter(ElectionState.SUSPENDED, reason, reign.term)
+            why = reason or (Reason.STORE_FULL if reign.store_full else Reason.UNREACHABLE)
+            self._enter(ElectionState.SUSPENDED, why, reign.term)
 
     def _on_held_too_long(self, now: float) -> None:
         reign = self._reign
@@ -413,6 +443,48 @@ class Elector:
             self._suspend(reign)
         else:
             self._end_term(Reason.EXPIRED, now, holds_key=True)
+
+    # ------------------------------------------------------------ standstill
+
+    def _on_beat(self, event: BeatSaid, now: float) -> None:
+        """The guard knows that we move. After a silence in which it may have acted, only a new proof counts (A1)."""
+        reign = self._reign
+        if not self._beats.said(event, now) or reign is None or not reign.announced:
+            return
+        if reign.term.trust.until > now:
+            reign.term.trust.until = min(reign.window, self._beats.until)
+        elif reign.window > now:
+            self._suspend(reign, Reason.STALLED)
+            self._start_round(now)  # one that was under way began before the gap, and counts no more
+
+    def _await_progress(self, term: Term, now: float) -> None:
+        if self._progress_s > 0:
+            term.progress.at = now
+            self._timers.set("progress", now + self._progress_s)
+
+    def _look_for_progress(self, now: float) -> None:
+        """Renewal is for leaders that move: one whose owner stands still gives the key away (A16)."""
+        self._look_at_stalled(now)
+        reign = self._reign
+        if reign is None or not reign.announced:
+            return
+        silent_s = now - reign.term.progress.at
+        if silent_s < self._progress_s:
+            self._timers.set("progress", reign.term.progress.at + self._progress_s)
+        elif silent_s > self._progress_s + _OVERSLEPT_S:
+            self._await_progress(reign.term, now)  # we stood still ourselves: the owner gets a chance to move first
+        else:
+            self._stalled = reign.term
+            self._end_term(Reason.STALLED, now, holds_key=True)
+            self._timers.set("progress", now + self._progress_s / 5)
+
+    def _look_at_stalled(self, now: float) -> None:
+        """After such an end: an owner that beats again, or has let go of the term, may lead again."""
+        if self._stalled is not None:
+            if now - self._stalled.progress.at < self._progress_s:
+                self._stalled = None
+            else:
+                self._timers.set("progress", now + self._progress_s / 5)
 
     # ------------------------------------------------------------ the end of a term
 
@@ -433,6 +505,7 @@ class Elector:
         self._reign = self._round = None
         self._timers.clear("held")
         self._timers.clear("drain")
+        self._timers.clear("progress")
         session = self._sessions.current
         if reign.announced:
             state = ElectionState.FOLLOWER if session is None else ElectionState.CANDIDATE
@@ -459,6 +532,8 @@ class Elector:
             self._enter(ElectionState.DRAINING, reason, reign.term)
 
     def _on_drained(self, event: Drained, now: float) -> None:
+        if self._stalled is not None and event.token == self._stalled.token:
+            self._stalled = None  # the owner moves again
         if self._reign is not None and self._reign.term.token == event.token:
             self._stop_draining(now)
 
@@ -483,6 +558,7 @@ class Elector:
         self._drain(Reason.SHUTDOWN, 0.0, now)
 
     def _session_closed(self, _now: float) -> None:
+        self._beats.drop()
         self._finish(Reason.SHUTDOWN, clean=True)
 
     def _finish(self, reason: Reason, *, clean: bool) -> None:

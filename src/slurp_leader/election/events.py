@@ -37,6 +37,8 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     STORE_FULL = "store_full"
     EXPIRED = "expired"
+    STALLED = "stalled"
+    """The owner's loop, or the whole process, did not move for too long."""
     FENCED = "fenced"
     RESIGNED = "resigned"
     SHUTDOWN = "shutdown"
@@ -106,6 +108,29 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldLease:
+    """Have the crash guard revoke this lease when we die or stall. Answered with `BeatSaid`."""
+
+    lease_id: int
+    ttl_s: float
+    stall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SayBeat:
+    """Tell the crash guard that we move. Answered with `BeatSaid`."""
+
+    lease_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropLease:
+    """The crash guard has to leave this lease alone."""
+
+    lease_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The elector has stopped: no term, no key, no lease, as far as it could make sure. `clean`: it could."""
 
@@ -113,6 +138,19 @@ class Finished:
 
 
 # ---------------------------------------------------------------- the owner to the elector
+
+
+@dataclass(frozen=True, slots=True)
+class BeatSaid:
+    """The crash guard was told that we move; `ok` is false when there is none at present.
+
+    Attributes:
+        at: Boottime *before* it was told.
+    """
+
+    lease_id: int
+    at: float
+    ok: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from slurp_leader.errors import ConfigurationError
-from slurp_leader.options import Duration, FieldError, KeySegment, Options
+from slurp_leader.options import Duration, FieldError, Flag, KeySegment, Options
 
 _SHORTEST_TTL_S = 3
 _LONGEST_TTL_S = 3600
 _LEAST_MARGIN_S = 0.3
+_SHORTEST_STALL_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,15 @@ class ElectionOptions(Options):
     """What a leader stops ahead of the end of its lease. From 50 ms; unset: a tenth of the TTL, at least 0.3 s. Longer:
     safer against clocks that run at different speeds, but less time to renew."""
 
+    guard: Flag = True
+    """Whether a second process gives the lease back when this one dies or stalls, so that the next leader starts in
+    milliseconds. Off: a crash costs the TTL. Costs 36 MB for each process."""
+
+    stall_timeout: Duration = Field(default=timedelta(seconds=5), ge=timedelta(0), le=timedelta(hours=1))
+    """Longest standstill of a leader: of its process, as seen by the guard, and of its scheduler of jobs. 2 s to 1 h;
+    0: a standstill costs nothing until the TTL. Longer: a process that is stopped or holds the GIL for long keeps its
+    term, a stalled leader is replaced later."""
+
     retry_interval: Duration = Field(
         default=timedelta(seconds=3), ge=timedelta(milliseconds=100), le=timedelta(minutes=5)
     )
@@ -82,6 +92,8 @@ class ElectionOptions(Options):
         timing = self.for_requested()
         if not timing.fits:
             raise FieldError("lease_ttl", self._misfit(timing))
+        if timedelta(0) < self.stall_timeout < timedelta(seconds=_SHORTEST_STALL_S):
+            raise FieldError("stall_timeout", f"must be {_SHORTEST_STALL_S} s or more, or 0 to switch it off")
         return self
 
     def for_requested(self) -> LeaseTiming:
@@ -128,6 +140,16 @@ class ElectionOptions(Options):
     def retry_interval_s(self) -> float:
         """Seconds between two tries without an event."""
         return self.retry_interval.total_seconds()
+
+    @property
+    def stall_timeout_s(self) -> float:
+        """Longest standstill in seconds; 0: it does not matter."""
+        return self.stall_timeout.total_seconds()
+
+    @property
+    def stall_margin_s(self) -> float:
+        """How long before the guard may act trust ends: a tenth of `stall_timeout`, at least 0.3 s."""
+        return max(self.stall_timeout_s / 10, _LEAST_MARGIN_S)
 
     @property
     def stop_timeout_s(self) -> float:

@@ -22,6 +22,7 @@ class Reign:
         reason: How it came about.
         prove_by: An unproven term is given back at this moment.
         announced: It was proven once, and the owner was told.
+        window: The trust window by lease and heartbeats; the crash guard may set a nearer bound (`beats`).
         beats: Heartbeats that were proven.
         failures: Renewals in a row that proved nothing.
         store_full: A heartbeat was refused for want of space, and none has passed since.
@@ -34,6 +35,7 @@ class Reign:
     reason: Reason
     prove_by: float
     announced: bool = False
+    window: float = float("-inf")
     beats: int = 0
     failures: int = 0
     store_full: bool = False
@@ -45,10 +47,10 @@ class Reign:
     def held_until(self) -> float:
         """When to let go of the key unless a proof comes.
 
-        That is when trust ends; but while a full etcd refuses all puts, nobody else can win: then the key is kept,
+        That is when the window ends; but while a full etcd refuses all puts, nobody else can win: then the key is kept,
         without trust, as long as the lease lives (A8).
         """
-        until = self.term.trust.until if self.announced else self.prove_by
+        until = self.window if self.announced else self.prove_by
         return max(until, self.lease_until) if self.store_full else until
 
 

@@ -52,6 +52,7 @@ class SessionKeeper:
         identity: Who stands. Each session gets its own random `session`; the one given here is not used.
         keys: Keys of the election, read on the way.
         prefix: Of all session keys of this node id.
+        before_grant: Told of the lease id before it is asked for.
         on_open: The session is live; the answer's last three results are the election's keys.
         on_lost: The lease is gone before the session was live.
         on_closed: The lease was given back.
@@ -65,6 +66,7 @@ class SessionKeeper:
         keys: ElectionKeys,
         prefix: bytes,
         *,
+        before_grant: Callable[[int], None],
         on_open: Callable[[Session, TxnResult, float], None],
         on_lost: Callable[[float], None],
         on_closed: Callable[[float], None],
@@ -74,6 +76,7 @@ class SessionKeeper:
         self._identity = identity
         self._keys = keys
         self._prefix = prefix
+        self._before_grant = before_grant
         self._on_open = on_open
         self._on_lost = on_lost
         self._on_closed = on_closed
@@ -88,6 +91,7 @@ class SessionKeeper:
         identity = replace(self._identity, session=self._desk.random_hex(64))
         # The id is chosen here, so that a grant whose answer was lost can be repeated (A12).
         self.current = Session(identity, self._desk.random_id(62), self._options.for_requested())
+        self._before_grant(self.current.lease_id)
         self._grant(self.current)
 
     def forget(self) -> None:

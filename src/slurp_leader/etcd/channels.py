@@ -34,10 +34,15 @@ def open_channel(endpoint: Endpoint, options: EtcdOptions) -> grpc.Channel:
 
 def credentials(options: EtcdOptions) -> grpc.ChannelCredentials:
     """Authorities, and our own certificate for mTLS. Files are read now: a new certificate needs a new store."""
-    return grpc.ssl_channel_credentials(
-        root_certificates=_pem(options.ca_file, options.ca_pem),
-        private_key=_pem(options.key_file, options.key_pem),
-        certificate_chain=_pem(options.cert_file, options.cert_pem),
+    return grpc.ssl_channel_credentials(*credential_texts(options))
+
+
+def credential_texts(options: EtcdOptions) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Authorities, own key and own certificate as PEM, in the order in which gRPC takes them."""
+    return (
+        _pem(options.ca_file, options.ca_pem),
+        _pem(options.key_file, options.key_pem),
+        _pem(options.cert_file, options.cert_pem),
     )
 
 

@@ -33,6 +33,7 @@ from slurp_leader.machine.calls import Answer
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Term
 
+_BEAT_EVERY_S = 0.5
 _RECONCILE_S = 2.0
 """How often a leader looks at the whole picture without an event, so that one error never loses work for good."""
 
@@ -65,6 +66,7 @@ class Leading:
         self._handed_back = False
         self._stopped_as_fenced = False
         self._began_at = now
+        self._beat(now)
 
     # ------------------------------------------------------------ the main path
 
@@ -119,6 +121,8 @@ class Leading:
 
     def _on_timer(self, name: str, now: float) -> None:
         match name:
+            case "beat":
+                self._beat(now)
             case "reconcile":
                 self._reconcile(now)
             case "schedule":
@@ -136,6 +140,11 @@ class Leading:
                 self._runs.retry_held(now)
             case _:
                 pass  # of the claims: every step makes those that are due
+
+    def _beat(self, now: float) -> None:
+        """Prove that this loop moves: renewal of the term depends on it."""
+        self.term.beat()
+        self._desk.timers.set("beat", now + _BEAT_EVERY_S)
 
     # ------------------------------------------------------------ taking over
 

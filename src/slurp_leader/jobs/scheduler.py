@@ -131,6 +131,7 @@ class Scheduler:
         if self._leading is not None and self._leading.term.token == token:
             self._leading.abandon()
             self._leading = None
+        self._site.out.append(HandedBack(token))  # nothing of it is under way, and this loop moves
 
 
 __all__ = [

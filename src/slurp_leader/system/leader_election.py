@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
+from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
+from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
@@ -39,6 +41,7 @@ class _Parts:
 
     store: Store
     election: Election
+    guard: SharedGuard | None = None
     follower: Follower | None = None
     has_heard: bool = False
     failure: Exception | None = None
@@ -53,6 +56,8 @@ class _Parts:
     def stop(self) -> bool:
         self.is_stopping = True
         clean = self.election.stop()
+        if self.guard is not None:
+            self.guard.release()
         if self.follower is not None:
             self.follower.stop()
         self.store.close()
@@ -126,6 +131,8 @@ class LeaderElection(Lifetime):
         stores: Makes the store; None: etcd, as the settings say.
         clock: Source of time.
         metrics: Where measurements go.
+        needs_progress: Whether the term ends when its work does not call ``term.beat()`` (or wait in ``term.wait``) for
+            `election.stall_timeout`: a leader that is stuck makes room by itself.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -139,8 +146,11 @@ class LeaderElection(Lifetime):
         stores: StoreFactory | None = None,
         clock: Clock | None = None,
         metrics: Metrics | None = None,
+        needs_progress: bool = False,
     ) -> None:
         self.settings: SlurpSettings = settings_of(settings)
+        self._needs_progress = needs_progress
+        self._reaches_etcd = stores is None  # so that a crash guard can
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._metrics = metrics
@@ -175,10 +185,18 @@ class LeaderElection(Lifetime):
                 raise LifecycleError("this election is running; stop() it first")
             store = self._make_store()
             identity = identity_of(self.settings)
+            guard = guard_of(self.settings, self._clock) if self._reaches_etcd else None
             election = Election(
-                store, self._keyspace, self._options, identity, clock=self._clock, metrics=self._metrics
+                store,
+                self._keyspace,
+                self._options,
+                identity,
+                clock=self._clock,
+                metrics=self._metrics,
+                guard=guard,
+                needs_progress=self._needs_progress,
             )
-            parts = _Parts(store, election)
+            parts = _Parts(store, election, guard)
             prefix = ElectionKeys.of(self._keyspace, self._options.name).prefix
             parts.follower = Follower(store, prefix, parts.take, clock=self._clock)
             self._listeners.hand_to(election)

@@ -9,6 +9,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.election import Election, ElectionEvent, ElectionState, LeaderChanged, StateChanged
+from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
 from slurp_leader.jobs.runner import Work
 from slurp_leader.settings import SlurpSettings
@@ -41,6 +42,7 @@ class Node:
         clock: Source of time.
         metrics: Where measurements go.
         tracer: Where spans go.
+        guard: The crash guard; None: a crash costs the TTL. Released here.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Node:
         clock: Clock,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
+        guard: SharedGuard | None = None,
     ) -> None:
         self.store = election_store
+        self.guard = guard
         self.failure: Exception | None = None
         """Why nothing is heard of etcd any more, and never will be."""
         self.vacant_since: float | None = None
@@ -73,6 +77,8 @@ class Node:
             clock=clock,
             metrics=metrics,
             facts=self._facts,
+            guard=guard,
+            needs_progress=True,
         )
         self.election.add_owner(_OWNER)
         self.engine = JobEngine(
@@ -101,6 +107,8 @@ class Node:
             Whether everything was given back and has ended.
         """
         clean = self.election.stop()
+        if self.guard is not None:
+            self.guard.release()
         self._follower.stop()
         clean = self.engine.stop() and clean
         self.store.close()

@@ -33,6 +33,7 @@ from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.aio import AsyncFace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
+from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
@@ -107,6 +108,7 @@ class SlurpLeaderSystem(Lifetime):
         self._generate: GenerateFunction | None = None
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
+        self._reaches_etcd = stores is None  # so that a crash guard can
         self._metrics = metrics
         self._tracer = tracer
         self._keyspace = Keyspace(self.settings.node.cluster_id)
@@ -213,6 +215,7 @@ class SlurpLeaderSystem(Lifetime):
             clock=self._clock,
             metrics=self._metrics,
             tracer=self._tracer,
+            guard=guard_of(self.settings, self._clock) if self._reaches_etcd else None,
         )
 
     def _leave_to_parent(self, inherited: Parts) -> None:

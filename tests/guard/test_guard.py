@@ -1,0 +1,249 @@
+"""The guard as it is: processes, signals, a real etcd."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurp_leader.etcd import EtcdOptions
+from slurp_leader.etcd.route import route_of
+from slurp_leader.guard.client import GuardClient
+from slurp_leader.store import EventKind, Get, Grant, Store
+from slurp_leader.store.follow import Changes, Follower
+from slurp_leader.telemetry.events import LogEvent
+from support.calls import Recorder, do, get, new_lease_id, put
+from support.logs import events
+
+pytestmark = pytest.mark.etcd
+
+SOURCES = Path(__file__).parents[2] / "src"
+
+PROGRAM = """
+import json, os, signal, subprocess, sys, threading
+from slurp_leader.etcd import EtcdOptions
+from slurp_leader.etcd.route import route_of
+from slurp_leader.guard.client import GuardClient
+
+options = EtcdOptions(endpoints=[sys.argv[1]])
+lease, stall = int(sys.argv[2]), float(sys.argv[3])
+guard = GuardClient(route_of(options))
+guard.hold(lease, 60, stall)
+while guard.problem:
+    threading.Event().wait(0.01)
+print(json.dumps({"guard": guard.guard_pid}), flush=True)
+"""
+
+
+class Guarded:
+    """A program with a guard, and a key on the lease that it guards."""
+
+    def __init__(self, endpoint: str, store: Store, key: bytes, then: str, stall_s: float = 0.0) -> None:
+        self.lease_id = new_lease_id()
+        do(store, Grant(self.lease_id, 60))
+        put(store, key, b"mine", self.lease_id)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM + then, endpoint, str(self.lease_id), str(stall_s)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        )
+        assert self.process.stdout is not None
+        self.guard_pid: int = json.loads(self.process.stdout.readline())["guard"]
+        self.guard = os.pidfd_open(self.guard_pid)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        os.close(self.guard)
+
+
+@pytest.fixture
+def guarded(etcd_endpoint: str, etcd_store: Store, prefix: bytes) -> Iterator[Any]:
+    made: list[Guarded] = []
+
+    def make(then: str = "threading.Event().wait()", stall_s: float = 0.0) -> Guarded:
+        made.append(Guarded(etcd_endpoint, etcd_store, prefix + b"key", then, stall_s))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+@pytest.fixture
+def changes(etcd_store: Store, prefix: bytes) -> Iterator[Recorder[Any]]:
+    recorder: Recorder[Any] = Recorder()
+    follower = Follower(etcd_store, prefix, recorder)
+    follower.start()
+    yield recorder
+    follower.stop()
+
+
+def await_deletion(changes: Recorder[Any]) -> None:
+    changes.until(
+        lambda notice: isinstance(notice, Changes) and any(event.kind is EventKind.DELETE for event in notice.events)
+    )
+
+
+def await_end(guarded: Guarded) -> None:
+    assert select.select([guarded.guard], [], [], 20)[0], "the guard goes on"
+
+
+@pytest.mark.parametrize("death", ["signal.raise_signal(signal.SIGKILL)", "os._exit(3)", "os.abort()"])
+def test_a_death_gives_the_lease_back(guarded: Any, changes: Recorder[Any], death: str) -> None:
+    program = guarded(death)
+    await_deletion(changes)
+    await_end(program)
+
+
+def test_a_death_is_seen_although_a_forked_child_has_the_socket(guarded: Any, changes: Recorder[Any]) -> None:
+    program = guarded(
+        """
+child = os.fork()
+if child == 0:
+    os.read(0, 1)
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    await_deletion(changes)
+    await_end(program)
+
+
+def test_standing_still_gives_the_lease_back(guarded: Any, changes: Recorder[Any]) -> None:
+    program = guarded(
+        """
+beating = threading.Event()
+while not beating.wait(0.2):
+    guard.beat(lease)
+""",
+        stall_s=2.0,
+    )
+    os.kill(program.process.pid, signal.SIGSTOP)
+    await_deletion(changes)
+
+
+def test_signals_to_the_group_do_not_reach_the_guard(guarded: Any, changes: Recorder[Any]) -> None:
+    program = guarded(
+        """
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+os.kill(guard.guard_pid, signal.SIGINT)
+os.kill(guard.guard_pid, signal.SIGTERM)
+os.kill(guard.guard_pid, signal.SIGHUP)
+assert os.getpgid(guard.guard_pid) != os.getpgid(0)
+print("signalled", flush=True)
+os.read(0, 1) or threading.Event().wait()
+"""
+    )
+    assert program.process.stdout.readline() == b"signalled\n"
+    program.process.kill()
+    await_deletion(changes)
+
+
+def test_a_goodbye_ends_the_guard_and_revokes_nothing(guarded: Any, etcd_store: Store, prefix: bytes) -> None:
+    program = guarded("guard.close()")
+    assert program.process.wait(20) == 0
+    await_end(program)
+    assert get(etcd_store, prefix + b"key") is not None
+
+
+def test_what_was_dropped_is_left_alone(guarded: Any, etcd_store: Store, prefix: bytes) -> None:
+    program = guarded("guard.drop(lease); os._exit(0)")
+    await_end(program)
+    assert get(etcd_store, prefix + b"key") is not None
+
+
+def test_a_guard_that_died_is_replaced_and_knows_what_is_held(guarded: Any, changes: Recorder[Any]) -> None:
+    program = guarded(
+        """
+first = guard.guard_pid
+os.kill(first, signal.SIGKILL)
+while guard.guard_pid == first or guard.problem:
+    guard.beat(lease)
+    threading.Event().wait(0.01)
+print("replaced", flush=True)
+threading.Event().wait()
+"""
+    )
+    assert program.process.stdout.readline() == b"replaced\n"
+    program.process.kill()
+    await_deletion(changes)
+
+
+def test_a_group_is_killed_before_the_lease_goes(guarded: Any, changes: Recorder[Any]) -> None:
+    program = guarded(
+        """
+work = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+guard.kill_group(work.pid)
+print(work.pid, flush=True)
+threading.Event().wait()
+"""
+    )
+    work = os.pidfd_open(int(program.process.stdout.readline()))
+    program.process.kill()
+    await_deletion(changes)
+    assert select.select([work], [], [], 0)[0], "the group outlived the lease"
+    os.close(work)
+
+
+def test_a_guard_without_a_parent_or_a_word_ends(tmp_path: Path) -> None:
+    """A pipe that is closed at birth."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    code = f"from slurp_leader.guard.child import main; main({os.getpid()})"
+    with theirs:
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            stdin=theirs,
+            env={**os.environ, "PYTHONPATH": str(SOURCES)},
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 0
+
+
+def test_no_secret_is_in_the_arguments_or_the_environment_of_the_guard(etcd_endpoint: str) -> None:
+    options = EtcdOptions(endpoints=[etcd_endpoint], username="root", password="hunter2")
+    guard = GuardClient(route_of(options))
+    try:
+        guard.hold(new_lease_id(), 60, 0)
+        process = Path("/proc") / str(guard.guard_pid)
+        for file in ("cmdline", "environ"):
+            assert b"hunter2" not in (process / file).read_bytes()
+    finally:
+        guard.close()
+
+
+def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    guard = GuardClient(route_of(EtcdOptions()))
+    assert not guard.hold(1, 15, 5)
+    assert not guard.beat(1)
+    assert "cannot be started" in guard.problem
+    assert events(caplog).count(LogEvent.GUARD_UNAVAILABLE) == 1
+    guard.close()
+
+
+def test_the_guard_is_small(guarded: Any) -> None:
+    """40 MiB for every node is what it may cost."""
+    program = guarded()
+    lines = (Path("/proc") / str(program.guard_pid) / "status").read_text().splitlines()
+    used_kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    assert used_kib <= 40 * 1024
+
+
+def test_the_key_is_there_while_all_is_well(guarded: Any, etcd_store: Store, prefix: bytes) -> None:
+    guarded()
+    assert do(etcd_store, Get(prefix + b"key")).kvs
