@@ -1,5 +1,5 @@
-# A node: `slurp run`. Made by containers/build.py, which puts beside this file the wheels of the project and of all it
-# needs, so that nothing is downloaded while the image is built.
+# A node: `slurp run` under its crash guard. Made by containers/build.py, which puts beside this file the wheels of the
+# project and of all it needs, so that nothing is downloaded while the image is built.
 #
 # BASE must have the Python version that the wheels were collected with (build.py sees to that).
 ARG BASE
@@ -21,4 +21,5 @@ USER 65532:65532
 WORKDIR /workspace
 HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=3 CMD ["python3", "/opt/slurp/healthy.py"]
 ENTRYPOINT ["slurp"]
-CMD ["run"]
+# The guard is process 1: when the node dies, it gives the lease back before the container ends.
+CMD ["guard", "--", "slurp", "run"]

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +13,7 @@ from slurp_leader.cli.connection import telemetry
 from slurp_leader.cli.exits import answer_to
 from slurp_leader.cli.loading import load_app
 from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.signals import Signals
 from slurp_leader.errors import LifecycleError, StoreDeniedError, StoreError
 
 if TYPE_CHECKING:
@@ -56,14 +52,14 @@ def run(
     own = found if isinstance(found, SlurpLeaderSystem) else None
     settings = call.settings((lambda: own.settings) if own else None)
     with ExitStack() as stack:
-        stack.enter_context(_logging(call, settings))
+        stack.enter_context(logging_of(call, settings))
         system = own or SlurpLeaderSystem(settings, generator=found, **stack.enter_context(telemetry(settings)))
         return _serve(call, system)
 
 
 def _serve(call: Invocation, system: SlurpLeaderSystem) -> int:
     output = call.output()
-    with _Signals() as signals, system:
+    with Signals() as signals, system:
         _greet(call, system)
         while not signals.first.wait(_LOOK_S):
             _check(system, call.timeout_s)
@@ -110,31 +106,10 @@ def _check(system: SlurpLeaderSystem, timeout_s: float) -> None:
     raise LifecycleError(f"this node cannot go on: {worst['message']}; {worst['fix']}")
 
 
-class _Signals:
-    """The first SIGINT or SIGTERM sets an event, the second ends the process on the spot."""
-
-    def __init__(self) -> None:
-        self.first = threading.Event()
-        self.number = 0
-
-    def __enter__(self) -> _Signals:
-        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.first.is_set():
-            sys.stdout.flush()
-            os._exit(128 + number)
-        self.number = number
-        self.first.set()
-
-
 @contextmanager
-def _logging(call: Invocation, settings: SlurpSettings) -> Iterator[None]:
+def logging_of(call: Invocation, settings: SlurpSettings) -> Iterator[None]:
+    """Log to standard error, as the settings say, while this lasts."""
+
     from slurp_leader.telemetry.logs import configure_logging
 
     level = "debug" if call.verbose else "error" if call.quiet else settings.logs.level

@@ -197,8 +197,10 @@ class GuardClient:
             return None
         try:
             end = socket.socket(fileno=os.dup(number))
-        except OSError as error:
-            log_event(_logger, logging.WARNING, LogEvent.GUARD_LOST, problem=f"socket {number}: {error}")
+        except OSError:
+            return None  # it was not passed on to us: only the variable was
+        if (end.family, end.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+            end.close()  # something else has that number by now
             return None
         end.setblocking(False)
         return _Line(end, None, now)

@@ -41,6 +41,10 @@ class SharedGuard:
         """See `GuardClient.drop`."""
         self.client.drop(lease_id)
 
+    def kill_group(self, group: int) -> None:
+        """See `GuardClient.kill_group`."""
+        self.client.kill_group(group)
+
     def release(self) -> None:
         """Give the share back. Safe twice."""
         if self._released or self._key[0] != os.getpid():

@@ -122,9 +122,9 @@ class Watch:
         for descriptor, _ in ready:
             if descriptor == self._wake_out:
                 _empty(self._wake_out)
-        self._on_wake()
         # What was said comes first: a packet from before the death or the silence still counts.
         self._take_packets()
+        self._on_wake()
         for descriptor, _ in ready:
             if descriptor in self._pidfds:
                 self._forget(descriptor)

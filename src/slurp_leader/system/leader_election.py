@@ -316,6 +316,18 @@ class LeaderElection(Lifetime):
         """
         self._running().resign(pause)
 
+    def kill_on_death(self, group: int) -> None:
+        """Have the crash guard kill a process group when this process dies, before the next leader can start. For one
+        group at a time; 0: none any more. Without a guard nothing happens.
+
+        Raises:
+            LifecycleError: Not started.
+        """
+        self._running()
+        parts = self._running_parts
+        if parts is not None and parts.guard is not None:
+            parts.guard.kill_group(group)
+
     # ------------------------------------------------------------ work that only the leader does
 
     def run(self, work: Callable[[Term], T]) -> T:

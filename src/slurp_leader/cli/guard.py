@@ -1,0 +1,196 @@
+"""``slurp guard`` and ``slurp lead``: other programs, guarded, or run on the leader only."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slurp_leader.cli.commands import command
+from slurp_leader.cli.exits import UsageError
+from slurp_leader.cli.node import logging_of
+from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.signals import Signals
+from slurp_leader.clock import SystemClock
+from slurp_leader.guard.inherited import EPOCH, GUARD_SOCKET, TOKEN
+from slurp_leader.guard.parent import NOT_FOUND, NOT_RUNNABLE
+
+if TYPE_CHECKING:
+    from slurp_leader.system import LeaderElection
+    from slurp_leader.term import Term
+
+_LOOK_S = 0.2
+_RUN_GUARD = (
+    "import sys; n = int(sys.argv[1]); sys.path[:] = sys.argv[2:n + 2]; "
+    "from slurp_leader.guard.parent import main; main(sys.argv[n + 2:])"
+)
+
+CommandArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="-- CMD [ARG]...", help="What to run.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "guard", json=False)(guard)
+    command(app, "lead", json=False)(lead)
+
+
+def guard(call: Invocation, cmd: CommandArgument = None) -> int:
+    """Run a program under a crash guard that is its parent, as process 1 of a container should.
+
+    When the program dies, its leases are given back at once, and the next leader starts in milliseconds. Signals are
+    passed on, orphans are reaped, and the exit code is the program's (128 and the number of the signal that ended it).
+    The program has to use this library; it finds the guard by itself.
+    """
+    wanted = _checked(cmd, "guard")
+    places = [str(Path(place).absolute()) for place in sys.path]
+    # An interpreter that has loaded nothing of ours yet: the guard stays, so it has to be small.
+    arguments = [sys.executable, "-I", "-S", "-c", _RUN_GUARD, str(len(places)), *places, *wanted]
+    sys.stdout.flush()
+    os.execv(sys.executable, arguments)
+
+
+def lead(
+    call: Invocation,
+    cmd: CommandArgument = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the election. (default: election.name)")] = None,
+    grace: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How long it may take to end when it is told to.")
+    ] = 10.0,
+) -> int:
+    """Run a program, in any language, on the leader only.
+
+    It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back it gets
+    SIGTERM, and after --grace SIGKILL; when the term is lost, it is killed before the lease ends. If this command is
+    killed, its crash guard kills the program before the next leader can start. When the program ends by itself, this
+    command ends too, with its exit code.
+    """
+    from slurp_leader.system import LeaderElection
+
+    wanted = _checked(cmd, "lead")
+    settings = call.settings()
+    with logging_of(call, settings):
+        election = LeaderElection(name, settings)
+        return _Lead(call, election, wanted, grace).run()
+
+
+def _checked(cmd: list[str] | None, verb: str) -> list[str]:
+    if not cmd:
+        raise UsageError(f"nothing to run; write `slurp {verb} -- CMD`")
+    return cmd
+
+
+class _Lead:
+    """A program that runs while an election is won."""
+
+    def __init__(self, call: Invocation, election: LeaderElection, cmd: list[str], grace_s: float) -> None:
+        self._call = call
+        self._election = election
+        self._cmd = cmd
+        self._grace_s = grace_s
+        self._clock = SystemClock()
+        self._code: int | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> int:
+        with Signals() as signals, self._election:
+            ended = threading.Event()
+            worker = threading.Thread(target=self._work_until_it_ends, args=(ended, signals), name="slurp-lead")
+            worker.start()
+            signals.first.wait()  # set, too, when the program has ended
+            self._election.stop()
+            worker.join()
+        if self._code is not None and not signals.number:
+            return self._code
+        if self._error is not None and not signals.number:
+            raise self._error
+        return 128 + signals.number
+
+    def _work_until_it_ends(self, ended: threading.Event, signals: Signals) -> None:
+        try:
+            self._code = self._election.run(self._work)
+        except BaseException as error:
+            self._error = error
+        finally:
+            ended.set()
+            signals.first.set()
+
+    def _work(self, term: Term) -> int:
+        """Run the program once, in one term. Returns its exit code; None of it counts when the term was lost."""
+        environment = {**os.environ, TOKEN: str(term.token), EPOCH: str(term.epoch)}
+        environment.pop(GUARD_SOCKET, None)  # the socket is not passed on
+        try:
+            process = subprocess.Popen(self._cmd, env=environment, process_group=0)
+        except OSError as error:
+            self._call.output().say(f"{self._cmd[0]}: {error.strerror}")
+            return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+        self._election.kill_on_death(process.pid)
+        try:
+            self._await(process, term)
+            if process.poll() is None:
+                self._stop(process, term)
+        finally:
+            self._election.kill_on_death(0)
+        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+    def _await(self, process: subprocess.Popen[bytes], term: Term) -> None:
+        """Wait until the program ends, or has to."""
+        with _Death(process) as death:
+            while not term.should_stop and not death.wait(min(_LOOK_S, term.remaining_s())):
+                term.beat()
+
+    def _stop(self, process: subprocess.Popen[bytes], term: Term) -> None:
+        """Ask it to end; when its time is up, or the lease may end, make it end."""
+        _signal_group(process, signal.SIGTERM)
+        until = self._clock.boottime() + self._grace_s
+        with _Death(process) as death:
+            while self._clock.boottime() < until and not death.wait(_LOOK_S):
+                if not term.is_valid:  # nothing may run of a term that is over; trust ends a margin before the lease
+                    break
+                term.beat()
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+
+
+class _Death:
+    """Waits for the end of a child without reaping it in between."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> _Death:
+        try:
+            self._descriptor = os.pidfd_open(self._process.pid)
+        except (OSError, AttributeError):
+            self._descriptor = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has ended, within this time."""
+        if self._descriptor is not None:
+            select.select([self._descriptor], [], [], max(0.0, seconds))
+            return self._process.poll() is not None
+        try:
+            self._process.wait(max(0.001, seconds))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass

@@ -1,0 +1,176 @@
+"""``slurp guard`` and ``slurp lead`` as processes."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurp_leader import LeaderElection, SlurpSettings
+from support.calls import Recorder
+
+from .conftest import WAIT_S
+from .test_processes import PROGRAM, Start, finish, read_until, start
+
+__all__ = ["start"]
+
+NODE = """
+import sys, threading
+from slurp_leader import LeaderElection, SlurpSettings
+election = LeaderElection("guarded", SlurpSettings.load())
+election.start()
+assert election.wait_for_leadership(30)
+print("leading", flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 7", 7), ("exit 0", 0), ("kill -9 $$", 137), ("kill -TERM $$", 143)]
+)
+def test_the_exit_code_is_the_programs(script: str, code: int) -> None:
+    assert finish("guard", "--", "sh", "-c", script).returncode == code
+
+
+def test_a_program_that_is_not_there() -> None:
+    ended = finish("guard", "--", "/nowhere/program")
+    assert ended.returncode == 127
+    assert ended.stderr == "slurp: /nowhere/program: No such file or directory\n"
+
+
+def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("nothing to run")
+    assert finish("guard", "--", str(file)).returncode == 126
+
+
+@pytest.mark.parametrize("verb", ["guard", "lead"])
+def test_nothing_to_run(verb: str) -> None:
+    ended = finish(verb)
+    assert ended.returncode == 2
+    assert f"slurp {verb} -- CMD" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_signals_are_passed_on(start: Start, number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    script = f'trap "echo caught; exit 5" {name}; echo ready; while :; do sleep 0.05; done'
+    guarded = start("guard", "--", "bash", "-c", script)
+    read_until(guarded.stdout, "ready")
+    guarded.send_signal(number)
+    out, _ = guarded.communicate(timeout=WAIT_S)
+    assert out == "caught\n"
+    assert guarded.returncode == 5
+
+
+def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
+    recorder: Recorder[Any] = Recorder()
+    standby = LeaderElection(name, SlurpSettings.load(node={"id": "standby"}))
+    standby.subscribe(recorder)
+    return standby, recorder
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("how", ["plain", "pid 1"])
+def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster: str, how: str) -> None:
+    """The TTL is 15 s and more than a test would wait for here is not given: `until` ends by itself after 20 s."""
+    if how == "pid 1":
+        if os.geteuid() != 0:
+            pytest.skip("only root can make a PID namespace")
+        inner = [*PROGRAM, "guard", "--", sys.executable, "-c", NODE]
+        guarded = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount-proc", *inner], stdout=subprocess.PIPE, text=True
+        )
+    else:
+        guarded = start("guard", "--", sys.executable, "-c", NODE)
+    try:
+        read_until(guarded.stdout, "leading")
+        standby, seen = _watch("guarded")
+        with standby:
+            leader = standby.wait_for_leader(WAIT_S)
+            os.kill(_python_below(guarded.pid), signal.SIGKILL)
+            changed = seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
+            assert changed.leader.node_id == "standby"
+            assert changed.leader.record.reason == "elected"  # not stolen from a silent one: the key was gone
+            assert guarded.wait(WAIT_S) == 137
+    finally:
+        guarded.kill()
+        guarded.wait()
+        assert guarded.stdout is not None
+        guarded.stdout.close()
+
+
+def _python_below(pid: int) -> int:
+    """The pid of the node that runs below the guard."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert len(children) == 1
+    below = int(children[0])
+    line = Path(f"/proc/{below}/cmdline").read_bytes()
+    return below if b"wait_for_leadership" in line and b"guard.parent" not in line else _python_below(below)
+
+
+# ---------------------------------------------------------------- lead
+
+
+@pytest.mark.etcd
+def test_a_program_runs_on_the_leader_and_finds_its_token(cluster: str) -> None:
+    ended = finish("lead", "--name", "scripts", "--", "sh", "-c", "echo token=$SLURP_TOKEN epoch=$SLURP_EPOCH; exit 3")
+    assert ended.returncode == 3
+    token, epoch = ended.stdout.split()
+    assert int(token.removeprefix("token=")) > 0
+    assert epoch == "epoch=1"
+
+
+@pytest.mark.etcd
+def test_it_does_not_run_while_somebody_else_leads(start: Start, cluster: str) -> None:
+    with LeaderElection("scripts", SlurpSettings.load(node={"id": "other"})) as other:
+        assert other.wait_for_leadership(WAIT_S)
+        second = start("lead", "--name", "scripts", "--", "echo", "mine")
+        read_until(second.stderr, "state=candidate")
+        assert other.is_leader
+        other.resign(pause=30)
+        out, _ = second.communicate(timeout=WAIT_S)
+    assert out == "mine\n"
+    assert second.returncode == 0
+
+
+@pytest.mark.etcd
+def test_a_stop_gives_the_program_time_to_end(start: Start, cluster: str) -> None:
+    script = 'trap "echo ending; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+    leading = start("lead", "--name", "scripts", "--", "bash", "-c", script)
+    read_until(leading.stdout, "ready")
+    leading.send_signal(signal.SIGTERM)
+    out, _ = leading.communicate(timeout=WAIT_S)
+    assert out == "ending\n"
+    assert leading.returncode == 143
+
+
+@pytest.mark.etcd
+def test_a_program_that_does_not_end_is_killed(start: Start, cluster: str) -> None:
+    script = 'trap "" TERM; echo ready; while :; do sleep 0.05; done'
+    leading = start("lead", "--grace", "0.3", "--", "bash", "-c", script)
+    read_until(leading.stdout, "ready")
+    leading.send_signal(signal.SIGINT)
+    leading.communicate(timeout=WAIT_S)
+    assert leading.returncode == 130
+
+
+@pytest.mark.etcd
+def test_a_killed_runner_takes_its_program_along_before_the_next_one_leads(start: Start, cluster: str) -> None:
+    leading = start("lead", "--name", "scripts", "--", "sh", "-c", "echo $$; exec sleep 1000")
+    program = os.pidfd_open(int(read_until(leading.stdout, "")))
+    try:
+        standby, seen = _watch("scripts")
+        with standby:
+            leader = standby.wait_for_leader(WAIT_S)
+            leading.kill()
+            seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
+            assert select.select([program], [], [], 0)[0], "the program of the old leader still runs"
+    finally:
+        os.close(program)
