@@ -179,7 +179,7 @@ class GuardClient:
     def _begin(self, now: float) -> _Line | None:
         try:
             line = self._inherited(now) or self._spawn(now)
-        except OSError as error:
+        except (OSError, AttributeError) as error:  # the latter where there are no such sockets
             self._give_up(f"it cannot be started: {error}")
             return None
         self._line = line

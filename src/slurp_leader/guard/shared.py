@@ -10,6 +10,7 @@ from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.messages import Route
 
 _lock = threading.Lock()
+os.register_at_fork(after_in_child=lambda: _lock._at_fork_reinit())  # type: ignore[attr-defined]
 _users: dict[tuple[int, Route], tuple[GuardClient, int]] = {}
 """By process, as a forked child has none of its parent's: the client, and how many use it."""
 

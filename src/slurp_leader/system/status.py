@@ -21,6 +21,7 @@ def status_of(
 
     Returns:
         ``election``: name, state, why, the own term, who leads, the vacancy, and the last renewal of an own term.
+        ``guard``: whether a crash guard runs, its pid where it is a child, and what it lacks; None: there is none.
         ``queue``: live jobs by status and what this node has seen; None for a client. Only a leader tells pending,
         scheduled and running apart.
         ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.
@@ -29,6 +30,7 @@ def status_of(
     """
     return {
         "election": _election(facts, election, node, observer, clock),
+        "guard": _guard(node),
         "queue": _queue(node) if node else None,
         "commits": node.engine.totals if node else None,
         "store": _store(facts, node, clock),
@@ -52,6 +54,14 @@ def _election(facts: Facts, name: str, node: Node | None, observer: Observer | N
         "last_vacancy_s": round(node.last_vacancy_s, 3) if node and node.last_vacancy_s is not None else None,
         "last_renewal": _last_renewal(node, clock) if node else None,
     }
+
+
+def _guard(node: Node | None) -> dict[str, Any] | None:
+    if node is None or node.guard is None:
+        return None
+    guard = node.guard.client
+    problem = guard.problem  # asked first: it takes what the guard has said since
+    return {"running": guard.is_running, "pid": guard.guard_pid, "problem": problem or None}
 
 
 def _epoch_of(leader: LeaderInfo | None) -> int | None:
