@@ -51,6 +51,7 @@ class Node:
     hears_beats: bool = True
     """Whether the guard takes what it is told; else there is none at present."""
     needs_progress: bool = False
+    needs_consent: bool = False
     guard: dict[int, float] = field(default_factory=dict)
     """What a guard of this host knows: leases, and the host's time of the newest beat of each."""
     elector: Elector = field(init=False)
@@ -74,6 +75,7 @@ class Node:
             rng,
             guarded=self.guarded,
             needs_progress=self.needs_progress,
+            needs_consent=lambda: self.needs_consent,
         )
         self.seat = self.host.seat(self.elector, self._hear)
         self.seat.carry_out(self.elector.start(clock.boottime()))

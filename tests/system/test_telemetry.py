@@ -46,7 +46,9 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared
             shared.store.faults.break_watches()  # so that its outcome is sent before anybody knows
             shared.store.call(Delete(LEADER_KEY), 5).result()
 
-    with SlurpLeaderSystem(settings("a"), generator=generate, stores=shared, metrics=metrics) as node:
+    node = SlurpLeaderSystem(settings("a"), generator=generate, stores=shared, metrics=metrics)
+    node.on_leading(lambda: None)
+    with node:
         assert node.wait_for_leadership(WAIT_S)
         handles = [node.submit(path) for path in ("done.py", "retried.py", "failed.py", "interrupted.py")]
         assert began.wait(WAIT_S)

@@ -35,6 +35,8 @@ from slurp_leader.election.election import Election, ElectionEvent, Listener
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.events import (
     BeatSaid,
+    Consent,
+    ConsentWanted,
     Drained,
     DropLease,
     DuplicateNode,
@@ -54,6 +56,8 @@ from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, Le
 
 __all__ = [
     "BeatSaid",
+    "Consent",
+    "ConsentWanted",
     "CrashGuard",
     "Drained",
     "DropLease",

@@ -19,6 +19,8 @@ from slurp_leader.election.beats import CrashGuard
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.events import (
     BeatSaid,
+    Consent,
+    ConsentWanted,
     Drained,
     DropLease,
     DuplicateNode,
@@ -35,6 +37,7 @@ from slurp_leader.election.events import (
     StopWanted,
     Trouble,
 )
+from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
@@ -72,6 +75,7 @@ class Election:
         facts: Figures to put into each heartbeat; must not block.
         rng: Source of ids and jitter.
         guard: Revokes the lease when this process dies or stalls; None: the TTL decides. Not closed here.
+        hooks: Whom to call, and who may veto.
         needs_progress: Whether the work of a term has to call `Term.beat` at least every `stall_timeout`.
     """
 
@@ -88,6 +92,7 @@ class Election:
         rng: random.Random | None = None,
         guard: CrashGuard | None = None,
         needs_progress: bool = False,
+        hooks: Hooks | None = None,
     ) -> None:
         self.options = options
         self._guard = guard
@@ -105,9 +110,11 @@ class Election:
             facts,
             guarded=guard is not None,
             needs_progress=needs_progress,
+            needs_consent=lambda: self.hooks.may_veto,
         )
         self._loop = Loop("slurp-election", _Started(self._elector), store, clock, self._perform, self._failed)
         self._teller = _Teller()
+        self.hooks = hooks or Hooks(options.name, options.hook_timeout_s, metrics)
         self._changed = threading.Condition()
         # Guarded by _changed:
         self._state = ElectionState.FOLLOWER
@@ -157,6 +164,7 @@ class Election:
             clean = self._gave_all_back
         self._loop.stop()
         self._teller.stop()
+        self.hooks.stop()
         return clean
 
     def feed(self, event: FollowNotice) -> None:
@@ -307,6 +315,8 @@ class Election:
             case Note():
                 self._note_trouble(command)
                 log_event(_logger, command.level, command.event, election=self.options.name, **command.fields)
+            case ConsentWanted(term):
+                self.hooks.ask(term, lambda veto: self._loop.post(Consent(term.token, veto)))
             case HoldLease() | SayBeat() | DropLease():
                 self._on_guard(command)
             case Finished():
@@ -364,8 +374,17 @@ class Election:
             epoch=term.epoch if term else None,
         )
         self._teller.tell(event)
+        self._call_hooks(event)
         if drains is not None and nobody_to_wait_for:
             self._loop.post(Drained(drains.token))
+
+    def _call_hooks(self, event: StateChanged) -> None:
+        if event.state is ElectionState.LEADER and event.reason is not Reason.RENEWED:
+            self.hooks.call(HookKind.LEADING, event.term)
+        if event.state in (ElectionState.CANDIDATE, ElectionState.FOLLOWER) and event.term is not None:
+            self.hooks.call(HookKind.LOST, event.term, event.reason)
+        if event.state is ElectionState.CANDIDATE:
+            self.hooks.call(HookKind.STANDBY)
 
     def _on_leader(self, event: LeaderChanged) -> None:
         with self._changed:

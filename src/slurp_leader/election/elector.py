@@ -29,6 +29,8 @@ from slurp_leader.election.beats import Beats
 from slurp_leader.election.desk import Desk
 from slurp_leader.election.events import (
     BeatSaid,
+    Consent,
+    ConsentWanted,
     Drained,
     ElectionState,
     Finished,
@@ -63,6 +65,8 @@ nobody renews any more, ends by itself."""
 
 _FAILURES_BEFORE_SUSPENDED = 2
 _RENEW = "renew"
+_VETO_PAUSE_S = 5.0
+"""How long a node stands back that was elected and could not start: twice the longest wait of others, and more."""
 _OVERSLEPT_S = 1.0
 """A timer that fires so much too late tells of a standstill of our own."""
 
@@ -79,6 +83,7 @@ class Elector:
         rng: Source of ids and jitter; a seeded one makes a history repeatable.
         facts: Figures to put into each heartbeat.
         guarded: Whether a crash guard revokes our lease when we die or stall; see `beats`.
+        needs_consent: Asked for each term: whether the owner has to agree to it before this node leads.
         needs_progress: Whether the owner's loop has to call `Term.beat` at least every `stall_timeout`.
     """
 
@@ -94,7 +99,9 @@ class Elector:
         *,
         guarded: bool = False,
         needs_progress: bool = False,
+        needs_consent: Callable[[], bool] = bool,
     ) -> None:
+        self._needs_consent = needs_consent
         self._options = options
         self._keys = keys
         self._clock = clock
@@ -167,6 +174,8 @@ class Elector:
                 self._view.learn_events(event.events, now)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
+            case Consent():
+                self._on_consent(event, now)
             case BeatSaid():
                 self._on_beat(event, now)
             case Drained():
@@ -225,6 +234,8 @@ class Elector:
                 self._on_held_too_long(now)
             case "progress":
                 self._look_for_progress(now)
+            case "consent":
+                self._veto(f"no answer within {self._options.hook_timeout_s:g} s", now)
             case "refresh":
                 self._refresh()
             case "drain":
@@ -390,20 +401,48 @@ class Elector:
         term = reign.term
         remaining_s = max(0.0, term.trust.until - now)
         reign.window = max(reign.window, this.proves_until(session.timing))
-        term.trust.until = min(reign.window, self._beats.until)
         self._desk.note_success(_RENEW)
         reign.beats += 1
         reign.failures = 0
         reign.store_full = False
-        first, reign.announced = not reign.announced, True
+        first, reign.proven = not reign.proven, True
         self._timers.set("held", reign.held_until)
         self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
         self._desk.say(Renewed(now - this.sent_at, "ok", remaining_s))
-        if first:
-            self._await_progress(term, now)
-            self._enter(ElectionState.LEADER, reign.reason, term)
-        elif self._state is ElectionState.SUSPENDED:
+        if first and self._needs_consent():
+            self._timers.set("consent", now + self._options.hook_timeout_s)
+            self._desk.say(ConsentWanted(term))
+        elif first:
+            self._announce(reign, now)
+        if not reign.announced:
+            return
+        term.trust.until = min(reign.window, self._beats.until)
+        if self._state is ElectionState.SUSPENDED:
             self._enter(ElectionState.LEADER, Reason.RENEWED, term)
+
+    def _announce(self, reign: Reign, now: float) -> None:
+        """From here on this node leads."""
+        reign.announced = True
+        reign.term.trust.until = min(reign.window, self._beats.until)
+        self._await_progress(reign.term, now)
+        self._enter(ElectionState.LEADER, reign.reason, reign.term)
+
+    def _on_consent(self, event: Consent, now: float) -> None:
+        reign = self._reign
+        if reign is None or reign.announced or reign.term.token != event.token:
+            return  # too late: the term is over, or was vetoed by the clock
+        self._timers.clear("consent")
+        if event.veto:
+            self._veto(event.veto, now)
+        else:
+            self._announce(reign, now)
+
+    def _veto(self, why: str, now: float) -> None:
+        """Others go first: this node could not start, and would win again at once (A17)."""
+        self._desk.note(logging.WARNING, LogEvent.ELECTION_VETOED, why=why)
+        if self._sessions.current is not None:
+            self._sessions.current.stands_back_until = now + _VETO_PAUSE_S
+        self._end_term(Reason.VETOED, now, holds_key=True)
 
     def _unproven(self, this: Round, error: StoreError | None, now: float) -> None:
         """No proof this time. Not a loss: the window decides, or a definite refusal.
@@ -506,6 +545,7 @@ class Elector:
         self._timers.clear("held")
         self._timers.clear("drain")
         self._timers.clear("progress")
+        self._timers.clear("consent")
         session = self._sessions.current
         if reign.announced:
             state = ElectionState.FOLLOWER if session is None else ElectionState.CANDIDATE

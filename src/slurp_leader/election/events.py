@@ -37,6 +37,8 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     STORE_FULL = "store_full"
     EXPIRED = "expired"
+    VETOED = "vetoed"
+    """A hook of this node did not agree to lead."""
     STALLED = "stalled"
     """The owner's loop, or the whole process, did not move for too long."""
     FENCED = "fenced"
@@ -108,6 +110,13 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentWanted:
+    """The key is ours and proved; may this node lead? Answered with `Consent`, else the term is given back."""
+
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
 class HoldLease:
     """Have the crash guard revoke this lease when we die or stall. Answered with `BeatSaid`."""
 
@@ -138,6 +147,14 @@ class Finished:
 
 
 # ---------------------------------------------------------------- the owner to the elector
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Whether this node may lead in the term with this token. `veto`: why not; empty: it may."""
+
+    token: int
+    veto: str
 
 
 @dataclass(frozen=True, slots=True)

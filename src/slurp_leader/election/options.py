@@ -75,6 +75,10 @@ class ElectionOptions(Options):
     0: a standstill costs nothing until the TTL. Longer: a process that is stopped or holds the GIL for long keeps its
     term, a stalled leader is replaced later."""
 
+    hook_timeout: Duration = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=100), le=timedelta(hours=1))
+    """What a hook may take. 100 ms to 1 h. An `on_elected` hook that takes longer counts as a veto; of the others it is
+    reported. Longer: a slow start is endured, a node that cannot start holds up the next one."""
+
     retry_interval: Duration = Field(
         default=timedelta(seconds=3), ge=timedelta(milliseconds=100), le=timedelta(minutes=5)
     )
@@ -150,6 +154,11 @@ class ElectionOptions(Options):
     def stall_margin_s(self) -> float:
         """How long before the guard may act trust ends: a tenth of `stall_timeout`, at least 0.3 s."""
         return max(self.stall_timeout_s / 10, _LEAST_MARGIN_S)
+
+    @property
+    def hook_timeout_s(self) -> float:
+        """What a hook may take, in seconds."""
+        return self.hook_timeout.total_seconds()
 
     @property
     def stop_timeout_s(self) -> float:

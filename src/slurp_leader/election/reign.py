@@ -21,7 +21,8 @@ class Reign:
     Attributes:
         reason: How it came about.
         prove_by: An unproven term is given back at this moment.
-        announced: It was proven once, and the owner was told.
+        proven: It was proven once.
+        announced: That, and the owner was told.
         window: The trust window by lease and heartbeats; the crash guard may set a nearer bound (`beats`).
         beats: Heartbeats that were proven.
         failures: Renewals in a row that proved nothing.
@@ -34,6 +35,7 @@ class Reign:
     term: Term
     reason: Reason
     prove_by: float
+    proven: bool = False
     announced: bool = False
     window: float = float("-inf")
     beats: int = 0
@@ -50,7 +52,7 @@ class Reign:
         That is when the window ends; but while a full etcd refuses all puts, nobody else can win: then the key is kept,
         without trust, as long as the lease lives (A8).
         """
-        until = self.window if self.announced else self.prove_by
+        until = self.window if self.proven else self.prove_by
         return max(until, self.lease_until) if self.store_full else until
 
 

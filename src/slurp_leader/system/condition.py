@@ -37,6 +37,7 @@ class Facts:
     has_ended: bool = False
     """Whether the election stands no more, although the node runs."""
     duplicates: tuple[str, ...] = ()
+    slow_hooks: tuple[str, ...] = ()
     trouble: Trouble | None = None
     outage: StoreOutage | None = None
     lost_store: BaseException | None = None
@@ -138,10 +139,14 @@ def _is_full(facts: Facts) -> bool:
 
 
 def _of_settings(facts: Facts) -> list[Problem]:
-    if not facts.duplicates:
-        return []
-    message = f"another live process uses the node id {facts.node_id!r}"
-    return [Problem("duplicate_node", message, "give each node its own node.id")]
+    problems = []
+    if facts.duplicates:
+        message = f"another live process uses the node id {facts.node_id!r}"
+        problems.append(Problem("duplicate_node", message, "give each node its own node.id"))
+    if facts.slow_hooks:
+        message = f"hooks take longer than election.hook_timeout: {', '.join(facts.slow_hooks)}"
+        problems.append(Problem("slow_hook", message, "see why they hang; long work belongs on a thread of its own"))
+    return problems
 
 
 def date_of(moment: float, clock: Clock) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
+from slurp_leader.election.hooks import Hooks
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.settings import SlurpSettings
@@ -22,6 +23,7 @@ from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
 from slurp_leader.system.guarding import guard_of
+from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
@@ -109,7 +111,7 @@ class _Listeners:
                 end()
 
 
-class LeaderElection(Lifetime):
+class LeaderElection(HasHooks, Lifetime):
     """Stands for one election for as long as it is started. Safe to use from any thread.
 
     It ends by itself only when etcd refuses it for good, or is another etcd than before: `health` says so.
@@ -156,6 +158,7 @@ class LeaderElection(Lifetime):
         self._metrics = metrics
         options = self.settings.election
         self._options = options if name is None else type(options)(**{**dict(options), "name": name})
+        self._hooks = Hooks(self._options.name, self._options.hook_timeout_s, metrics)
         self._keyspace = Keyspace(self.settings.node.cluster_id)
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: _Parts | None = None
@@ -194,6 +197,7 @@ class LeaderElection(Lifetime):
                 clock=self._clock,
                 metrics=self._metrics,
                 guard=guard,
+                hooks=self._hooks,
                 needs_progress=self._needs_progress,
             )
             parts = _Parts(store, election, guard)
@@ -278,6 +282,7 @@ class LeaderElection(Lifetime):
             has_ended=parts.election.has_ended,
             duplicates=parts.election.duplicates,
             trouble=parts.election.trouble,
+            slow_hooks=self._hooks.slow,
             outage=outage_of(parts.store),
             lost_store=parts.failure,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.election import Election, ElectionEvent, ElectionState, LeaderChanged, StateChanged
+from slurp_leader.election.hooks import Hooks
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
 from slurp_leader.jobs.runner import Work
@@ -42,6 +43,7 @@ class Node:
         clock: Source of time.
         metrics: Where measurements go.
         tracer: Where spans go.
+        hooks: Whom to call when this node stands by, is elected, leads, or has lost.
         guard: The crash guard; None: a crash costs the TTL. Released here.
     """
 
@@ -55,6 +57,7 @@ class Node:
         clock: Clock,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
+        hooks: Hooks | None = None,
         guard: SharedGuard | None = None,
     ) -> None:
         self.store = election_store
@@ -78,6 +81,7 @@ class Node:
             metrics=metrics,
             facts=self._facts,
             guard=guard,
+            hooks=hooks,
             needs_progress=True,
         )
         self.election.add_owner(_OWNER)
@@ -124,6 +128,7 @@ class Node:
             reason=election.reason,
             has_ended=election.has_ended,
             duplicates=election.duplicates,
+            slow_hooks=election.hooks.slow,
             trouble=election.trouble,
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,

@@ -20,6 +20,7 @@ from typing import Any, Unpack
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState
+from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observer import Observer
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
@@ -34,6 +35,7 @@ from slurp_leader.system.aio import AsyncFace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
 from slurp_leader.system.guarding import guard_of
+from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
@@ -50,7 +52,7 @@ from slurp_leader.term import Term
 _logger = logging.getLogger("slurp_leader.system")
 
 
-class SlurpLeaderSystem(Lifetime):
+class SlurpLeaderSystem(HasHooks, Lifetime):
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
@@ -108,6 +110,7 @@ class SlurpLeaderSystem(Lifetime):
         self._generate: GenerateFunction | None = None
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
+        self._hooks = Hooks(self.settings.election.name, self.settings.election.hook_timeout_s, metrics)
         self._reaches_etcd = stores is None  # so that a crash guard can
         self._metrics = metrics
         self._tracer = tracer
@@ -215,6 +218,7 @@ class SlurpLeaderSystem(Lifetime):
             clock=self._clock,
             metrics=self._metrics,
             tracer=self._tracer,
+            hooks=self._hooks,
             guard=guard_of(self.settings, self._clock) if self._reaches_etcd else None,
         )
 

@@ -62,6 +62,13 @@ TRANSITIONS = Instrument(
     "State changes of this node, by new state and reason",
     ("election", "state", "reason"),
 )
+HOOKS = Instrument(
+    "slurp.election.hooks",
+    Kind.COUNTER,
+    "{call}",
+    "Hooks called, by what came of it: ok, vetoed, raised, slow (then counted again when it ends)",
+    ("election", "hook", "outcome"),
+)
 VACANCY = Instrument(
     "slurp.election.vacancy.duration",
     Kind.HISTOGRAM,

@@ -1,0 +1,158 @@
+"""Hooks: asked before a node leads, told of the rest, and never in the way of a renewal."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from slurp_leader.election import Consent, ElectionState, Reason
+from slurp_leader.election.events import ConsentWanted
+from slurp_leader.election.hooks import HookKind, Hooks
+from support.calls import Recorder
+from support.electing import OPTIONS, Node, leader_key, node
+from support.logs import events
+from support.virtual import World
+
+# ---------------------------------------------------------------- the elector
+
+
+def _wants(standing: Node) -> ConsentWanted | None:
+    return next((said for said in reversed(standing.said) if isinstance(said, ConsentWanted)), None)
+
+
+def _asked_node(world: World) -> tuple[Node, ConsentWanted]:
+    standing = node(world, needs_consent=True)
+    world.run_until(lambda: _wants(standing) is not None)
+    asked = _wants(standing)
+    assert asked is not None
+    return standing, asked
+
+
+def test_nobody_leads_before_the_hook_agrees_and_renewal_goes_on_meanwhile() -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    world.run_for(OPTIONS.hook_timeout_s - 0.5)
+    assert not standing.leads
+    assert standing.state is ElectionState.CANDIDATE
+    assert leader_key(world) is not None
+    standing.seat.post(Consent(asked.term.token, ""))
+    world.run_for(0.01)
+    assert standing.leads
+    assert standing.term.token == asked.term.token
+
+
+@pytest.mark.parametrize("how", ["veto", "silence"])
+def test_a_veto_gives_the_key_to_others_and_costs_nobody_a_ttl(how: str) -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    other = node(world, "b")
+    world.run_for(1)
+    if how == "veto":
+        standing.seat.post(Consent(asked.term.token, "no disk"))
+    world.run_until(lambda: other.leads, within_s=OPTIONS.hook_timeout_s + 0.5)
+    assert not standing.terms
+
+
+def test_who_vetoed_stands_back_and_then_tries_again() -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    standing.seat.post(Consent(asked.term.token, "no disk"))
+    world.run_for(4.5)
+    assert leader_key(world) is None
+    world.run_until(lambda: _wants(standing) is not asked, within_s=5)
+
+
+def test_a_late_consent_to_a_term_that_is_over_does_nothing() -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    world.run_for(OPTIONS.hook_timeout_s + 0.1)
+    standing.seat.post(Consent(asked.term.token, ""))
+    world.run_for(0.5)
+    assert not standing.leads
+    assert Reason.ELECTED not in [reason for _, reason in standing.states]
+
+
+# ---------------------------------------------------------------- the hooks
+
+
+class _Term:
+    token = 1
+
+
+def _ask(hooks: Hooks) -> str:
+    told: Recorder[str] = Recorder()
+    hooks.ask(_Term(), told)  # type: ignore[arg-type]
+    return told.next()
+
+
+@pytest.mark.parametrize("answer", [None, True, 0, "no"])
+def test_only_false_and_an_exception_veto(answer: object) -> None:
+    hooks = Hooks("e", 5)
+    hooks.add(HookKind.ELECTED, lambda term: answer)
+    assert _ask(hooks) == ""
+
+
+def test_false_an_exception_and_an_exit_veto() -> None:
+    def refuse() -> bool:
+        return False
+
+    def fail(term: Any) -> None:
+        raise SystemExit(3)
+
+    async def fail_later(term: Any) -> None:
+        await asyncio.sleep(0)
+        raise OSError("no disk")
+
+    for hook, why in ((refuse, "returned False"), (fail, "SystemExit(3)"), (fail_later, "no disk")):
+        hooks = Hooks("e", 5)
+        hooks.add(HookKind.ELECTED, hook)
+        assert why in _ask(hooks)
+
+
+def test_hooks_are_called_in_order_with_as_much_as_they_take() -> None:
+    hooks = Hooks("e", 5)
+    said: Recorder[Any] = Recorder()
+    hooks.add(HookKind.LOST, lambda: said("nothing"))
+    hooks.add(HookKind.LOST, lambda term: said(term))
+    hooks.add(HookKind.LOST, lambda *all_of_it: said(all_of_it))
+    hooks.call(HookKind.LOST, "term", "why")
+    assert [said.next() for _ in range(3)] == ["nothing", "term", ("term", "why")]
+    hooks.stop()
+
+
+def test_a_hook_that_raises_is_reported_and_the_next_one_is_called(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = Hooks("e", 5)
+    said: Recorder[str] = Recorder()
+    hooks.add(HookKind.STANDBY, lambda: 1 / 0)
+    hooks.add(HookKind.STANDBY, lambda: said("next"))
+    hooks.call(HookKind.STANDBY)
+    assert said.next() == "next"
+    assert events(caplog) == ["election.hook_failed"]
+    hooks.stop()
+
+
+def test_a_hook_that_hangs_is_reported_while_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = Hooks("e", 0.1)
+    let_go, slow = threading.Event(), threading.Event()
+    note, hooks._note_slow = hooks._note_slow, lambda *told: (note(*told), slow.set())  # type: ignore[method-assign]
+    hooks.add(HookKind.STANDBY, let_go.wait)
+    hooks.call(HookKind.STANDBY)
+    assert slow.wait(20)
+    assert len(hooks.slow) == 1
+    assert events(caplog) == ["election.hook_slow"]
+    let_go.set()
+    hooks.stop()
+    assert hooks.slow == ()
+
+
+def test_hooks_go_on_after_a_stop() -> None:
+    hooks = Hooks("e", 5)
+    said: Recorder[str] = Recorder()
+    hooks.add(HookKind.STANDBY, lambda: said("called"))
+    for _ in range(2):
+        hooks.call(HookKind.STANDBY)
+        hooks.stop()
+        assert said.next() == "called"
