@@ -324,6 +324,15 @@ def test_a_text_that_the_parser_reads_over_and_over_is_outlined_instead(root: Pa
     assert "gave up" in notes["parser"]
 
 
+@pytest.mark.parametrize("suffix", ["ini", "py", "sh", "rs", "go", "js"])
+@pytest.mark.parametrize("odd", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+def test_line_ends_that_only_some_count_do_not_shift_lines(root: Path, odd: str, suffix: str) -> None:
+    """Old sources have form feeds between their parts."""
+    for text in (f"{odd}#", f"a = 1{odd}# note\n# more\n", f"#{odd}{odd}\nb = 2  # end"):
+        (root / f"a.{suffix}").write_text(text, newline="")
+        assert node_of(FileContextGenerator(root, git=False), f"a.{suffix}").insights
+
+
 @given(
     st.text(string.printable + "äµ漢\u2028", max_size=300),
     st.sampled_from(SUFFIXES),

@@ -48,6 +48,7 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared
 
     node = SlurpLeaderSystem(settings("a"), generator=generate, stores=shared, metrics=metrics)
     node.on_leading(lambda: None)
+    node.add_health_check("well", lambda: True)
     with node:
         assert node.wait_for_leadership(WAIT_S)
         handles = [node.submit(path) for path in ("done.py", "retried.py", "failed.py", "interrupted.py")]

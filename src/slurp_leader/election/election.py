@@ -26,6 +26,7 @@ from slurp_leader.election.events import (
     DuplicateNode,
     ElectionState,
     Finished,
+    FitnessChanged,
     HoldLease,
     LeaderChanged,
     Note,
@@ -131,6 +132,7 @@ class Election:
         self._draining_token: int | None = None
         self._last_renewal: tuple[float, Renewed] | None = None
         self._trouble: Trouble | None = None
+        self._unfit = ""
 
     # ------------------------------------------------------------ life
 
@@ -287,6 +289,19 @@ class Election:
                 all_drained = all(self._idle_owners.get(owner) == token for owner in self._owners)
         if all_drained:
             self._loop.post(Drained(token))
+
+    def set_fitness(self, unfit: str) -> None:
+        """Say why this node should not lead, or, with an empty text, that it should.
+
+        Who should not lets others go first when the key is free, for a bounded time.
+        """
+        self._unfit = unfit
+        self._loop.post(FitnessChanged(unfit))
+
+    @property
+    def unfit(self) -> str:
+        """Why this node should not lead; empty when it should."""
+        return self._unfit
 
     def resign(self, pause_s: float = 2.0) -> None:
         """Give the term back after draining, and let others go first for `pause_s` seconds.

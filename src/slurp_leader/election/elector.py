@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -34,6 +35,7 @@ from slurp_leader.election.events import (
     Drained,
     ElectionState,
     Finished,
+    FitnessChanged,
     LeaderChanged,
     Reason,
     Renewed,
@@ -67,6 +69,10 @@ _FAILURES_BEFORE_SUSPENDED = 2
 _RENEW = "renew"
 _VETO_PAUSE_S = 5.0
 """How long a node stands back that was elected and could not start: twice the longest wait of others, and more."""
+_OTHERS_FIRST_S = 2.0
+"""What a node that should not lead waits after it has seen the key free."""
+_WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
+"""Who won more than three times in five minutes keeps losing for a reason, and lets others go first."""
 _OVERSLEPT_S = 1.0
 """A timer that fires so much too late tells of a standstill of our own."""
 
@@ -111,6 +117,8 @@ class Elector:
         self._beats = Beats(self._desk, options, guarded=guarded)
         self._progress_s = options.stall_timeout_s if needs_progress else 0.0
         self._stalled: Term | None = None
+        self._unfit = ""
+        self._wins: deque[float] = deque(maxlen=_WINS_BEFORE_COOL_DOWN)
         self._view = View(keys, float("-inf"))
         self._sessions = SessionKeeper(
             self._desk,
@@ -174,6 +182,15 @@ class Elector:
                 self._view.learn_events(event.events, now)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
+            case Tick():
+                pass
+            case _:
+                self._take_from_owner(event, now)
+
+    def _take_from_owner(self, event: Any, now: float) -> None:
+        match event:
+            case FitnessChanged(unfit):
+                self._unfit = unfit
             case Consent():
                 self._on_consent(event, now)
             case BeatSaid():
@@ -184,8 +201,6 @@ class Elector:
                 self._drain(Reason.RESIGNED, event.pause_s, now)
             case StopWanted():
                 self._on_stop(now)
-            case Tick():
-                pass
             case _:
                 raise TypeError(f"the elector knows no event {event!r}")
 
@@ -209,10 +224,11 @@ class Elector:
         if self._stalled is not None:
             return  # whose loop does not move leads nobody
         if leader is None:
-            if now >= session.stands_back_until:
+            not_before = max(session.stands_back_until, self._others_first_until(now))
+            if now >= not_before:
                 self._try_to_lead(session, Reason.ELECTED, None, now)
             else:
-                self._timers.set("look", session.stands_back_until)
+                self._timers.set("look", not_before)
             return
         record = self._view.leader_record
         if record is not None and record.session == session.name:
@@ -224,6 +240,15 @@ class Elector:
             self._try_to_lead(session, Reason.STOLEN, leader, now)
         else:
             self._timers.set("look", silent_until)
+
+    def _others_first_until(self, now: float) -> float:
+        """A node that should not lead waits, once for each vacancy, and then leads all the same: all others may be no
+        better, or not there (A17)."""
+        wins = self._wins
+        is_cooling = len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S
+        if self._vacant_since is None or not (self._unfit or is_cooling):
+            return float("-inf")
+        return self._vacant_since + _OTHERS_FIRST_S
 
     def _on_timer(self, name: str, now: float) -> None:
         """What each timer is for."""
@@ -423,6 +448,7 @@ class Elector:
     def _announce(self, reign: Reign, now: float) -> None:
         """From here on this node leads."""
         reign.announced = True
+        self._wins.append(now)
         reign.term.trust.until = min(reign.window, self._beats.until)
         self._await_progress(reign.term, now)
         self._enter(ElectionState.LEADER, reign.reason, reign.term)

@@ -158,6 +158,13 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
+class FitnessChanged:
+    """Whether this node should lead. `unfit`: why it should not; empty: it should."""
+
+    unfit: str
+
+
+@dataclass(frozen=True, slots=True)
 class BeatSaid:
     """The crash guard was told that we move; `ok` is false when there is none at present.
 

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.errors import ConfigurationError
 from slurp_leader.etcd.options import EtcdOptions
+from slurp_leader.health.options import HealthOptions
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.options import configuration_error
 from slurp_leader.options.problems import field_at, submodel, suggestion
@@ -62,6 +63,9 @@ class SlurpSettings(BaseSettings):
 
     jobs: JobsOptions = Field(default_factory=JobsOptions)
     """How jobs are run, kept and written."""
+
+    health: HealthOptions = Field(default_factory=HealthOptions)
+    """How health checks of the service are made."""
 
     generator: GeneratorOptions = Field(default_factory=GeneratorOptions)
     """What the built-in generator may read."""

@@ -11,6 +11,7 @@ A follower is all three. A node during an outage of etcd is live: it goes on by 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -38,6 +39,8 @@ class Facts:
     """Whether the election stands no more, although the node runs."""
     duplicates: tuple[str, ...] = ()
     slow_hooks: tuple[str, ...] = ()
+    failing_checks: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)
+    """Health checks that fail: what they say, and since when, in boottime seconds."""
     trouble: Trouble | None = None
     outage: StoreOutage | None = None
     lost_store: BaseException | None = None
@@ -82,7 +85,7 @@ def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
     """Everything that is wrong, the worst first."""
     if not facts.is_running:
         return []
-    return [*_for_good(facts), *_of_the_store(facts, clock), *_of_settings(facts)]
+    return [*_for_good(facts), *_of_the_store(facts, clock), *_of_the_service(facts, clock), *_of_settings(facts)]
 
 
 def _for_good(facts: Facts) -> list[Problem]:
@@ -136,6 +139,18 @@ def _is_full(facts: Facts) -> bool:
     if facts.state is ElectionState.SUSPENDED:
         return facts.reason is Reason.STORE_FULL
     return facts.trouble is not None and facts.trouble.kind == StoreFullError.__name__
+
+
+def _of_the_service(facts: Facts, clock: Clock) -> list[Problem]:
+    return [
+        Problem(
+            "health_check",
+            f"the health check {name!r} fails: {error}",
+            "put right what it checks; this node is well again when it passes once",
+            None if since is None else date_of(since, clock),
+        )
+        for name, (error, since) in sorted(facts.failing_checks.items())
+    ]
 
 
 def _of_settings(facts: Facts) -> list[Problem]:

@@ -1,10 +1,12 @@
-"""The four hooks, as decorators that both faces of the library have."""
+"""What a service hands to both faces of the library: the four hooks, as decorators, and health checks."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from slurp_leader.election.hooks import Hook, HookKind, Hooks
+from slurp_leader.health import HealthChecks
 
 HookT = TypeVar("HookT", bound=Hook)
 
@@ -18,6 +20,7 @@ class HasHooks:
     """
 
     _hooks: Hooks
+    _checks: HealthChecks
 
     def on_standby(self, hook: HookT) -> HookT:
         """Call ``hook()`` when this node stands and does not lead: from the start, and after each loss."""
@@ -42,3 +45,28 @@ class HasHooks:
         """Call ``hook(term, reason)`` when a term of this node is over. By then others may lead already."""
         self._hooks.add(HookKind.LOST, hook)
         return hook
+
+    def add_health_check(
+        self,
+        name: str,
+        check: Callable[[], Any],
+        interval: float | None = None,
+        timeout: float | None = None,
+        critical: bool = True,
+    ) -> None:
+        """Have this node's health checked while it runs.
+
+        An unhealthy node lets others go first when nobody leads, and leads all the same when there is none. `health`
+        shows what fails; one run that is ok makes it well again.
+
+        Args:
+            name: Shown to people; must be new.
+            check: Sync or async; fails by raising, by returning False, or by taking too long.
+            interval: Seconds between two runs; None: `health.interval`.
+            timeout: Seconds a run may take; None: `health.timeout`.
+            critical: Whether `health.failure_threshold` failures in a row make the node unhealthy. Else they are shown.
+
+        Raises:
+            ConfigurationError: The name is taken, or a time is not positive.
+        """
+        self._checks.add(name, check, interval, timeout, critical=critical)

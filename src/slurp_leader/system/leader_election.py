@@ -16,6 +16,7 @@ from slurp_leader.election import Election, ElectionEvent, ElectionKeys, Electio
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.guard.shared import SharedGuard
+from slurp_leader.health import HealthChecks
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
@@ -159,6 +160,7 @@ class LeaderElection(HasHooks, Lifetime):
         options = self.settings.election
         self._options = options if name is None else type(options)(**{**dict(options), "name": name})
         self._hooks = Hooks(self._options.name, self._options.hook_timeout_s, metrics)
+        self._checks = HealthChecks(self.settings.health, self._clock, self._on_health, metrics)
         self._keyspace = Keyspace(self.settings.node.cluster_id)
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: _Parts | None = None
@@ -207,6 +209,7 @@ class LeaderElection(HasHooks, Lifetime):
             parts.follower.start()
             election.start()
             self._parts = parts
+            self._checks.start()
 
     def stop(self) -> bool:
         """Give back what is held, and stop. Blocks at most `election.stop_timeout` and a few seconds. Safe twice,
@@ -222,6 +225,7 @@ class LeaderElection(HasHooks, Lifetime):
             parts = self._parts
             if parts is None:
                 return True
+            self._checks.stop()
             clean = parts.stop()
             self._listeners.hand_to(None)
             self._parts = None
@@ -282,6 +286,7 @@ class LeaderElection(HasHooks, Lifetime):
             has_ended=parts.election.has_ended,
             duplicates=parts.election.duplicates,
             trouble=parts.election.trouble,
+            failing_checks=self._checks.failing,
             slow_hooks=self._hooks.slow,
             outage=outage_of(parts.store),
             lost_store=parts.failure,
@@ -393,6 +398,11 @@ class LeaderElection(HasHooks, Lifetime):
             else:
                 term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(owner)
+
+    def _on_health(self, why: str) -> None:
+        parts = self._running_parts
+        if parts is not None:
+            parts.election.set_fitness(why)
 
     @property
     def _running_parts(self) -> _Parts | None:

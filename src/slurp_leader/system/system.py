@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Unpack
 
 from slurp_leader.clock import Clock, SystemClock
@@ -23,6 +24,7 @@ from slurp_leader.election import ElectionKeys, ElectionState
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observer import Observer
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
+from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.request import ContextGenerationRequest
@@ -111,6 +113,7 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._hooks = Hooks(self.settings.election.name, self.settings.election.hook_timeout_s, metrics)
+        self._checks = HealthChecks(self.settings.health, self._clock, self._on_health, metrics)
         self._reaches_etcd = stores is None  # so that a crash guard can
         self._metrics = metrics
         self._tracer = tracer
@@ -178,6 +181,7 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
                 parts.stop()
                 raise
             self._parts = parts
+            self._checks.start()
         log_event(
             _logger,
             logging.INFO,
@@ -204,6 +208,7 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
             parts = self._parts
             if parts is None:
                 return True
+            self._checks.stop()
             clean = parts.stop()
             self._parts = None
         log_event(_logger, logging.INFO, LogEvent.SYSTEM_STOPPED, node_id=self.settings.node.id, clean=clean)
@@ -367,7 +372,14 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
 
     def _facts(self) -> Facts:
         parts, node_id = self._running_parts, self.settings.node.id
-        return parts.facts(node_id) if parts else Facts(node_id, is_running=False)
+        if parts is None:
+            return Facts(node_id, is_running=False)
+        return replace(parts.facts(node_id), failing_checks=self._checks.failing)
+
+    def _on_health(self, why: str) -> None:
+        node = self._node
+        if node is not None:
+            node.election.set_fitness(why)
 
     # ------------------------------------------------------------ small things
 

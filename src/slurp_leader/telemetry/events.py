@@ -46,6 +46,7 @@ class LogEvent(StrEnum):
     RECORD_PARKED = "record.parked"
     COMMIT_UNKNOWN = "commit.unknown"
     COMMIT_REFUSED = "commit.refused"
+    HEALTH_CHANGED = "health.changed"
     STORE_UNAVAILABLE = "store.unavailable"
     STORE_BACK = "store.back"
     WATCH_RESUMED = "watch.resumed"

@@ -62,6 +62,9 @@ TRANSITIONS = Instrument(
     "State changes of this node, by new state and reason",
     ("election", "state", "reason"),
 )
+HEALTH_CHECKS = Instrument(
+    "slurp.health.checks", Kind.COUNTER, "{run}", "Runs of health checks, by what came of them", ("check", "outcome")
+)
 HOOKS = Instrument(
     "slurp.election.hooks",
     Kind.COUNTER,

@@ -78,7 +78,7 @@ def scan(text: str, language: Language) -> tuple[Comment, ...]:
     found: list[tuple[int, int, int, str]] = []
     ends = dict(language.block_comments)
     open_end, open_at, parts = "", 0, list[str]()
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # not `splitlines`: it also cuts at form feeds and others
         stripped = line.lstrip()
         if open_end:
             parts.append(line)

@@ -91,7 +91,7 @@ def _comments(tokens: list[tokenize.TokenInfo]) -> tuple[Comment, ...]:
 
 def _without(text: str, tokens: list[tokenize.TokenInfo], wanted: Callable[[tokenize.TokenInfo], bool]) -> str:
     """Take out the wanted tokens, leaving the line ends."""
-    lines = text.splitlines(keepends=True)
+    lines = io.StringIO(text).readlines()  # as the tokens were counted; `splitlines` also cuts at form feeds and others
     for token in reversed(tokens):  # from the back: columns before it stay right
         if not wanted(token):
             continue

@@ -1,0 +1,69 @@
+"""Nodes that should not lead let others go first, and lead all the same when there is nobody else (PROTOCOL A17)."""
+
+from __future__ import annotations
+
+from slurp_leader.election import FitnessChanged
+from slurp_leader.store import Delete
+from support.electing import KEYS, leading_node, node
+from support.virtual import World
+
+
+def test_an_unfit_node_lets_a_fit_one_go_first() -> None:
+    world = World()
+    leader = leading_node(world)
+    unfit = node(world, "b")
+    fit = node(world, "c")
+    unfit.seat.post(FitnessChanged("disk full"))
+    leader.host.cut_off = True
+    world.run_for(1)
+    fit.host.pause()
+    world.apply(Delete(KEYS.leader))
+    world.run_for(1)
+    fit.host.resume()
+    world.run_until(lambda: fit.leads, within_s=5)
+    assert not unfit.terms
+
+
+def test_when_all_are_unfit_one_leads_within_the_bound() -> None:
+    world = World()
+    nodes = [node(world, name) for name in "ab"]
+    for each in nodes:
+        each.seat.post(FitnessChanged("disk full"))
+    world.run_until(lambda: any(each.leads for each in nodes), within_s=3)
+
+
+def test_the_wait_of_the_unfit_begins_with_the_vacancy_and_is_never_restarted() -> None:
+    world = World()
+    unfit = node(world)
+    unfit.seat.post(FitnessChanged("one"))
+    for number in range(10):
+        world.run_for(0.2)
+        unfit.seat.post(FitnessChanged(f"again {number}"))
+    world.run_until(lambda: unfit.leads, within_s=0.5)
+
+
+def test_who_is_well_again_does_not_wait() -> None:
+    world = World()
+    leader = leading_node(world)
+    other = node(world, "b")
+    other.seat.post(FitnessChanged("disk full"))
+    other.seat.post(FitnessChanged(""))
+    leader.host.cut_off = True
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: other.leads, within_s=0.5)
+
+
+def test_who_wins_again_and_again_lets_others_go_first() -> None:
+    world = World()
+    winner = leading_node(world)
+    for won in range(2, 5):
+        world.apply(Delete(KEYS.leader))
+        world.run_until(lambda won=won: len(winner.terms) == won, within_s=0.5)  # type: ignore[misc]
+    other = node(world, "b")
+    world.run_for(1)
+    other.host.pause()
+    world.apply(Delete(KEYS.leader))
+    world.run_for(1)
+    other.host.resume()
+    world.run_until(lambda: other.leads, within_s=1)
+    assert len(winner.terms) == 4

@@ -1,0 +1,133 @@
+"""Checks as they run: threads, exceptions, and functions that never return."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from slurp_leader import LeaderElection, SlurpSettings
+from slurp_leader.clock import SystemClock
+from slurp_leader.errors import ConfigurationError
+from slurp_leader.health import HealthChecks, HealthOptions
+from slurp_leader.store.memory import MemoryStore
+from support.calls import PATIENCE_S, Recorder
+
+OPTIONS = HealthOptions(interval=0.05, timeout=0.1, failure_threshold=2)
+
+
+@pytest.fixture
+def told() -> Recorder[str]:
+    return Recorder()
+
+
+@pytest.fixture
+def checks(told: Recorder[str]) -> Any:
+    made = HealthChecks(OPTIONS, SystemClock(), told)
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_a_check_that_fails_often_enough_makes_unfit_and_one_success_makes_fit_again(
+    checks: HealthChecks, told: Recorder[str]
+) -> None:
+    is_well = threading.Event()
+    answers: list[bool] = []
+
+    def check() -> bool:
+        answers.append(is_well.is_set())
+        return is_well.is_set()
+
+    checks.add("disk", check)
+    assert told.next() == "health checks fail: disk"
+    assert answers.count(False) >= 2
+    assert list(checks.failing) == ["disk"]
+    is_well.set()
+    assert told.next() == ""
+    assert checks.failing == {}
+
+
+@pytest.mark.parametrize("kind", ["raises", "exits", "async", "hangs"])
+def test_every_way_to_fail_is_a_failure(checks: HealthChecks, told: Recorder[str], kind: str) -> None:
+    forever = threading.Event()
+
+    def exits() -> None:
+        raise SystemExit
+
+    async def later() -> None:
+        await asyncio.sleep(0)
+        raise OSError("no route")
+
+    checks.add("it", {"raises": lambda: 1 / 0, "exits": exits, "async": later, "hangs": forever.wait}[kind])
+    assert told.next() == "health checks fail: it"
+    assert checks.report()["it"]["error"]
+    forever.set()
+
+
+def test_a_check_that_hangs_is_not_started_twice_and_holds_up_no_other(
+    checks: HealthChecks, told: Recorder[str]
+) -> None:
+    let_go, starts = threading.Event(), Recorder[str]()
+    others: Recorder[str] = Recorder()
+
+    def hang() -> None:
+        starts("start")
+        let_go.wait(PATIENCE_S)
+
+    checks.add("hanging", hang)
+    checks.add("other", lambda: others("ran"))
+    assert told.next() == "health checks fail: hanging"
+    for _ in range(3):
+        others.next()
+    assert starts.next() == "start"
+    assert starts.is_empty()
+    let_go.set()
+    assert starts.next() == "start"
+
+
+def test_what_is_not_critical_is_only_shown(checks: HealthChecks, told: Recorder[str]) -> None:
+    seen: Recorder[int] = Recorder()
+    numbers = iter(range(1000))
+
+    def fail() -> bool:
+        seen(next(numbers))
+        return False
+
+    checks.add("cache", fail, critical=False)
+    seen.until(lambda number: number >= 4)
+    assert "cache" in checks.failing
+    assert told.is_empty()
+
+
+@pytest.mark.parametrize("times", [(0, 1), (1, 0), (-1, 1)])
+def test_times_that_make_no_sense_are_refused(checks: HealthChecks, times: tuple[float, float]) -> None:
+    with pytest.raises(ConfigurationError, match="more than 0"):
+        checks.add("disk", bool, *times)
+
+
+def test_a_name_is_taken_once(checks: HealthChecks) -> None:
+    checks.add("disk", lambda: None)
+    with pytest.raises(ConfigurationError, match="already"):
+        checks.add("disk", lambda: None)
+
+
+def test_an_election_shows_what_fails_and_leads_all_the_same_when_alone() -> None:
+    with MemoryStore(SystemClock()) as store:
+        settings = SlurpSettings(health={"interval": 0.05, "failure_threshold": 1})
+        election = LeaderElection("checked", settings, stores=lambda: store)
+        failed = threading.Event()
+
+        def check() -> bool:
+            failed.set()
+            return False
+
+        election.add_health_check("disk", check)
+        with election:
+            assert failed.wait(PATIENCE_S)
+            assert election.wait_for_leadership(PATIENCE_S)
+            problem = next(each for each in election.health()["problems"] if each["what"] == "health_check")
+            assert "'disk'" in problem["message"]
+            assert problem["fix"]
