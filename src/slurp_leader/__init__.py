@@ -26,9 +26,11 @@ if TYPE_CHECKING:
         ResultPendingError,
         RetryAfterError,
         SlurpLeaderError,
+        StaleTokenError,
         StoreError,
         TerminalError,
     )
+    from slurp_leader.fencing import FenceGate, FenceMiddleware, MemoryFence, SqlFence, fence_headers
     from slurp_leader.generators import FileContextGenerator, Generator
     from slurp_leader.jobs.client import JobHandle
     from slurp_leader.jobs.records import JobStatus
@@ -48,6 +50,8 @@ _HOME = {
     "ContextNode": "jobs.result",
     "ElectionOptions": "election",
     "ElectionState": "election",
+    "FenceGate": "fencing",
+    "FenceMiddleware": "fencing",
     "FileContextGenerator": "generators",
     "FileRefusedError": "errors",
     "Generator": "generators",
@@ -61,6 +65,7 @@ _HOME = {
     "LeaderElection": "system",
     "LeaderInfo": "election",
     "LeadershipLostError": "errors",
+    "MemoryFence": "fencing",
     "NotLeaderError": "errors",
     "Priority": "jobs.request",
     "QueueFullError": "errors",
@@ -69,11 +74,14 @@ _HOME = {
     "SlurpLeaderError": "errors",
     "SlurpLeaderSystem": "system",
     "SlurpSettings": "settings",
+    "SqlFence": "fencing",
+    "StaleTokenError": "errors",
     "StateChanged": "election",
     "StoreError": "errors",
     "Term": "term",
     "TerminalError": "errors",
     "UcxlAddress": "ucxl",
+    "fence_headers": "fencing",
 }
 """Where each public name lives. Loaded on first use: `import slurp_leader` alone costs next to nothing."""
 
@@ -83,6 +91,8 @@ __all__ = [
     "ContextNode",
     "ElectionOptions",
     "ElectionState",
+    "FenceGate",
+    "FenceMiddleware",
     "FileContextGenerator",
     "FileRefusedError",
     "Generator",
@@ -96,6 +106,7 @@ __all__ = [
     "LeaderElection",
     "LeaderInfo",
     "LeadershipLostError",
+    "MemoryFence",
     "NotLeaderError",
     "Priority",
     "QueueFullError",
@@ -104,11 +115,14 @@ __all__ = [
     "SlurpLeaderError",
     "SlurpLeaderSystem",
     "SlurpSettings",
+    "SqlFence",
+    "StaleTokenError",
     "StateChanged",
     "StoreError",
     "Term",
     "TerminalError",
     "UcxlAddress",
+    "fence_headers",
 ]
 
 

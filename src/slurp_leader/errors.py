@@ -12,6 +12,7 @@
     |  +- NoLeaderError                       nobody led within the time given
     |  +- LeadershipLostError                 the term ended under way
     |  +- DuplicateNodeError                  another live process has this node id
+    |  +- StaleTokenError                     a receiver has seen a newer token for this resource
     +- StoreError                             etcd; carries `outcome`
     |  +- StoreUnavailableError               no answer, connection lost, no quorum
     |  +- StoreTimeoutError (TimeoutError)    the deadline of the call passed
@@ -160,6 +161,14 @@ class DuplicateNodeError(LeadershipError):
     """Another live process uses this node id. Give each node its own `node.id`."""
 
     node_id: str = ""
+
+
+class StaleTokenError(LeadershipError):
+    """A receiver has seen a newer token for this resource: who sent this one leads no more. Nothing was written."""
+
+    token: int = 0
+    newest: int = 0
+    resource: str = ""
 
 
 # ---------------------------------------------------------------- the store

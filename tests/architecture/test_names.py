@@ -21,11 +21,11 @@ from slurp_leader.telemetry.metrics import INSTRUMENTS, Kind
 
 PUBLIC = {
     "ContextGenerationRequest", "ContextGenerationResult", "ContextNode", "ElectionOptions", "ElectionState",
-    "FileContextGenerator", "FileRefusedError", "Generator", "JobCancelledError", "JobContext", "JobFailedError",
-    "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged", "LeaderElection", "LeaderInfo",
-    "LeadershipLostError", "NotLeaderError", "Priority", "QueueFullError", "ResultPendingError", "RetryAfterError",
-    "SlurpLeaderError", "SlurpLeaderSystem", "SlurpSettings", "StateChanged", "StoreError", "Term",
-    "TerminalError", "UcxlAddress",
+    "FenceGate", "FenceMiddleware", "FileContextGenerator", "FileRefusedError", "Generator", "JobCancelledError",
+    "JobContext", "JobFailedError", "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged", "LeaderElection",
+    "LeaderInfo", "LeadershipLostError", "MemoryFence", "NotLeaderError", "Priority", "QueueFullError",
+    "ResultPendingError", "RetryAfterError", "SlurpLeaderError", "SlurpLeaderSystem", "SlurpSettings", "SqlFence",
+    "StaleTokenError", "StateChanged", "StoreError", "Term", "TerminalError", "UcxlAddress", "fence_headers",
 }  # fmt: skip
 """What `slurp_leader` promises. To take a name away is to break programs."""
 

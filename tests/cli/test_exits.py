@@ -34,6 +34,7 @@ def test_every_error_of_the_library_stands_in_the_table_by_its_own_name(kind: ty
         (errors.NoLeaderError(), 3),
         (errors.NotLeaderError(), 4),
         (errors.LeadershipLostError(), 4),
+        (errors.StaleTokenError(), 4),
         (errors.JobNotFoundError(), 5),
         (errors.ResultExpiredError(), 5),
         (errors.IdempotencyConflictError(), 6),

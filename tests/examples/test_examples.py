@@ -19,6 +19,7 @@ NEEDS = {"fastapi_service": "fastapi"}
 PRINTS = {
     "custom_generator": ("'Where to look'", "is no Markdown"),
     "fastapi_service": ("completed: Package limiter",),
+    "fenced_writes": ("refused: token", "kept: of the second term"),
     "leader_only_loop": ("round 3 of", "3 rounds"),
     "quickstart": ("path/to/file.go: Package limiter", "4 contexts; the leader is"),
     "source_sample": ("ucxl://any:any@example.com:any/*^/path/to/file", "Package limiter"),

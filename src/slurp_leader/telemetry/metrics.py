@@ -104,6 +104,20 @@ JOBS_INTERRUPTED = Instrument(
 )
 JOB_WAIT = Instrument("slurp.job.wait.duration", Kind.HISTOGRAM, "s", "From becoming due to the start of the run")
 JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome",))
+PERIODIC_RUN = Instrument(
+    "slurp.periodic.run.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Run of periodic work on this leader",
+    ("election", "work", "outcome"),
+)
+PERIODIC_SKIPPED = Instrument(
+    "slurp.periodic.skipped",
+    Kind.COUNTER,
+    "{run}",
+    "Due times of periodic work that passed without a run, by reason",
+    ("election", "work", "reason"),
+)
 COMMIT_BATCH = Instrument("slurp.commit.batch.size", Kind.HISTOGRAM, "{item}", "Items in one group commit", ("side",))
 COMMIT_DURATION = Instrument(
     "slurp.commit.duration", Kind.HISTOGRAM, "s", "One group commit, from send to answer", ("side",)

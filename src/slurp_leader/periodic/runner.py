@@ -1,0 +1,219 @@
+"""Runs periodic work: functions each on a thread of its own, coroutines on one loop on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slurp_leader.clock import Clock
+from slurp_leader.errors import ConfigurationError, LeadershipLostError
+from slurp_leader.periodic.messages import Begin, RunEnded, RunOutcome
+from slurp_leader.telemetry.events import LogEvent, log_event
+from slurp_leader.term import Term
+
+_logger = logging.getLogger("slurp_leader.periodic")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A function as it was registered."""
+
+    function: Callable[..., Any]
+    takes_term: bool
+    is_async: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Task:
+        """Look at a function.
+
+        Raises:
+            ConfigurationError: It cannot be called with a term, and not without anything either.
+        """
+        given = getattr(function, "func", function)  # of a partial: what is behind it
+        call = given if inspect.isroutine(given) else type(given).__call__
+        if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+            raise ConfigurationError(f"{function!r} yields: periodic work is a function or a coroutine function")
+        return cls(function, _takes_term(function), inspect.iscoroutinefunction(call))
+
+    def call(self, term: Term) -> Any:
+        return self.function(term) if self.takes_term else self.function()
+
+
+def _takes_term(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"{function!r} cannot be called: {error}") from None
+    positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    wanted = [each for each in parameters if each.default is each.empty]
+    by_place = [each for each in wanted if each.kind in positional]
+    if len(by_place) > 1 or any(each.kind is each.KEYWORD_ONLY for each in wanted):
+        raise ConfigurationError(f"{function!r} is called with the term, or with nothing; it wants more")
+    return bool(by_place) or any(each.kind is each.VAR_POSITIONAL for each in parameters)
+
+
+class _Coroutine:
+    """A coroutine under way on the loop; `task` and `is_cancelled` belong to the loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.task: asyncio.Task[None] | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._cancel)
+        except RuntimeError:
+            pass  # the loop was closed: nothing runs on it any more
+
+    def _cancel(self) -> None:
+        self.is_cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Runner:
+    """Runs what it is told, and says how it ended. Whatever a function raises ends that run, and nothing else.
+
+    Args:
+        tasks: The functions, by name.
+        clock: To measure runs with.
+        ended: Told of every end, on the thread of the run.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task], clock: Clock, ended: Callable[[RunEnded], None]) -> None:
+        self._tasks = tasks
+        self._clock = clock
+        self._tell = ended
+        self._lock = threading.Lock()
+        # Guarded by _lock:
+        self._under_way: dict[int, threading.Thread | _Coroutine] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
+
+    def begin(self, begin: Begin) -> None:
+        """Begin a run. Never blocks, never raises."""
+        task = self._tasks[begin.name]
+        started_at = self._clock.boottime()
+        try:
+            if task.is_async:
+                self._begin_on_loop(task, begin, started_at)
+            else:
+                self._begin_on_thread(task, begin, started_at)
+        except RuntimeError as error:  # no more threads; or the interpreter ends
+            self._finished(begin, started_at, error)
+
+    def cancel(self, run_id: int) -> None:
+        """Cancel a coroutine. A function cannot be ended from outside: it is told by its term."""
+        with self._lock:
+            under_way = self._under_way.get(run_id)
+        if isinstance(under_way, _Coroutine):
+            under_way.cancel()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Cancel what can be cancelled, and wait, at most this long in all. Safe twice.
+
+        Returns:
+            Whether everything has ended.
+        """
+        with self._lock:
+            under_way = dict(self._under_way)
+            loop, thread = self._loop, self._loop_thread
+            self._loop = None
+        until = self._clock.boottime() + timeout_s
+        for run_id, each in under_way.items():
+            self.cancel(run_id)
+            if isinstance(each, threading.Thread) and each is not threading.current_thread():
+                each.join(max(0.0, until - self._clock.boottime()))
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(max(0.0, until - self._clock.boottime()))
+        with self._lock:
+            return not self._under_way
+
+    # ------------------------------------------------------------ threads
+
+    def _begin_on_thread(self, task: Task, begin: Begin, started_at: float) -> None:
+        def run() -> None:
+            error = None
+            try:
+                task.call(begin.term)
+            except BaseException as raised:  # SystemExit too: it would end this thread only, and unseen
+                error = raised
+            self._finished(begin, started_at, error)
+
+        thread = threading.Thread(target=run, name=f"slurp-periodic-{begin.name}", daemon=True)
+        with self._lock:
+            self._under_way[begin.run_id] = thread
+        thread.start()
+
+    # ------------------------------------------------------------ coroutines
+
+    def _begin_on_loop(self, task: Task, begin: Begin, started_at: float) -> None:
+        def create() -> None:
+            made = loop.create_task(_await(task, begin.term), name=f"slurp-periodic-{begin.name}")
+            run.task = made
+            # Not a future of another thread: that is done as soon as it is cancelled, while the coroutine still ends.
+            made.add_done_callback(lambda done: self._finished(begin, started_at, _error_of(done)))
+            if run.is_cancelled:
+                made.cancel()
+
+        with self._lock:
+            loop = self._loop = self._loop or self._new_loop()
+            run = self._under_way[begin.run_id] = _Coroutine(loop)
+        loop.call_soon_threadsafe(create)
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        self._loop_thread = threading.Thread(target=_run_loop, args=(loop,), name="slurp-periodic-loop", daemon=True)
+        self._loop_thread.start()
+        return loop
+
+    # ------------------------------------------------------------ the end
+
+    def _finished(self, begin: Begin, started_at: float, error: BaseException | None) -> None:
+        with self._lock:
+            self._under_way.pop(begin.run_id, None)
+        duration_s = self._clock.boottime() - started_at
+        outcome = _outcome_of(error, begin.term)
+        facts: dict[str, Any] = {"work": begin.name, "token": begin.term.token, "due": begin.due}
+        facts |= {"outcome": outcome.value, "duration_s": round(duration_s, 3)}
+        if outcome is RunOutcome.FAILED:
+            log_event(_logger, logging.ERROR, LogEvent.PERIODIC_ENDED, **facts, error=repr(error))
+            _logger.error("periodic work %s raised", begin.name, exc_info=error)
+        else:
+            log_event(_logger, logging.INFO, LogEvent.PERIODIC_ENDED, **facts)
+        self._tell(RunEnded(begin.run_id, outcome, duration_s))
+
+
+def _outcome_of(error: BaseException | None, term: Term) -> RunOutcome:
+    if error is None:
+        return RunOutcome.COMPLETED
+    stopped = isinstance(error, LeadershipLostError | asyncio.CancelledError)
+    return RunOutcome.INTERRUPTED if stopped and term.should_stop else RunOutcome.FAILED
+
+
+def _error_of(done: asyncio.Task[None]) -> BaseException | None:
+    return asyncio.CancelledError() if done.cancelled() else done.exception()
+
+
+async def _await(task: Task, term: Term) -> None:
+    await task.call(term)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for each in left:
+            each.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()

@@ -1,0 +1,132 @@
+"""The fence in memory, and what it forgets."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurp_leader import FenceGate, MemoryFence, StaleTokenError
+from slurp_leader.errors import ConfigurationError
+
+
+def test_an_older_token_is_refused_and_the_error_says_all() -> None:
+    fence: FenceGate = MemoryFence()
+    fence.admit(9, "ledger")
+    with pytest.raises(StaleTokenError, match=r"token 7 is stale for 'ledger': the newest seen is 9") as caught:
+        fence.admit(7, "ledger")
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert (error.token, error.newest, error.resource) == (7, 9, "ledger")
+    assert fence.newest("ledger") == 9
+
+
+def test_equal_and_newer_tokens_pass() -> None:
+    fence = MemoryFence()
+    for token in (7, 7, 9, 9):
+        fence.admit(token, "ledger")
+    assert fence.newest("ledger") == 9
+
+
+def test_a_job_that_a_handover_lets_run_on_writes_its_own_resource_with_its_older_token() -> None:
+    fence = MemoryFence()
+    fence.admit(7, "job-1")  # the old leader's
+    fence.admit(9, "job-2")  # the new leader's
+    fence.admit(7, "job-1")
+    with pytest.raises(StaleTokenError):
+        fence.admit(7, "job-2")
+
+
+@pytest.mark.parametrize("token", [0, -1, 2**63, True, "7", 7.0, None])
+def test_what_is_no_token_is_not_let_through(token: Any) -> None:
+    fence = MemoryFence()
+    with pytest.raises(ValueError, match="a token is a whole number"):
+        fence.admit(token, "ledger")
+    assert fence.newest("ledger") is None
+
+
+@pytest.mark.parametrize("resource", ["", "x" * 256, b"ledger", None])
+def test_what_names_no_resource_is_not_let_through(resource: Any) -> None:
+    with pytest.raises(ValueError, match="the name of a resource"):
+        MemoryFence().admit(7, resource)
+
+
+@pytest.mark.parametrize("arguments", [{"capacity": 0}, {"floor": -1}])
+def test_a_fence_that_cannot_be_is_refused(arguments: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(arguments))):
+        MemoryFence(**arguments)
+
+
+def test_a_fence_that_begins_with_a_floor_refuses_what_came_before_it() -> None:
+    fence = MemoryFence(floor=9)
+    with pytest.raises(StaleTokenError):
+        fence.admit(8, "ledger")
+    fence.admit(9, "ledger")
+
+
+def test_the_oldest_tokens_are_forgotten_and_stay_refused() -> None:
+    fence = MemoryFence(capacity=16)
+    for number in range(1, 18):
+        fence.admit(number, f"thing-{number}")
+    assert len(fence) == 14  # an eighth at a time
+    assert fence.floor == 3
+    assert fence.newest("thing-3") is None
+    with pytest.raises(StaleTokenError):
+        fence.admit(2, "thing-3")
+    fence.admit(3, "thing-3")  # its newest: still let through
+    fence.admit(4, "thing-4")
+
+
+def test_a_leader_with_more_resources_than_are_kept_is_never_refused() -> None:
+    fence = MemoryFence(capacity=16)
+    for round_ in range(3):
+        for number in range(100):
+            fence.admit(7 + round_, f"thing-{number}")
+    assert len(fence) <= 16
+
+
+@given(
+    st.integers(1, 5),
+    st.lists(st.tuples(st.integers(1, 12), st.sampled_from("abcdefgh")), max_size=60),
+)
+def test_forgetting_never_lets_a_stale_token_through(capacity: int, admissions: list[tuple[int, str]]) -> None:
+    fence, newest = MemoryFence(capacity=capacity), dict[str, int]()
+    for token, resource in admissions:
+        try:
+            fence.admit(token, resource)
+        except StaleTokenError:
+            continue
+        assert token >= newest.get(resource, 0)
+        newest[resource] = token
+        assert len(fence) <= capacity
+
+
+def test_many_threads_never_bring_a_token_back() -> None:
+    fence = MemoryFence()
+    let_through: list[int] = []
+    went_back: list[tuple[int, int]] = []
+    barrier = threading.Barrier(4)
+
+    def write(start: int) -> None:
+        barrier.wait(10)
+        last = 0
+        for token in range(start, 4000, 4):
+            with suppress(StaleTokenError):
+                fence.admit(token, "ledger")
+                let_through.append(token)
+            newest = fence.newest("ledger") or 0
+            if newest < last:
+                went_back.append((last, newest))
+            last = newest
+
+    threads = [threading.Thread(target=write, args=(start,)) for start in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert went_back == []
+    assert fence.newest("ledger") == max(let_through)

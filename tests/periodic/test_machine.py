@@ -1,0 +1,373 @@
+"""When periodic work begins: on virtual time, with nodes that crash, stall, and hear nothing."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic_core import to_json
+
+from periodic.rig import KEY, all_dues, leading, record, recorded_due, worker
+from slurp_leader.periodic.schedule import Cron, Interval
+from slurp_leader.store import Delete, Put
+from slurp_leader.telemetry.events import LogEvent
+from support.virtual import World, answer_lost, fine, full, late, request_lost, writes_key
+
+MINUTELY = Cron.of("* * * * *")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+# ---------------------------------------------------------------- one leader
+
+
+def test_it_begins_at_once_and_then_at_every_interval() -> None:
+    world = World()
+    a = leading(world)
+    first = a.begun_at[0]
+    world.run_for(179)
+    assert a.begun_at == [first, first + 60, first + 120]
+    found = record(world)
+    assert found is not None
+    assert (found["token"], found["node"]) == (a.node.term.token, "a")
+    assert abs(recorded_due(world) - (START + timedelta(seconds=first + 120))) < timedelta(seconds=0.1)
+
+
+def test_cron_begins_at_its_times_and_not_before() -> None:
+    world = World()
+    a = leading(world, schedule=MINUTELY)
+    assert a.begun == []
+    world.run_for(150)
+    assert a.dues == [START + timedelta(minutes=1), START + timedelta(minutes=2)]
+    assert recorded_due(world) == a.dues[-1]
+
+
+def test_nothing_begins_before_the_claim_is_known_to_be_there() -> None:
+    world = World()
+    lost = world.order(answer_lost(), writes_key(KEY), times=3)
+    a = worker(world)
+    world.run_until(lambda: lost.met == 3)
+    assert record(world) is not None
+    assert a.begun == []
+    world.run_for(10)
+    assert len(a.begun) == 1
+    assert len({write.revision for write in world.log for event in write.events if event.kv.key == KEY}) == 1
+
+
+@pytest.mark.parametrize("fate", [request_lost(), full(), full(written=True), late(1.5)], ids=lambda fate: fate.kind)
+def test_whatever_becomes_of_the_claim_the_run_begins_once(fate: object) -> None:
+    world = World()
+    world.order(fate, writes_key(KEY), times=2)  # type: ignore[arg-type]
+    a = leading(world)
+    world.run_for(50)
+    assert len(a.begun) == 1
+
+
+def test_work_that_still_runs_is_not_begun_beside_itself_and_makes_up_for_nothing() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    world.run_for(130)
+    assert (len(a.begun), a.skipped) == (1, ["running", "running"])
+    a.end_run()
+    world.run_for(40)
+    assert len(a.begun) == 1
+    world.run_for(20)
+    assert len(a.begun) == 2
+
+
+def test_a_node_that_slept_makes_up_once_for_all_it_missed() -> None:
+    world = World()
+    a = leading(world, schedule=Interval(2))
+    before = len(a.begun)
+    a.host.pause()
+    world.run_for(7)
+    a.host.resume()
+    world.run_for(0.2)
+    assert len(a.begun) == before + 1
+
+
+# ---------------------------------------------------------------- a change of the leader
+
+
+@pytest.mark.parametrize("schedule", [Interval(60), MINUTELY], ids=["interval", "cron"])
+def test_a_due_time_while_nobody_leads_is_begun_once_by_the_next_leader(schedule: Interval | Cron) -> None:
+    world = World()
+    a = leading(world, "a", schedule)
+    b = worker(world, "b", schedule)
+    world.run_to(1000 + 118 - 1)
+    done = len(a.begun)
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    assert 1120 < world.clock.now < 1135
+    world.run_for(1)
+    assert len(a.begun) == done
+    assert len(b.begun) == 1
+    assert timedelta(seconds=59) < b.dues[0] - a.dues[-1] < timedelta(seconds=61)
+    world.run_to(1000 + 200)
+    gaps = {round((y - x).total_seconds()) for x, y in itertools.pairwise(all_dues([a, b]))}
+    assert gaps == {60}
+
+
+def test_a_change_of_the_leader_between_two_due_times_doubles_nothing() -> None:
+    world = World()
+    a = leading(world)
+    b = worker(world, "b")
+    world.run_for(10)
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    world.run_to(1059)
+    assert b.begun == []
+    world.run_to(1070)
+    assert len(b.begun) == 1
+
+
+def test_cron_that_never_ran_is_not_skipped_by_a_change_of_the_leader() -> None:
+    world = World()
+    a, b = leading(world, "a", MINUTELY), worker(world, "b", MINUTELY)
+    world.run_to(1055)
+    a.crash()
+    world.run_to(1075)
+    assert b.dues == [START + timedelta(minutes=1)]
+
+
+def test_a_claim_of_an_old_term_that_arrives_late_changes_nothing() -> None:
+    world = World()
+    a, b = leading(world), worker(world, "b")
+    world.order(late(30), writes_key(KEY), host=a.host)
+    world.run_for(59.7)  # sent, and under way
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    world.run_for(40)
+    assert (len(a.begun), len(b.begun)) == (1, 1)
+    assert record(world)["node"] == "b"  # type: ignore[index]
+
+
+def test_a_claim_whose_answer_was_lost_with_the_term_is_begun_by_nobody() -> None:
+    world = World()
+    a, b = leading(world), worker(world, "b")
+    lost = world.order(answer_lost(), writes_key(KEY), host=a.host)
+    world.run_until(lambda: lost.met == 1)
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    world.run_for(30)
+    assert (len(a.begun), len(b.begun)) == (1, 0)  # at most once
+    world.run_for(30)
+    assert len(b.begun) == 1
+
+
+def test_a_claim_that_was_not_begun_is_given_back_with_the_term() -> None:
+    world = World()
+    a, b = leading(world), worker(world, "b")
+    lost = world.order(answer_lost(), writes_key(KEY), host=a.host, times=1)
+    world.run_until(lambda: lost.met == 1)
+    a.node.stop()
+    world.run_until(lambda: b.node.leads)
+    world.run_for(1)
+    assert (len(a.begun), len(b.begun)) == (1, 1)
+    assert b.dues[0] - a.dues[0] < timedelta(seconds=61)
+
+
+def test_a_first_claim_that_was_not_begun_leaves_no_record_behind() -> None:
+    world = World()
+    lost = world.order(answer_lost(), writes_key(KEY), times=1)
+    a = worker(world)
+    world.run_until(lambda: lost.met == 1)
+    a.node.stop()
+    world.run_until(lambda: a.node.finished is not None)
+    assert a.begun == []
+    assert record(world) is None
+
+
+def test_the_term_is_given_back_when_what_runs_has_ended() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    a.node.stop()
+    world.run_for(5)
+    assert a.node.finished is None
+    assert a.cancelled == []
+    a.end_run()
+    world.run_for(1)
+    assert a.node.finished is not None
+
+
+def test_the_loss_of_the_term_cancels_what_runs_and_the_next_term_begins_nothing_beside_it() -> None:
+    world = World()
+    a = leading(world, schedule=Interval(5), holds=True)
+    world.apply(Delete(a.node.term.key))
+    world.run_for(0.5)
+    assert a.cancelled == [a.begun[0][1].run_id]
+    world.run_until(lambda: a.node.leads)  # again, while the old run has not noticed
+    world.run_for(20)
+    assert len(a.begun) == 1
+    a.end_run()
+    world.run_for(6)
+    assert len(a.begun) == 2
+    assert a.begun[1][1].term is a.node.term
+
+
+def test_the_run_of_an_old_term_does_not_hold_up_the_next_one() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    world.apply(Delete(a.node.term.key))
+    world.run_until(lambda: len(a.node.terms) == 2 and a.node.leads)
+    a.node.stop()
+    world.run_for(5)
+    assert a.node.finished is not None
+
+
+# ---------------------------------------------------------------- trust
+
+
+def test_nothing_begins_without_trust_and_what_is_claimed_waits_for_it() -> None:
+    world = World()
+    a = leading(world)
+    claims = world.order(fine(0.001, 0.9), writes_key(KEY), host=a.host)
+    world.run_until(lambda: claims.met == 1)
+    trusted, a.node.term.trust.until = a.node.term.trust.until, float("-inf")
+    world.run_for(1)
+    assert len(a.begun) == 1
+    a.node.term.trust.until = trusted
+    world.run_for(1)
+    assert len(a.begun) == 2
+
+
+def test_a_term_that_cannot_be_proven_begins_nothing_until_it_can() -> None:
+    world = World()
+    a = leading(world, schedule=Interval(3))
+    a.host.cut_off = True
+    world.run_for(9.5)  # beyond its trust
+    begun = len(a.begun)
+    assert not a.node.leads
+    world.run_for(20)
+    assert len(a.begun) == begun
+
+
+# ---------------------------------------------------------------- grace and dates
+
+
+def test_what_is_later_than_its_grace_is_skipped_and_said_so() -> None:
+    world = World()
+    a, b = leading(world, grace_s=5), worker(world, "b", grace_s=5)
+    world.run_for(59)
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    world.run_for(1)
+    assert (b.begun, b.skipped) == ([], ["late"])
+    world.run_for(60)
+    assert len(b.begun) == 1
+
+
+def test_a_claim_that_took_longer_than_the_grace_is_not_begun() -> None:
+    world = World()
+    a = leading(world, grace_s=5)
+    lost = world.order(request_lost(), writes_key(KEY), host=a.host)
+    world.run_until(lambda: lost.met > 0)
+    world.run_for(10)
+    world.rules.remove(lost)
+    world.run_for(6)
+    assert (len(a.begun), a.skipped) == (1, ["late"])
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_an_interval_does_not_notice_that_the_date_is_set(hours: int) -> None:
+    world = World()
+    a = leading(world)
+    first = a.begun_at[0]
+    world.run_for(30)
+    a.set_date(hours)
+    world.run_for(100)
+    assert a.begun_at == [first, first + 60, first + 120]
+
+
+def test_a_date_set_back_an_hour_begins_no_cron_run_again() -> None:
+    world = World()
+    a = leading(world, schedule=Cron.of("*/30 * * * *"))
+    world.run_for(3700)
+    assert len(a.begun) == 2
+    a.set_date(-1)
+    world.run_for(3600)
+    assert len(a.begun) == 2
+    world.run_for(1800)
+    assert len(a.begun) == 3
+    assert len(set(a.dues)) == 3
+
+
+@pytest.mark.parametrize("schedule", [Interval(60), MINUTELY], ids=["interval", "cron"])
+def test_a_next_leader_whose_date_is_an_hour_back_begins_nothing_again(schedule: Interval | Cron) -> None:
+    world = World()
+    a, b = leading(world, "a", schedule), worker(world, "b", schedule)
+    b.set_date(-1)
+    world.run_to(1070)
+    done = len(a.begun)
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    since = world.clock.now
+    world.run_for(55)
+    assert b.begun == []
+    assert done > 0
+    world.run_for(3600)
+    assert len(set(all_dues([a, b]))) == len(all_dues([a, b]))
+    if isinstance(schedule, Interval):
+        assert b.begun_at[0] == pytest.approx(since - 1000 + 60, abs=1)
+
+
+# ---------------------------------------------------------------- what others wrote
+
+
+@pytest.mark.parametrize("value", [b"{", b"[]", b'{"schema": 2}', b'{"schema": 1}', b'{"schema": 1, "due": "today"}'])
+def test_a_record_that_cannot_be_read_is_kept_and_the_work_waits_for_an_operator(value: bytes) -> None:
+    world = World()
+    world.apply(Put(KEY, value))
+    a = leading(world)
+    world.run_for(200)
+    assert a.begun == []
+    notes = [said for said in a.said if getattr(said, "event", None) is LogEvent.RECORD_PARKED]
+    assert notes
+    world.apply(Delete(KEY))
+    world.run_for(61)
+    assert len(a.begun) == 1
+
+
+def test_a_record_that_an_operator_wrote_is_gone_on_from() -> None:
+    world = World()
+    a = leading(world)
+    world.run_for(30)
+    world.apply(Put(KEY, to_json({"schema": 1, "due": "2026-01-01T00:00:50Z"})))
+    world.run_to(1105)
+    assert len(a.begun) == 1
+    world.run_to(1115)
+    assert len(a.begun) == 2
+
+
+# ---------------------------------------------------------------- all at once
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_happens_each_due_time_begins_at_most_once_and_none_is_forgotten(seed: int) -> None:
+    world = World(seed)
+    fates = [fine()] * 12 + [request_lost(), answer_lost(), late(0.7), late(5), late(40), full(), full(written=True)]
+    world.choose_fate = lambda host, request: world.rng.choice(fates)
+    nodes = [worker(world, name, MINUTELY) for name in "abc"]
+    for _ in range(25):
+        world.run_for(world.rng.uniform(5, 60))
+        unlucky = world.rng.choice(nodes)
+        match world.rng.randrange(4):
+            case 0:
+                unlucky.crash()
+                unlucky.restart()
+            case 1:
+                unlucky.host.pause()
+                world.run_for(world.rng.uniform(1, 30))
+                unlucky.host.resume()
+            case 2:
+                world.apply(Delete(unlucky.node.elector._keys.leader))
+            case _:
+                pass
+    world.choose_fate = lambda host, request: fine()
+    world.run_for(150)
+    dues = all_dues(nodes)
+    assert len(dues) == len(set(dues)), dues
+    assert dues
+    assert START + timedelta(seconds=world.clock.now - 1000) - dues[-1] < timedelta(seconds=65)
+    for each in nodes:  # no user code of a term without its trust
+        assert all(begin.term.token in {term.token for term in each.node.terms} for _, begin in each.begun)
