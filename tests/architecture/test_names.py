@@ -23,8 +23,8 @@ PUBLIC = {
     "ContextGenerationRequest", "ContextGenerationResult", "ContextNode", "ElectionOptions", "ElectionState",
     "FileContextGenerator", "FileRefusedError", "Generator", "JobCancelledError", "JobContext", "JobFailedError",
     "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged", "LeaderElection", "LeaderInfo",
-    "LeadershipLostError", "NotLeaderError", "Priority", "QueueFullError", "ResultPendingError", "RetryAfterError",
-    "SlurpLeaderError", "SlurpLeaderSystem", "SlurpSettings", "StateChanged", "StoreError", "Term",
+    "LeaderObserver", "LeadershipLostError", "NotLeaderError", "Priority", "QueueFullError", "ResultPendingError",
+    "RetryAfterError", "SlurpLeaderError", "SlurpLeaderSystem", "SlurpSettings", "StateChanged", "StoreError", "Term",
     "TerminalError", "UcxlAddress",
 }  # fmt: skip
 """What `slurp_leader` promises. To take a name away is to break programs."""

@@ -13,14 +13,28 @@ from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
+from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
+from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
-from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
+from slurp_leader.store.follow import FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts, health_of
-from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
+from slurp_leader.system.connection import (
+    FollowerFactory,
+    Following,
+    SettingsLike,
+    StoreFactory,
+    asker,
+    etcd_stores,
+    look,
+    outage_of,
+    own_followers,
+    settings_of,
+)
 from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.views import LeaderView
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -39,7 +53,8 @@ class _Parts:
 
     store: Store
     election: Election
-    follower: Follower | None = None
+    observer: Observer
+    follower: Following | None = None
     has_heard: bool = False
     failure: Exception | None = None
     is_stopping: bool = False
@@ -55,6 +70,7 @@ class _Parts:
         clean = self.election.stop()
         if self.follower is not None:
             self.follower.stop()
+        self.observer.close()
         self.store.close()
         return clean
 
@@ -67,6 +83,7 @@ class _Parts:
         else:
             self.has_heard = True
             self.election.feed(notice)
+        self.observer.feed(notice)
 
 
 class _Listeners:
@@ -126,6 +143,7 @@ class LeaderElection(Lifetime):
         stores: Makes the store; None: etcd, as the settings say.
         clock: Source of time.
         metrics: Where measurements go.
+        followers: Watches the keys of the election; None: a watch of its own. `Elections` shares one among many.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -139,14 +157,18 @@ class LeaderElection(Lifetime):
         stores: StoreFactory | None = None,
         clock: Clock | None = None,
         metrics: Metrics | None = None,
+        followers: FollowerFactory | None = None,
     ) -> None:
         self.settings: SlurpSettings = settings_of(settings)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
+        self._make_follower = followers or own_followers(self._clock)
         self._metrics = metrics
         options = self.settings.election
         self._options = options if name is None else type(options)(**{**dict(options), "name": name})
         self._keyspace = Keyspace(self.settings.node.cluster_id)
+        self._keys = ElectionKeys.of(self._keyspace, self._options.name)
+        self._view = LeaderView(self._observing, self._look)
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: _Parts | None = None
         self._inherited: _Parts | None = None
@@ -178,9 +200,8 @@ class LeaderElection(Lifetime):
             election = Election(
                 store, self._keyspace, self._options, identity, clock=self._clock, metrics=self._metrics
             )
-            parts = _Parts(store, election)
-            prefix = ElectionKeys.of(self._keyspace, self._options.name).prefix
-            parts.follower = Follower(store, prefix, parts.take, clock=self._clock)
+            parts = _Parts(store, election, Observer(self._keys, self._clock, asker(store)))
+            parts.follower = self._make_follower(store, self._keys.prefix, parts.take)
             self._listeners.hand_to(election)
             parts.follower.start()
             election.start()
@@ -278,6 +299,26 @@ class LeaderElection(Lifetime):
         """
         return self._running().wait_for_leader(timeout)
 
+    def get_leader(self, timeout: float = 5.0, *, fresh: bool = False) -> LeaderInfo | None:
+        """Who leads, with the revision and the age of the answer; `fresh` asks etcd. See `LeaderObserver.get`.
+
+        Raises:
+            StoreError: `fresh`, and etcd did not answer in time, or refused.
+            LifecycleError: Not started.
+        """
+        return self._view.get(timeout, fresh=fresh)
+
+    def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
+        """Every change of leader from now on, for ``for`` and ``async for``, until `stop`: as `LeaderObserver.observe`.
+
+        `subscribe` tells of this process's own state as well, and only of the newest leader where several changed
+        between two looks; this tells of each.
+
+        Raises:
+            LifecycleError: Not started.
+        """
+        return self._view.observe(limit)
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` of every change from now on, in order, on a thread of the election. Best called before
         `start`, so that nothing is missed; it holds over `stop` and the next `start`.
@@ -366,10 +407,19 @@ class LeaderElection(Lifetime):
         return parts if parts is not None and parts.is_ours else None
 
     def _running(self) -> Election:
+        return self._need_parts().election
+
+    def _need_parts(self) -> _Parts:
         parts = self._running_parts
         if parts is None:
             raise LifecycleError("the election is not running: start() it first")
-        return parts.election
+        return parts
+
+    def _observing(self) -> Observer:
+        return self._need_parts().observer
+
+    def _look(self, timeout: float) -> Sighting:
+        return look(self._need_parts().store, self._keys, self._clock, timeout)
 
 
 def stop_aside(election: Election) -> None:
