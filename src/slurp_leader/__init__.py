@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from slurp_leader.jobs.result import ContextGenerationResult, ContextNode
     from slurp_leader.jobs.runner import JobContext
     from slurp_leader.settings import SlurpSettings
-    from slurp_leader.system import LeaderElection, SlurpLeaderSystem
+    from slurp_leader.system import LeaderElection, LeaderObserver, SlurpLeaderSystem
     from slurp_leader.term import Term
     from slurp_leader.ucxl import UcxlAddress
 
@@ -64,6 +64,7 @@ _HOME = {
     "LeaderChanged": "election",
     "LeaderElection": "system",
     "LeaderInfo": "election",
+    "LeaderObserver": "system",
     "LeadershipLostError": "errors",
     "MemoryFence": "fencing",
     "NotLeaderError": "errors",
@@ -105,6 +106,7 @@ __all__ = [
     "LeaderChanged",
     "LeaderElection",
     "LeaderInfo",
+    "LeaderObserver",
     "LeadershipLostError",
     "MemoryFence",
     "NotLeaderError",

@@ -23,9 +23,10 @@ PUBLIC = {
     "ContextGenerationRequest", "ContextGenerationResult", "ContextNode", "ElectionOptions", "ElectionState",
     "FenceGate", "FenceMiddleware", "FileContextGenerator", "FileRefusedError", "Generator", "JobCancelledError",
     "JobContext", "JobFailedError", "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged", "LeaderElection",
-    "LeaderInfo", "LeadershipLostError", "MemoryFence", "NotLeaderError", "Priority", "QueueFullError",
-    "ResultPendingError", "RetryAfterError", "SlurpLeaderError", "SlurpLeaderSystem", "SlurpSettings", "SqlFence",
-    "StaleTokenError", "StateChanged", "StoreError", "Term", "TerminalError", "UcxlAddress", "fence_headers",
+    "LeaderInfo", "LeaderObserver", "LeadershipLostError", "MemoryFence", "NotLeaderError", "Priority",
+    "QueueFullError", "ResultPendingError", "RetryAfterError", "SlurpLeaderError", "SlurpLeaderSystem",
+    "SlurpSettings", "SqlFence", "StaleTokenError", "StateChanged", "StoreError", "Term", "TerminalError",
+    "UcxlAddress", "fence_headers",
 }  # fmt: skip
 """What `slurp_leader` promises. To take a name away is to break programs."""
 

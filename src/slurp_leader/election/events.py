@@ -65,11 +65,16 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class LeaderChanged:
-    """Who leads, seen in etcd. `leader` is None while nobody does; `vacancy_s`: how long nobody did, if known."""
+    """Who leads, seen in etcd. `leader` is None while nobody does; `vacancy_s`: how long nobody did, if known.
+
+    `missed` is 0 unless changes right before this one could not be told: then it is how many, or None when nobody can
+    know. Of what etcd has compacted away only the terms can be counted, by their epochs.
+    """
 
     leader: LeaderInfo | None
     revision: int
     vacancy_s: float | None = None
+    missed: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)

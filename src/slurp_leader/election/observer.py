@@ -3,86 +3,173 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from queue import Empty, SimpleQueue
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from slurp_leader.clock import Clock
+from slurp_leader.election.changes import WAITING_LIMIT, Gap, LeaderChanges
 from slurp_leader.election.events import LeaderChanged
+from slurp_leader.election.missed import Ask, Standing, changes_between, differs
 from slurp_leader.election.records import ElectionKeys, LeaderInfo
-from slurp_leader.election.view import View
 from slurp_leader.errors import NoLeaderError
-from slurp_leader.store.follow import Changes, FollowNotice, Snapshot
-
-_LONGEST_WAIT_S = 0.5
+from slurp_leader.store import Event, EventKind
+from slurp_leader.store.follow import Changes, FollowFailed, FollowNotice, Snapshot
 
 Listener = Callable[[LeaderChanged], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Who leads, and how far that is known."""
+
+    leader: LeaderInfo | None
+    """None: nobody did."""
+    as_of: int
+    """Revision of etcd up to which this is known to hold."""
+    age_s: float
+    """Seconds since etcd was last heard. It grows while etcd is out of reach; a watch that is well hears a leader's
+    heartbeat every fifth of its TTL, and asks for a sign of life by itself."""
+
+    @classmethod
+    def of(cls, leader: LeaderInfo | None, as_of: int, age_s: float) -> Sighting:
+        """With the two figures on the leader as well."""
+        return cls(replace(leader, as_of=as_of, age_s=age_s) if leader else None, as_of, age_s)
 
 
 class Observer:
     """Follows one election without standing in it. Safe to use from any thread.
 
     Its owner hands it what a `Follower` of the election's keys (or of a wider range) delivers, through `feed`.
+
+    Args:
+        keys: Of the election.
+        clock: Measures ages and vacancies.
+        ask: Asks etcd, and waits. For terms that the watch missed because etcd compacted them away; None: those are
+            only counted. Called on a thread of its own.
     """
 
-    def __init__(self, keys: ElectionKeys, clock: Clock) -> None:
+    def __init__(self, keys: ElectionKeys, clock: Clock, ask: Ask | None = None) -> None:
+        self._keys = keys
         self._clock = clock
+        self._ask = ask
         self._changed = threading.Condition()
         # Guarded by _changed:
-        self._view = View(keys, clock.boottime())
+        self._standing: Standing | None = None
         self._leader: LeaderInfo | None = None
-        self._known = False
+        self._told_at = 0  # the revision of the change that led to it
+        self._heard_at = clock.boottime()
         self._vacant_since: float | None = None
         self._listeners: list[Listener] = []
         self._closed = False
-        self._queues: list[SimpleQueue[LeaderChanged | None]] = []
+        self._logs: weakref.WeakSet[LeaderChanges] = weakref.WeakSet()  # one that nobody reads any more is forgotten
 
     def close(self) -> None:
-        """Nothing more will be fed: who waits is told, and every `changes` ends. Safe twice."""
+        """Nothing more will be fed: who waits is told, and every `observe` ends. Safe twice."""
         with self._changed:
             self._closed = True
-            for queue in self._queues:
-                queue.put(None)
+            for log in self._logs:
+                log.close()
             self._changed.notify_all()
+
+    # ------------------------------------------------------------ what is seen
 
     def feed(self, notice: FollowNotice) -> None:
         """Hand over what was seen. Listeners are told on the calling thread, in order; they must not block or raise."""
-        now = self._clock.boottime()
+        if isinstance(notice, FollowFailed):
+            self.close()
+            return
         with self._changed:
-            if isinstance(notice, Changes):
-                self._view.learn_events(notice.events, now)
-            elif isinstance(notice, Snapshot):
-                self._view.learn_snapshot(notice.revision, notice.kvs, now)
-            change = self._change(now)
+            changes = self._learn(notice, self._clock.boottime())
             listeners = tuple(self._listeners)
-            if change is not None:
-                for queue in self._queues:
-                    queue.put(change)
-        if change is not None:
+        for change in changes:
             for listener in listeners:
                 listener(change)
 
-    def _change(self, now: float) -> LeaderChanged | None:
-        if not self._view.is_known:
+    def _learn(self, notice: FollowNotice, now: float) -> list[LeaderChanged]:
+        self._heard_at = now
+        if isinstance(notice, Snapshot):
+            return self._replace(Standing.of(self._keys, notice.revision, notice.kvs), now)
+        if self._standing is None:
+            return []  # the first thing that a follower tells is a snapshot
+        changes = []
+        if isinstance(notice, Changes):
+            changes = [change for event in notice.events if (change := self._see(event, now))]
+        assert not isinstance(notice, FollowFailed)
+        self._standing = replace(self._standing, revision=max(notice.revision, self._standing.revision))
+        return changes
+
+    def _see(self, event: Event, now: float) -> LeaderChanged | None:
+        """One event; each change of leader is told by itself, however many come together."""
+        standing, kv = self._standing, event.kv
+        assert standing is not None
+        if kv.mod_revision <= standing.revision or kv.key not in (self._keys.leader, self._keys.epoch):
             return None
-        leader = self._view.leader_info()
-        if self._known and (leader and leader.token) == (self._leader and self._leader.token):
+        found = kv if event.kind is EventKind.PUT else None
+        if kv.key == self._keys.epoch:
+            self._standing = replace(standing, epoch=found)
             return None
-        vacancy_s = None if leader is None or self._vacant_since is None else now - self._vacant_since
-        self._vacant_since = now if leader is None else None
-        self._leader, self._known = leader, True
+        self._standing = replace(standing, leader=found)
+        change = self._tell(LeaderChanged(self._standing.info, kv.mod_revision), now)
+        for log in self._logs:
+            log.put(change)
+        return change
+
+    def _replace(self, standing: Standing, now: float) -> list[LeaderChanged]:
+        """Everything anew: at the beginning, and when the watch was away for longer than etcd's history."""
+        before, self._standing = self._standing, standing
+        if before is not None and not differs(before, standing):
+            return []
+        change = self._tell(standing.change, now)
+        if before is None:
+            for log in self._logs:
+                log.put(change)
+            return [change]
+        self._look_up(before, standing, change)
+        return [replace(change, missed=changes_between(before, standing, self._keys, None)[0].missed)]
+
+    def _tell(self, change: LeaderChanged, now: float) -> LeaderChanged:
+        since, self._vacant_since = self._vacant_since, now if change.leader is None else None
+        self._leader, self._told_at = change.leader, change.revision
         self._changed.notify_all()
-        return LeaderChanged(leader, self._view.leader_revision, vacancy_s)
+        return replace(change, vacancy_s=None if change.leader is None or since is None else now - since)
+
+    def _look_up(self, before: Standing, standing: Standing, newest: LeaderChanged) -> None:
+        """Fill the gap before `newest` on a thread of its own: etcd has to be asked, and more may come meanwhile."""
+        logs, gap = list(self._logs), Gap()
+        for log in logs:
+            log.put(gap)
+
+        def look_up() -> None:
+            changes = changes_between(before, standing, self._keys, self._ask)
+            if len(changes) == 1 and changes[0].missed == 0:
+                changes = [newest]  # how long nobody led is known
+            for log in logs:
+                log.fill(gap, changes)
+
+        if logs:
+            threading.Thread(target=look_up, name="slurp-missed-terms", daemon=True).start()
+
+    # ------------------------------------------------------------ questions
 
     @property
     def leader(self) -> LeaderInfo | None:
         """Who led when etcd was last heard; None: nobody, or not known yet."""
         return self._leader
 
+    @property
+    def sighting(self) -> Sighting | None:
+        """The same, and how far it is known; None: etcd has not told yet. Never blocks for etcd."""
+        with self._changed:
+            if self._standing is None:
+                return None
+            return Sighting.of(self._leader, self._standing.revision, self._clock.boottime() - self._heard_at)
+
     def wait_until_known(self, timeout_s: float | None = None) -> bool:
         """Wait until etcd has told who leads, or that nobody does. False when the time is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._known or self._closed, timeout=timeout_s)
-            return self._known
+            self._changed.wait_for(lambda: self._standing is not None or self._closed, timeout=timeout_s)
+            return self._standing is not None
 
     def wait_for_leader(self, timeout_s: float | None = None) -> LeaderInfo:
         """Wait until somebody leads.
@@ -108,28 +195,13 @@ class Observer:
 
         return remove
 
-    def changes(self) -> Iterator[LeaderChanged]:
-        """Every change, in order and without loss, beginning with how things stand. Blocks between them, until
-        `close`."""
-        queue: SimpleQueue[LeaderChanged | None] = SimpleQueue()
+    def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
+        """Every change from now on, in order and without loss, beginning with how things stand."""
+        log = LeaderChanges(limit)
         with self._changed:
-            if self._known:
-                queue.put(LeaderChanged(self._leader, self._view.leader_revision))
+            if self._standing is not None:
+                log.put(LeaderChanged(self._leader, self._told_at))
             if self._closed:
-                queue.put(None)
-            self._queues.append(queue)
-        try:
-            while (change := _take(queue)) is not None:
-                yield change
-        finally:
-            with self._changed:
-                self._queues.remove(queue)
-
-
-def _take(queue: SimpleQueue[LeaderChanged | None]) -> LeaderChanged | None:
-    """Wait for the next change. In short waits: one without end can sleep through a Ctrl-C in the main thread."""
-    while True:
-        try:
-            return queue.get(timeout=_LONGEST_WAIT_S)
-        except Empty:
-            continue
+                log.close()
+            self._logs.add(log)
+        return log

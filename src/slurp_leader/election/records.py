@@ -12,12 +12,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
 
 from slurp_leader.errors import RecordError
+from slurp_leader.store import KeyValue
 from slurp_leader.store.keyspace import Keyspace, key_segment
 from slurp_leader.store.records import SCHEMA, read_object
 
@@ -147,11 +148,26 @@ def _whole(value: Any, low: int, high: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LeaderInfo:
-    """Who leads, as seen in etcd. `record` is None when the value cannot be read: somebody leads all the same."""
+    """Who leads, as seen in etcd. `record` is None when the value cannot be read: somebody leads all the same.
+
+    `as_of` and `age_s` are set by those who answer a question (`Sighting`); they are no part of who it is.
+    """
 
     token: int
     record: LeaderRecord | None = None
+    as_of: int = field(default=0, compare=False)
+    """Revision of etcd up to which this is known to hold; 0: not said."""
+    age_s: float = field(default=0.0, compare=False)
+    """Seconds since etcd was last heard when the question was answered."""
 
     @property
     def node_id(self) -> str | None:
         return self.record.node_id if self.record else None
+
+
+def leader_info(kv: KeyValue) -> LeaderInfo:
+    """Who leads, from the leader key. A value that cannot be read still means that somebody does."""
+    try:
+        return LeaderInfo(kv.mod_revision, LeaderRecord.from_value(kv.key, kv.value))
+    except RecordError:
+        return LeaderInfo(kv.mod_revision)

@@ -17,6 +17,7 @@ from typing import Any
 VERBS = frozenset(
     {
         "cancel",
+        "get_leader",
         "list",
         "ping",
         "report",
@@ -39,12 +40,13 @@ class AsyncFace:
     Cancelling the await gives up waiting for the answer; what the verb does goes on.
     """
 
-    def __init__(self, find: Callable[[str], Callable[..., Any]]) -> None:
+    def __init__(self, find: Callable[[str], Callable[..., Any]], verbs: frozenset[str] = VERBS) -> None:
         self._find = find
+        self._verbs = verbs
 
     def __getattr__(self, verb: str) -> Callable[..., Awaitable[Any]]:
-        if verb not in VERBS:
-            raise AttributeError(f"there is no awaited {verb!r}; there are {', '.join(sorted(VERBS))}")
+        if verb not in self._verbs:
+            raise AttributeError(f"there is no awaited {verb!r}; there are {', '.join(sorted(self._verbs))}")
         call = self._find(verb)
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
@@ -55,7 +57,7 @@ class AsyncFace:
         return awaited
 
     def __dir__(self) -> list[str]:
-        return sorted(VERBS)
+        return sorted(self._verbs)
 
 
 async def on_own_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

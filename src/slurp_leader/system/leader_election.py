@@ -13,19 +13,33 @@ from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
+from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.hooks import Hooks
+from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
-from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
+from slurp_leader.store.follow import FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts, health_of
-from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
+from slurp_leader.system.connection import (
+    FollowerFactory,
+    Following,
+    SettingsLike,
+    StoreFactory,
+    asker,
+    etcd_stores,
+    look,
+    outage_of,
+    own_followers,
+    settings_of,
+)
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.views import LeaderView
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -44,8 +58,9 @@ class _Parts:
 
     store: Store
     election: Election
+    observer: Observer
     guard: SharedGuard | None = None
-    follower: Follower | None = None
+    follower: Following | None = None
     has_heard: bool = False
     failure: Exception | None = None
     is_stopping: bool = False
@@ -63,6 +78,7 @@ class _Parts:
             self.guard.release()
         if self.follower is not None:
             self.follower.stop()
+        self.observer.close()
         self.store.close()
         return clean
 
@@ -75,6 +91,7 @@ class _Parts:
         else:
             self.has_heard = True
             self.election.feed(notice)
+        self.observer.feed(notice)
 
 
 class _Listeners:
@@ -136,6 +153,7 @@ class LeaderElection(HasHooks, Lifetime):
         metrics: Where measurements go.
         needs_progress: Whether the term ends when its work does not call ``term.beat()`` (or wait in ``term.wait``) for
             `election.stall_timeout`: a leader that is stuck makes room by itself.
+        followers: Watches the keys of the election; None: a watch of its own. `Elections` shares one among many.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -150,18 +168,22 @@ class LeaderElection(HasHooks, Lifetime):
         clock: Clock | None = None,
         metrics: Metrics | None = None,
         needs_progress: bool = False,
+        followers: FollowerFactory | None = None,
     ) -> None:
         self.settings: SlurpSettings = settings_of(settings)
         self._needs_progress = needs_progress
         self._reaches_etcd = stores is None  # so that a crash guard can
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
+        self._make_follower = followers or own_followers(self._clock)
         self._metrics = metrics
         options = self.settings.election
         self._options = options if name is None else type(options)(**{**dict(options), "name": name})
         self._hooks = Hooks(self._options.name, self._options.hook_timeout_s, metrics)
         self._checks = HealthChecks(self.settings.health, self._clock, self._on_health, metrics)
         self._keyspace = Keyspace(self.settings.node.cluster_id)
+        self._keys = ElectionKeys.of(self._keyspace, self._options.name)
+        self._view = LeaderView(self._observing, self._look)
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: _Parts | None = None
         self._inherited: _Parts | None = None
@@ -202,9 +224,8 @@ class LeaderElection(HasHooks, Lifetime):
                 hooks=self._hooks,
                 needs_progress=self._needs_progress,
             )
-            parts = _Parts(store, election, guard)
-            prefix = ElectionKeys.of(self._keyspace, self._options.name).prefix
-            parts.follower = Follower(store, prefix, parts.take, clock=self._clock)
+            parts = _Parts(store, election, Observer(self._keys, self._clock, asker(store)), guard)
+            parts.follower = self._make_follower(store, self._keys.prefix, parts.take)
             self._listeners.hand_to(election)
             parts.follower.start()
             election.start()
@@ -305,6 +326,26 @@ class LeaderElection(HasHooks, Lifetime):
             LifecycleError: Not started.
         """
         return self._running().wait_for_leader(timeout)
+
+    def get_leader(self, timeout: float = 5.0, *, fresh: bool = False) -> LeaderInfo | None:
+        """Who leads, with the revision and the age of the answer; `fresh` asks etcd. See `LeaderObserver.get`.
+
+        Raises:
+            StoreError: `fresh`, and etcd did not answer in time, or refused.
+            LifecycleError: Not started.
+        """
+        return self._view.get(timeout, fresh=fresh)
+
+    def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
+        """Every change of leader from now on, for ``for`` and ``async for``, until `stop`: as `LeaderObserver.observe`.
+
+        `subscribe` tells of this process's own state as well, and only of the newest leader where several changed
+        between two looks; this tells of each.
+
+        Raises:
+            LifecycleError: Not started.
+        """
+        return self._view.observe(limit)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` of every change from now on, in order, on a thread of the election. Best called before
@@ -411,10 +452,19 @@ class LeaderElection(HasHooks, Lifetime):
         return parts if parts is not None and parts.is_ours else None
 
     def _running(self) -> Election:
+        return self._need_parts().election
+
+    def _need_parts(self) -> _Parts:
         parts = self._running_parts
         if parts is None:
             raise LifecycleError("the election is not running: start() it first")
-        return parts.election
+        return parts
+
+    def _observing(self) -> Observer:
+        return self._need_parts().observer
+
+    def _look(self, timeout: float) -> Sighting:
+        return look(self._need_parts().store, self._keys, self._clock, timeout)
 
 
 def stop_aside(election: Election) -> None:

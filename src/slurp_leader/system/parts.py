@@ -14,7 +14,7 @@ from slurp_leader.jobs.client import JobClient
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.system.condition import Facts
-from slurp_leader.system.connection import outage_of
+from slurp_leader.system.connection import asker, outage_of
 from slurp_leader.system.node import Node
 
 
@@ -22,7 +22,7 @@ class ElectionView:
     """An observer of the election, and the watch that feeds it."""
 
     def __init__(self, store: Store, keys: ElectionKeys, clock: Clock) -> None:
-        self.observer = Observer(keys, clock)
+        self.observer = Observer(keys, clock, asker(store))
         self.failure: Exception | None = None
         """Why it sees nothing any more."""
         self._follower = Follower(store, keys.prefix, self._take, clock=clock)

@@ -22,7 +22,7 @@ from typing import Any, Unpack
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState
 from slurp_leader.election.hooks import Hooks
-from slurp_leader.election.observer import Observer
+from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
 from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
@@ -35,7 +35,14 @@ from slurp_leader.store import StatusResult, Store
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.aio import AsyncFace
 from slurp_leader.system.condition import Facts, health_of
-from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
+from slurp_leader.system.connection import (
+    SettingsLike,
+    StoreFactory,
+    ask_status,
+    etcd_stores,
+    look,
+    settings_of,
+)
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.lifetime import Lifetime
@@ -78,7 +85,7 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
     Attributes:
         settings: The settings in force.
         candidate: Whether this node stands for election.
-        leader: Who leads: ``get``, ``wait``, ``watch``.
+        leader: Who leads: ``get``, ``wait``, ``observe``.
         jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
         aio: The verbs that wait, awaited.
 
@@ -121,8 +128,8 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: Parts | None = None
         self._inherited: Parts | None = None
-        self.leader = LeaderView(self._observing)
-        """Who leads: ``get``, ``wait``, ``watch``."""
+        self.leader = LeaderView(self._observing, self._look)
+        """Who leads: ``get``, ``wait``, ``observe``."""
         self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
         self.aio = AsyncFace(self._verb)
@@ -390,8 +397,8 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
 
     def _verb(self, name: str) -> Callable[..., Any]:
         """The method behind a verb of `aio`: the system's own, or that of one of its views."""
-        if name == "wait_for_leader":
-            return self.leader.wait
+        if name in ("get_leader", "wait_for_leader"):
+            return self.leader.get if name == "get_leader" else self.leader.wait
         home = self.jobs if name in ("cancel", "list", "report") else self
         method: Callable[..., Any] = getattr(home, name)
         return method
@@ -422,8 +429,14 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
         return node
 
     def _observing(self) -> Observer:
-        keys = ElectionKeys.of(self._keyspace, self.settings.election.name)
-        return self._running().observe(keys, self._clock)
+        return self._running().observe(self._election_keys, self._clock)
+
+    def _look(self, timeout: float) -> Sighting:
+        return look(self._running().store, self._election_keys, self._clock, timeout)
+
+    @property
+    def _election_keys(self) -> ElectionKeys:
+        return ElectionKeys.of(self._keyspace, self.settings.election.name)
 
     def _work(self, spec: Spec, job: JobContext) -> Any:
         """Do one job: on a thread of the pool."""

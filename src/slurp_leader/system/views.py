@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from slurp_leader.election import LeaderChanged, LeaderInfo
-from slurp_leader.election.observer import Observer
+from slurp_leader.election import LeaderInfo
+from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
+from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.jobs.client import JobClient, JobHandle
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.reports import JobReport
@@ -15,37 +16,78 @@ from slurp_leader.jobs.submitter import CancelAnswer
 
 
 class LeaderView:
-    """``system.leader``: who leads, seen from anywhere."""
+    """``system.leader``: who leads, seen from anywhere.
 
-    def __init__(self, observer: Callable[[], Observer]) -> None:
+    Args:
+        observer: The observer of the election; opens its watch when first asked for.
+        look: Asks etcd who leads, linearizably, within so many seconds.
+    """
+
+    def __init__(self, observer: Callable[[], Observer], look: Callable[[float], Sighting]) -> None:
         self._observer = observer
+        self._look = look
 
     def __repr__(self) -> str:
-        return "<LeaderView: get, wait, watch>"
+        return "<LeaderView: get, sighting, wait, observe>"
 
-    def get(self, timeout: float = 5.0) -> LeaderInfo | None:
+    def get(self, timeout: float = 5.0, *, fresh: bool = False) -> LeaderInfo | None:
         """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
 
-        The first question opens a watch; the others are answered from memory.
+        The first question opens a watch; the others are answered from memory. The answer says for which revision of
+        etcd it is known to hold (`as_of`), and how long ago etcd was last heard (`age_s`, seconds).
+
+        Args:
+            timeout: Seconds.
+            fresh: Ask etcd, linearizably, instead of answering from memory.
+
+        Raises:
+            StoreError: `fresh`, and etcd did not answer in time, or refused.
+            LifecycleError: Not started.
         """
+        seen = self.sighting(timeout, fresh=fresh)
+        return seen.leader if seen else None
+
+    def sighting(self, timeout: float = 5.0, *, fresh: bool = False) -> Sighting | None:
+        """What `get` tells, and the same two figures where nobody leads. None when etcd did not say in time.
+
+        Raises:
+            StoreError, LifecycleError: As `get` does.
+        """
+        if fresh:
+            return self._look(timeout)
         observer = self._observer()
         observer.wait_until_known(timeout)
-        return observer.leader
+        return observer.sighting
 
     def wait(self, timeout: float | None = None) -> LeaderInfo:
         """Wait until anybody leads.
 
         Raises:
-            NoLeaderError: Nobody did within `timeout` seconds, or before the system was stopped.
+            NoLeaderError: Nobody did within `timeout` seconds, or before the end.
+            LifecycleError: Not started.
         """
         return self._observer().wait_for_leader(timeout)
 
-    def watch(self) -> Iterator[LeaderChanged]:
-        """Every change of leader, vacancies too, in order, beginning with how things stand. Blocks between them.
+    def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
+        """Every change of leader from now on, vacancies too, in order and without loss, beginning with how things
+        stand: ``for change in ...``, which blocks between them, or ``async for change in ...``, which does not.
 
-        Ends when the system is stopped, or etcd refuses it for good.
+        It ends at the end of what was started, or when etcd refuses it for good. After a time without etcd it goes on
+        where it was. If etcd has compacted that away, the terms in between are read from what it still has; where there
+        is nothing any more, `missed` of the next change counts them, or is None when nobody can.
+
+        Args:
+            limit: So many changes wait for a slow consumer, then the oldest are dropped, and `missed` of the next one
+                says how many.
+
+        Raises:
+            LifecycleError: Not started.
         """
-        return self._observer().changes()
+        return self._observer().observe(limit)
+
+    def watch(self) -> LeaderChanges:
+        """The older name of `observe`."""
+        return self.observe()
 
 
 class JobsView:
