@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
+from slurp_leader.periodic import Periodic
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, etcd_stores, outage_of, settings_of
-from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.leader_work import LeaderWork, periodic_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -40,6 +41,7 @@ class _Parts:
     store: Store
     election: Election
     follower: Follower | None = None
+    periodic: Periodic | None = None
     has_heard: bool = False
     failure: Exception | None = None
     is_stopping: bool = False
@@ -55,6 +57,8 @@ class _Parts:
         clean = self.election.stop()
         if self.follower is not None:
             self.follower.stop()
+        if self.periodic is not None:
+            clean = self.periodic.stop() and clean
         self.store.close()
         return clean
 
@@ -104,7 +108,7 @@ class _Listeners:
                 end()
 
 
-class LeaderElection(Lifetime):
+class LeaderElection(LeaderWork):
     """Stands for one election for as long as it is started. Safe to use from any thread.
 
     It ends by itself only when etcd refuses it for good, or is another etcd than before: `health` says so.
@@ -118,7 +122,7 @@ class LeaderElection(Lifetime):
         with election:
             if election.is_leader: ...
 
-    or ``FastAPI(lifespan=election.lifespan)``, or ``election.run(work)``.
+    or ``FastAPI(lifespan=election.lifespan)``, or ``election.run(work)``, or ``@election.every(60)``.
 
     Args:
         name: Of the election. Services that use the same name and cluster compete.
@@ -140,6 +144,7 @@ class LeaderElection(Lifetime):
         clock: Clock | None = None,
         metrics: Metrics | None = None,
     ) -> None:
+        super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
@@ -181,8 +186,19 @@ class LeaderElection(Lifetime):
             parts = _Parts(store, election)
             prefix = ElectionKeys.of(self._keyspace, self._options.name).prefix
             parts.follower = Follower(store, prefix, parts.take, clock=self._clock)
+            parts.periodic = periodic_of(
+                self._works,
+                store,
+                self._keyspace,
+                election,
+                clock=self._clock,
+                metrics=self._metrics,
+                give_up=partial(stop_aside, election),
+            )
             self._listeners.hand_to(election)
             parts.follower.start()
+            if parts.periodic is not None:
+                parts.periodic.start()
             election.start()
             self._parts = parts
 
@@ -358,6 +374,10 @@ class LeaderElection(Lifetime):
             else:
                 term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(owner)
+
+    @property
+    def _is_running(self) -> bool:
+        return self._running_parts is not None
 
     @property
     def _running_parts(self) -> _Parts | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,12 +12,15 @@ from slurp_leader.clock import Clock
 from slurp_leader.election import Election, ElectionEvent, ElectionState, LeaderChanged, StateChanged
 from slurp_leader.jobs.engine import JobEngine
 from slurp_leader.jobs.runner import Work
+from slurp_leader.periodic import Task
+from slurp_leader.periodic import Work as PeriodicWork
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts
 from slurp_leader.system.leader_election import identity_of, stop_aside
+from slurp_leader.system.leader_work import periodic_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
@@ -41,6 +45,7 @@ class Node:
         clock: Source of time.
         metrics: Where measurements go.
         tracer: Where spans go.
+        periodic: Work that is done now and then while it leads.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Node:
         clock: Clock,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
+        periodic: Mapping[PeriodicWork, Task] | None = None,
     ) -> None:
         self.store = election_store
         self.failure: Exception | None = None
@@ -86,12 +92,23 @@ class Node:
             metrics=metrics,
             tracer=tracer,
         )
+        self._periodic = periodic_of(
+            periodic or {},
+            jobs_store,
+            keyspace,
+            self.election,
+            clock=clock,
+            metrics=metrics,
+            give_up=self._give_up,
+        )
         self._follower = Follower(jobs_store, keyspace.mirrored, self._on_notice, clock=clock)
 
     def start(self) -> None:
         self.election.subscribe(self._on_election)
         self.engine.start()
         self._follower.start()
+        if self._periodic is not None:
+            self._periodic.start()
         self.election.start()
 
     def stop(self) -> bool:
@@ -103,6 +120,8 @@ class Node:
         clean = self.election.stop()
         self._follower.stop()
         clean = self.engine.stop() and clean
+        if self._periodic is not None:
+            clean = self._periodic.stop() and clean
         self.store.close()
         return clean
 

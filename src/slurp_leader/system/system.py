@@ -33,7 +33,7 @@ from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.aio import AsyncFace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import SettingsLike, StoreFactory, ask_status, etcd_stores, settings_of
-from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.leader_work import LeaderWork
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.requests import SubmitFields, new_job
@@ -49,7 +49,7 @@ from slurp_leader.term import Term
 _logger = logging.getLogger("slurp_leader.system")
 
 
-class SlurpLeaderSystem(Lifetime):
+class SlurpLeaderSystem(LeaderWork):
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
@@ -102,6 +102,7 @@ class SlurpLeaderSystem(Lifetime):
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
     ) -> None:
+        super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self.candidate = candidate
         self._generate: GenerateFunction | None = None
@@ -213,6 +214,7 @@ class SlurpLeaderSystem(Lifetime):
             clock=self._clock,
             metrics=self._metrics,
             tracer=self._tracer,
+            periodic=self._works,
         )
 
     def _leave_to_parent(self, inherited: Parts) -> None:
@@ -302,6 +304,15 @@ class SlurpLeaderSystem(Lifetime):
         node = self._node
         return node.election.term if node else None
 
+    def require_term(self) -> Term:
+        """The term in force.
+
+        Raises:
+            NotLeaderError: This node does not lead.
+            LifecycleError: Not started, or not a candidate.
+        """
+        return self._running_node().election.require_term()
+
     @property
     def state(self) -> ElectionState:
         """Where this node stands."""
@@ -376,6 +387,10 @@ class SlurpLeaderSystem(Lifetime):
         home = self.jobs if name in ("cancel", "list", "report") else self
         method: Callable[..., Any] = getattr(home, name)
         return method
+
+    @property
+    def _is_running(self) -> bool:
+        return self._running_parts is not None
 
     @property
     def _running_parts(self) -> Parts | None:
