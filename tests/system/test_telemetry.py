@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from slurp_leader import JobInterrupted, SlurpLeaderSystem, SlurpSettings, TerminalError
 from slurp_leader.otel import OtelMetrics, OtelTracer
 from slurp_leader.store import Delete
-from slurp_leader.telemetry.metrics import INSTRUMENTS
+from slurp_leader.telemetry.metrics import INSTRUMENTS, PERIODIC_SKIPPED, Instrument
+from slurp_leader.term import Term
 
 WAIT_S = 30
 LEADER_KEY = b"/slurp/v1/default/m/election/slurp/leader"
@@ -26,11 +27,27 @@ def settings(node_id: str) -> SlurpSettings:
     )
 
 
+def _nothing() -> None:
+    """A hook, or a check that passes."""
+
+
 def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared: Any) -> None:
-    """One life with everything in it: win, renew, run, retry, fail, lose the leader, run what it left again."""
+    """One life with everything in it: win, renew, run, retry, fail, lose the leader, run what it left again; and beside
+    it periodic work that takes longer than its interval."""
     reader = InMemoryMetricReader()
-    metrics = OtelMetrics(MeterProvider([reader], shutdown_on_exit=False))
+    skipped = threading.Event()
+
+    class Metrics(OtelMetrics):
+        def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+            super().add(instrument, amount, **attributes)
+            if instrument is PERIODIC_SKIPPED:
+                skipped.set()
+
+    metrics = Metrics(MeterProvider([reader], shutdown_on_exit=False))
     began = threading.Event()
+
+    def tick(term: Term) -> None:
+        term.wait(WAIT_S)
 
     def generate(request: Any, job: Any) -> None:
         if request.file_path == "retried.py" and job.attempt == 1:
@@ -47,10 +64,12 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared
             shared.store.call(Delete(LEADER_KEY), 5).result()
 
     node = SlurpLeaderSystem(settings("a"), generator=generate, stores=shared, metrics=metrics)
-    node.on_leading(lambda: None)
-    node.add_health_check("well", lambda: True)
+    node.on_leading(_nothing)
+    node.add_health_check("well", _nothing)
+    node.every(1)(tick)
     with node:
         assert node.wait_for_leadership(WAIT_S)
+        assert skipped.wait(WAIT_S)
         handles = [node.submit(path) for path in ("done.py", "retried.py", "failed.py", "interrupted.py")]
         assert began.wait(WAIT_S)
         shared.store.call(Delete(LEADER_KEY), 5).result()  # an operator deletes the key: the term ends

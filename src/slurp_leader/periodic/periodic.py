@@ -50,6 +50,7 @@ class Periodic:
         clock: Source of time.
         timeout_s: Of one call to the store.
         drained: Told that nothing of the term with this token runs any more; on the thread of the machine.
+        failed: Told that it begins nothing any more: a bug. It must not wait.
         metrics: Where measurements go.
 
     Raises:
@@ -66,12 +67,14 @@ class Periodic:
         clock: Clock,
         timeout_s: float,
         drained: Callable[[int], None],
+        failed: Callable[[], None],
         metrics: Metrics | None = None,
     ) -> None:
         self.failure: BaseException | None = None
         """Why it runs nothing any more: a bug."""
         self._election = election
         self._drained = drained
+        self._give_up = failed
         self._metrics = metrics or NoMetrics()
         keys = {work.name: (work, periodic_key(keyspace, election, work.name)) for work in works}
         machine = PeriodicMachine(keys, clock, random.Random(secrets.randbits(128)), timeout_s)
@@ -154,3 +157,4 @@ class Periodic:
         """The machine had a bug: it begins nothing any more, and must not hold up what its owner gives back."""
         self.failure = error
         self._drained(self._token)
+        self._give_up()

@@ -5,8 +5,8 @@
     one range carries all of it, so that "seen up to revision R" is true of all kinds at once (PROTOCOL A15).
 
 ``/slurp/v1/{cluster_id}/b/``
-    Bulk: outcomes, idempotency keys, progress, history. Read by key, or watched one kind at a time by those who wait
-    for it; never mirrored.
+    Bulk: outcomes, idempotency keys, progress, history, the last runs of periodic work. Read by key, or watched one
+    kind at a time by those who wait for it; never mirrored.
 """
 
 from __future__ import annotations

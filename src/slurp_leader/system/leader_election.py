@@ -19,6 +19,7 @@ from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
+from slurp_leader.periodic import Periodic
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowFailed, FollowNotice
@@ -38,7 +39,7 @@ from slurp_leader.system.connection import (
 )
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
-from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.leader_work import LeaderWork, periodic_of
 from slurp_leader.system.views import LeaderView
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
@@ -61,6 +62,7 @@ class _Parts:
     observer: Observer
     guard: SharedGuard | None = None
     follower: Following | None = None
+    periodic: Periodic | None = None
     has_heard: bool = False
     failure: Exception | None = None
     is_stopping: bool = False
@@ -78,6 +80,8 @@ class _Parts:
             self.guard.release()
         if self.follower is not None:
             self.follower.stop()
+        if self.periodic is not None:
+            clean = self.periodic.stop() and clean
         self.observer.close()
         self.store.close()
         return clean
@@ -129,7 +133,7 @@ class _Listeners:
                 end()
 
 
-class LeaderElection(HasHooks, Lifetime):
+class LeaderElection(HasHooks, LeaderWork):
     """Stands for one election for as long as it is started. Safe to use from any thread.
 
     It ends by itself only when etcd refuses it for good, or is another etcd than before: `health` says so.
@@ -143,7 +147,7 @@ class LeaderElection(HasHooks, Lifetime):
         with election:
             if election.is_leader: ...
 
-    or ``FastAPI(lifespan=election.lifespan)``, or ``election.run(work)``.
+    or ``FastAPI(lifespan=election.lifespan)``, or ``election.run(work)``, or ``@election.every(60)``.
 
     Args:
         name: Of the election. Services that use the same name and cluster compete.
@@ -170,6 +174,7 @@ class LeaderElection(HasHooks, Lifetime):
         needs_progress: bool = False,
         followers: FollowerFactory | None = None,
     ) -> None:
+        super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self._needs_progress = needs_progress
         self._reaches_etcd = stores is None  # so that a crash guard can
@@ -226,8 +231,19 @@ class LeaderElection(HasHooks, Lifetime):
             )
             parts = _Parts(store, election, Observer(self._keys, self._clock, asker(store)), guard)
             parts.follower = self._make_follower(store, self._keys.prefix, parts.take)
+            parts.periodic = periodic_of(
+                self._works,
+                store,
+                self._keyspace,
+                election,
+                clock=self._clock,
+                metrics=self._metrics,
+                give_up=partial(stop_aside, election),
+            )
             self._listeners.hand_to(election)
             parts.follower.start()
+            if parts.periodic is not None:
+                parts.periodic.start()
             election.start()
             self._parts = parts
             self._checks.start()
@@ -444,6 +460,10 @@ class LeaderElection(HasHooks, Lifetime):
         parts = self._running_parts
         if parts is not None:
             parts.election.set_fitness(why)
+
+    @property
+    def _is_running(self) -> bool:
+        return self._running_parts is not None
 
     @property
     def _running_parts(self) -> _Parts | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,12 +14,15 @@ from slurp_leader.election.hooks import Hooks
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
 from slurp_leader.jobs.runner import Work
+from slurp_leader.periodic import Task
+from slurp_leader.periodic import Work as PeriodicWork
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts
 from slurp_leader.system.leader_election import identity_of, stop_aside
+from slurp_leader.system.leader_work import periodic_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
@@ -45,6 +49,7 @@ class Node:
         tracer: Where spans go.
         hooks: Whom to call when this node stands by, is elected, leads, or has lost.
         guard: The crash guard; None: a crash costs the TTL. Released here.
+        periodic: Work that is done now and then while it leads.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Node:
         tracer: Tracer | None = None,
         hooks: Hooks | None = None,
         guard: SharedGuard | None = None,
+        periodic: Mapping[PeriodicWork, Task] | None = None,
     ) -> None:
         self.store = election_store
         self.guard = guard
@@ -96,12 +102,23 @@ class Node:
             metrics=metrics,
             tracer=tracer,
         )
+        self._periodic = periodic_of(
+            periodic or {},
+            jobs_store,
+            keyspace,
+            self.election,
+            clock=clock,
+            metrics=metrics,
+            give_up=self._give_up,
+        )
         self._follower = Follower(jobs_store, keyspace.mirrored, self._on_notice, clock=clock)
 
     def start(self) -> None:
         self.election.subscribe(self._on_election)
         self.engine.start()
         self._follower.start()
+        if self._periodic is not None:
+            self._periodic.start()
         self.election.start()
 
     def stop(self) -> bool:
@@ -115,6 +132,8 @@ class Node:
             self.guard.release()
         self._follower.stop()
         clean = self.engine.stop() and clean
+        if self._periodic is not None:
+            clean = self._periodic.stop() and clean
         self.store.close()
         return clean
 

@@ -45,7 +45,7 @@ from slurp_leader.system.connection import (
 )
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
-from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.leader_work import LeaderWork
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.requests import SubmitFields, new_job
@@ -61,7 +61,7 @@ from slurp_leader.term import Term
 _logger = logging.getLogger("slurp_leader.system")
 
 
-class SlurpLeaderSystem(HasHooks, Lifetime):
+class SlurpLeaderSystem(HasHooks, LeaderWork):
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
@@ -114,6 +114,7 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
     ) -> None:
+        super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self.candidate = candidate
         self._generate: GenerateFunction | None = None
@@ -232,6 +233,7 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
             tracer=self._tracer,
             hooks=self._hooks,
             guard=guard_of(self.settings, self._clock) if self._reaches_etcd else None,
+            periodic=self._works,
         )
 
     def _leave_to_parent(self, inherited: Parts) -> None:
@@ -321,6 +323,15 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
         node = self._node
         return node.election.term if node else None
 
+    def require_term(self) -> Term:
+        """The term in force.
+
+        Raises:
+            NotLeaderError: This node does not lead.
+            LifecycleError: Not started, or not a candidate.
+        """
+        return self._running_node().election.require_term()
+
     @property
     def state(self) -> ElectionState:
         """Where this node stands."""
@@ -402,6 +413,10 @@ class SlurpLeaderSystem(HasHooks, Lifetime):
         home = self.jobs if name in ("cancel", "list", "report") else self
         method: Callable[..., Any] = getattr(home, name)
         return method
+
+    @property
+    def _is_running(self) -> bool:
+        return self._running_parts is not None
 
     @property
     def _running_parts(self) -> Parts | None:

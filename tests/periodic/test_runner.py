@@ -1,0 +1,192 @@
+"""Running functions and coroutines: how they end, and that nothing they do ends more than themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from slurp_leader.clock import SystemClock
+from slurp_leader.errors import ConfigurationError
+from slurp_leader.periodic.messages import Begin, RunEnded, RunOutcome
+from slurp_leader.periodic.runner import Runner, Task
+from slurp_leader.term import Term
+
+WAIT_S = 30
+DUE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def term() -> Term:
+    clock = SystemClock()
+    made = Term("reports", 9, 1, "a", "s", "t", b"k", b"v", clock)
+    made.trust.until = clock.boottime() + 3600
+    return made
+
+
+class Bench:
+    """Runs functions one after another, and says how they ended."""
+
+    def __init__(self) -> None:
+        self.ended: queue.SimpleQueue[RunEnded] = queue.SimpleQueue()
+        self.tasks: dict[str, Task] = {}
+        self.runner = Runner(self.tasks, SystemClock(), self.ended.put)
+        self.term = term()
+
+    def begin(self, function: Callable[..., Any], run_id: int = 1) -> None:
+        self.tasks[f"work-{run_id}"] = Task.of(function)
+        self.runner.begin(Begin(run_id, f"work-{run_id}", DUE, self.term))
+
+    def outcome(self) -> RunOutcome:
+        return self.ended.get(timeout=WAIT_S).outcome
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    assert bench.runner.stop(WAIT_S)
+
+
+def test_a_function_gets_the_term_if_it_takes_one(bench: Bench) -> None:
+    got: list[Any] = []
+
+    async def coroutine(term: Term) -> None:
+        got.append(term)
+
+    bench.begin(got.append)
+    assert bench.outcome() is RunOutcome.COMPLETED
+    bench.begin(lambda: got.append("nothing"))
+    assert bench.outcome() is RunOutcome.COMPLETED
+    bench.begin(coroutine)
+    assert bench.outcome() is RunOutcome.COMPLETED
+    assert got == [bench.term, "nothing", bench.term]
+
+
+def test_a_coroutine_and_a_function_that_raise_have_failed_and_say_so(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def coroutine() -> None:
+        raise ZeroDivisionError("in a coroutine")
+
+    def leaves() -> None:
+        raise SystemExit("in a function")
+
+    for run_id, function in enumerate((coroutine, leaves), 1):
+        bench.begin(function, run_id)
+        assert bench.outcome() is RunOutcome.FAILED
+    assert "in a coroutine" in caplog.text
+    assert "in a function" in caplog.text
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_the_loss_of_the_term_is_an_interruption_and_anything_else_a_failure(bench: Bench, is_over: bool) -> None:
+    if is_over:
+        bench.term.trust.until = float("-inf")
+
+    def work(term: Term) -> None:
+        term.check()
+        other = Term("other", 1, 1, "a", "s", "t", b"k", b"v", SystemClock())
+        other.check()
+
+    bench.begin(work)
+    assert bench.outcome() is (RunOutcome.INTERRUPTED if is_over else RunOutcome.FAILED)
+
+
+def test_a_coroutine_is_cancelled_and_has_ended_only_when_it_has_cleaned_up(bench: Bench) -> None:
+    began, cleaning, may_end = threading.Event(), threading.Event(), threading.Event()
+
+    async def work(term: Term) -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await asyncio.get_running_loop().run_in_executor(None, may_end.wait, WAIT_S)
+
+    bench.begin(work)
+    assert began.wait(WAIT_S)
+    bench.term.trust.until = float("-inf")
+    bench.runner.cancel(1)
+    assert cleaning.wait(WAIT_S)
+    assert bench.ended.empty()
+    may_end.set()
+    assert bench.outcome() is RunOutcome.INTERRUPTED
+
+
+def test_a_coroutine_that_is_cancelled_before_its_first_step_ends_too(bench: Bench) -> None:
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    for run_id in range(1, 30):
+        bench.begin(work, run_id)
+        bench.runner.cancel(run_id)
+    for _ in range(1, 30):
+        bench.ended.get(timeout=WAIT_S)
+
+
+def test_stop_cancels_coroutines_and_waits_for_functions(bench: Bench) -> None:
+    began = threading.Barrier(3)
+    go_on = threading.Event()
+
+    async def coroutine() -> None:
+        began.wait(WAIT_S)
+        await asyncio.Event().wait()
+
+    def function() -> None:
+        began.wait(WAIT_S)
+        go_on.wait(WAIT_S)
+
+    bench.begin(coroutine, 1)
+    bench.begin(function, 2)
+    began.wait(WAIT_S)
+    assert not bench.runner.stop(0)
+    go_on.set()
+    assert bench.runner.stop(WAIT_S)
+
+
+class Caller:
+    def __call__(self, term: Term) -> None: ...
+
+
+class AsyncCaller:
+    async def __call__(self) -> None: ...
+
+
+async def with_term(term: Term, extra: int = 0) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "takes_term", "is_async"),
+    [
+        (lambda: None, False, False),
+        (lambda term: None, True, False),
+        (lambda *terms: None, True, False),
+        (lambda extra=1: None, False, False),
+        (with_term, True, True),
+        (functools.partial(with_term, None), False, True),
+        (Caller(), True, False),
+        (AsyncCaller(), False, True),
+        (Caller().__call__, True, False),
+    ],
+)
+def test_what_a_function_is_is_seen_when_it_is_registered(
+    function: Callable[..., Any], takes_term: bool, is_async: bool
+) -> None:
+    task = Task.of(function)
+    assert (task.takes_term, task.is_async) == (takes_term, is_async)
+
+
+def yields() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [lambda a, b: None, lambda *, key: None, yields, "text"])
+def test_what_cannot_be_periodic_work_is_refused(function: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Task.of(function)
