@@ -11,6 +11,7 @@
     |  +- NotLeaderError                      this node does not lead; `leader` is who does
     |  +- NoLeaderError                       nobody led within the time given
     |  +- LeadershipLostError                 the term ended under way
+    |  +- HandoverError                       the lead was not handed over; `reason` says why
     |  +- DuplicateNodeError                  another live process has this node id
     |  +- StaleTokenError                     a receiver has seen a newer token for this resource
     +- StoreError                             etcd; carries `outcome`
@@ -154,6 +155,19 @@ class LeadershipLostError(LeadershipError):
 
     outcome = Outcome.UNKNOWN
     token: int = 0
+    reason: str = ""
+
+
+class HandoverError(LeadershipError):
+    """The lead was not handed over. `outcome` tells whether it still may be.
+
+    `reason`: ``nobody`` (no name was given), ``itself``, ``unknown`` (no such candidate), ``no_candidate`` (nobody else
+    stands), ``busy`` (another handover is under way), ``unfit`` (the candidate is not ready), ``silent`` (it did not
+    answer), ``refused`` (etcd refused the transaction: something had changed), ``changed`` (the term it was meant for
+    is over), ``leaving`` (the leader gives the term back), ``timeout``.
+    """
+
+    retryable = True
     reason: str = ""
 
 

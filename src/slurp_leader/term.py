@@ -16,9 +16,78 @@ import os
 import threading
 from dataclasses import dataclass, field
 
+from pydantic_core import to_json
+
 from slurp_leader.clock import Clock
-from slurp_leader.errors import LeadershipLostError
+from slurp_leader.errors import LeadershipLostError, RecordError
 from slurp_leader.store import Compare, CompareOp, mod_revision, value_of
+from slurp_leader.store.records import SCHEMA, read_object
+
+_LONGEST_GRANT_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a term that was handed over leaves behind, under ``m/grant/{token}``: the right of its old leader to end
+    what it had under way. Nothing else may be written under it, and only while the record stands (PROTOCOL C, A25).
+
+    Attributes:
+        session: Of the old leader. When its session key is gone, nobody will end anything under the grant.
+        node_id: Who that was, for people.
+        nonce: Random, unique to the handover; so the value is never the same twice.
+        longest_s: How long whoever leads honours it, counted by its own clock from when it began to lead.
+    """
+
+    session: str
+    node_id: str
+    nonce: str
+    longest_s: float
+
+    def to_value(self) -> bytes:
+        return to_json(
+            {
+                "schema": SCHEMA,
+                "session": self.session,
+                "node": self.node_id,
+                "nonce": self.nonce,
+                "longest_s": self.longest_s,
+            }
+        )
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> Grant:
+        """Read a grant.
+
+        Raises:
+            RecordError: Corrupt, forged, or of another schema version.
+        """
+        data = read_object(key, value)
+        session, node_id, nonce, longest_s = (data.get(name) for name in ("session", "node", "nonce", "longest_s"))
+        texts = (session, node_id, nonce)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(longest_s, int | float):
+            name = key.decode("ascii", "replace")
+            raise RecordError(f"{name}: not a grant", key=name)
+        return cls(str(session), str(node_id), str(nonce), min(max(0.0, float(longest_s)), _LONGEST_GRANT_S))
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """The grant of a term that this node handed over, as it stands in etcd.
+
+    Attributes:
+        key, value, revision: Its record. All three are compared by whatever is written under it.
+        begin_until: Claimed work may still begin until then, in boottime seconds: the trust that was proved before the
+            handover. So long this node's lease lives for sure, and with it the grant.
+        end_by: When the last work under it has to be written down, in boottime seconds: counted from before the
+            handover was sent, so it is never later than the deadline of the successor.
+    """
+
+    key: bytes
+    value: bytes
+    revision: int
+    begin_until: float
+    end_by: float
+
 
 _BEAT_EVERY_S = 0.5
 """Pause between two beats of somebody who waits."""
@@ -27,19 +96,31 @@ _BEAT_EVERY_S = 0.5
 class Trust:
     """Until when a term may be trusted, in boottime seconds. Written by the elector alone, read by anybody.
 
-    Reading and writing one float is atomic in CPython, so there is no lock.
+    Reading and writing one attribute is atomic in CPython, so there is no lock.
+
+    Attributes:
+        until: When this node stops to be the leader.
+        changing_hands: The term is being handed over: trusted no more, but what runs goes on until that is decided.
+        lent: The grant, once the term was handed over with work under way.
     """
 
-    __slots__ = ("_pid", "until")
+    __slots__ = ("_pid", "changing_hands", "lent", "until")
 
     def __init__(self) -> None:
         self.until = float("-inf")
+        self.changing_hands = False
+        self.lent: Lent | None = None
         self._pid = os.getpid()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this very process has the term; a forked child has a copy, but nothing that renews or ends it."""
+        return os.getpid() == self._pid
 
     def remaining_s(self, now: float) -> float:
         """Seconds of trust left. None in a child process: a fork copies the term, but nothing that renews or ends it,
         so parent and child would both act as the leader."""
-        return max(0.0, self.until - now) if os.getpid() == self._pid else 0.0
+        return max(0.0, self.until - now) if self.is_ours else 0.0
 
 
 class Progress:
@@ -93,6 +174,21 @@ class Term:
     def is_valid(self) -> bool:
         """Whether this node may act as leader right now."""
         return self.remaining_s() > 0
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether work claimed under this term may begin: the term is in force, or was just handed over with it."""
+        lent = self.trust.lent
+        return self.is_valid or (lent is not None and self.trust.is_ours and self.clock.boottime() < lent.begin_until)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether work under way may go on: the term is in force, is changing hands, or was handed over.
+
+        Of a term that was handed over, the end of the grant is told to each run (I4).
+        """
+        trust = self.trust
+        return self.is_valid or (trust.is_ours and (trust.changing_hands or trust.lent is not None))
 
     @property
     def should_stop(self) -> bool:

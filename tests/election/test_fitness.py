@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slurp_leader.election import FitnessChanged
+from slurp_leader.election import FitnessChanged, Reason
 from slurp_leader.store import Delete
 from support.electing import KEYS, leading_node, node
 from support.virtual import World
@@ -51,6 +51,28 @@ def test_who_is_well_again_does_not_wait() -> None:
     leader.host.cut_off = True
     world.apply(Delete(KEYS.leader))
     world.run_until(lambda: other.leads, within_s=0.5)
+
+
+def test_an_unfit_leader_hands_over_to_a_fit_node() -> None:
+    world = World()
+    leader = leading_node(world)
+    fit = node(world, "b")
+    world.run_for(2)
+    leader.seat.post(FitnessChanged("disk full"))
+    world.run_until(lambda: fit.leads, within_s=3)
+    assert fit.last_reason is Reason.HANDOVER
+    assert leader.leaders_seen.count(None) <= 1  # the beginning: at no revision after it nobody led
+
+
+def test_an_unfit_leader_stays_where_nobody_else_stands() -> None:
+    world = World()
+    leader = leading_node(world)
+    leader.seat.post(FitnessChanged("disk full"))
+    world.run_for(30)
+    assert leader.leads
+    assert len(leader.terms) == 1
+    late = node(world, "b")
+    world.run_until(lambda: late.leads, within_s=15)
 
 
 def test_who_wins_again_and_again_lets_others_go_first() -> None:

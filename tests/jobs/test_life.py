@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.rig import INTERRUPTED, KEYS, RAISED, RETURNED, Client, Node, Rig, deletes, options, puts
+from jobs.rig import INTERRUPTED, KEYS, KEYSPACE, RAISED, RETURNED, Client, Node, Rig, deletes, options, puts
 from slurp_leader.clock import format_utc
 from slurp_leader.errors import RequestTooLargeError, StoreDeniedError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
@@ -17,6 +17,7 @@ from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import RunProgress
 from slurp_leader.store import Delete, Put, Request, Txn
 from slurp_leader.telemetry.events import LogEvent
+from slurp_leader.term import Grant
 from support.virtual import answer_lost, failed, full, late, request_lost, takes_space
 
 
@@ -225,7 +226,8 @@ def test_a_grant_of_an_older_term_keeps_its_claims_open(rig: Rig) -> None:
     job_id = rig.client.submit()
     rig.wait_for_run(job_id)
     grant = KEYS.grant + b"%d" % rig.node.token
-    rig.world.apply(Put(grant, b"{}"))
+    rig.world.apply(Put(KEYSPACE.mirrored + b"nodes/a/session", b"{}"))
+    rig.world.apply(Put(grant, Grant("session", "a", "nonce", 60.0).to_value()))
     rig.node.host.crash()
     other = Node(rig.world, "b").lead()
     rig.settle(10)

@@ -23,10 +23,12 @@ from slurp_leader.election.records import LeaderRecord
 from slurp_leader.errors import IdempotencyConflictError, QueueFullError
 from slurp_leader.jobs.records import Claim, ClaimEntry, JobOutcome, JobState, JobStatus, Spec
 from slurp_leader.store import Event, EventKind
+from slurp_leader.term import Grant
 from support.electing import KEYS
 from support.virtual import Write
 
 _LEADER_WITHIN_S = 2 * ELECTION.lease_ttl_s + 2.0
+_OF_ONE_JOB = (JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.done, JOB_KEYS.cancel, JOB_KEYS.progress)
 _NEXT_STATES = {
     "follower": {"candidate", "follower"},
     "candidate": {"leader", "follower"},
@@ -112,6 +114,11 @@ class _Replay:
         self._idem: dict[bytes, str] = {}
         self._idem_freed: set[bytes] = set()
         self._current: _TermSeen | None = None
+        self.grants: dict[int, Grant] = {}
+        """Those that stand, by token."""
+        self._grants_before: dict[int, Grant] = {}
+        """Those that stood before the write that is looked at."""
+        self._sessions: dict[str, int] = {}
         self._nodes = {name for name in history.world.hosts if name.startswith("n")}
 
     @property
@@ -127,6 +134,7 @@ class _Replay:
         )
 
     def take(self, write: Write) -> None:
+        self._grants_before = dict(self.grants)
         for event in write.events:
             if event.kv.key == KEYS.leader:
                 self._leader_key(event, write)
@@ -150,19 +158,70 @@ class _Replay:
             if record.epoch <= earlier.record.epoch:
                 self.wrong("I1", write, f"epoch {record.epoch} after epoch {earlier.record.epoch}")
         if record.node_id != write.author:
-            self.wrong("I1", write, f"the key names {record.node_id}")
+            self._handed_over(record, write)
         self._current = self.terms[write.revision] = _TermSeen(write.revision, record)
 
+    def _handed_over(self, record: LeaderRecord, write: Write) -> None:
+        """C: only the leader names another, it leaves a grant, and the key hangs on that one's lease."""
+        before = self.terms.get(max(self.terms, default=0))
+        if before is None or before.end != write.revision or before.record.node_id != write.author:
+            self.wrong("C", write, f"{write.author} named {record.node_id}, and did not lead")
+        elif not any(e.kv.key == JOB_KEYS.grant_of(before.token) for e in write.events):
+            self.wrong("C", write, "handed over without a grant")
+        lease = next(e.kv.lease for e in write.events if e.kv.key == KEYS.leader)
+        if self._sessions.get(record.session) != lease:
+            self.wrong("C", write, f"the key hangs on {lease}, not on the session of {record.node_id}")
+
+    def _grant(self, event: Event, write: Write) -> None:
+        token = int(event.kv.key[len(JOB_KEYS.grant) :])
+        if event.kind is EventKind.DELETE:
+            self.grants.pop(token, None)
+        else:
+            self.grants[token] = Grant.from_value(event.kv.key, event.kv.value)
+            if token not in self.terms or self.terms[token].end != write.revision:
+                self.wrong("C", write, f"a grant for token {token}, whose term did not just end")
+
+    def _session(self, event: Event) -> None:
+        name = event.kv.key.rpartition(b"/")[2].decode()
+        if event.kind is EventKind.DELETE:
+            self._sessions.pop(name, None)
+        else:
+            self._sessions[name] = event.kv.lease
+
+    def _may_end(self, token: int, write: Write) -> bool:
+        """Whether what runs under a token may be ended by this write: its term is in force, or its grant stands."""
+        if self._current is not None and token == self._current.token:
+            return True
+        grant = self._grants_before.get(token)
+        return grant is not None and grant.node_id == write.author
+
     def _check_author(self, write: Write) -> None:
-        """I2: leases and epochs apart, a node writes inside its own terms only."""
+        """I2: leases and epochs apart, a node writes inside its own terms only, or under a grant of its own."""
         if write.author not in self._nodes:
             return
         kinds = {event.kv.key for event in write.events}
-        if all(b"/m/nodes/" in key or key in (KEYS.leader, KEYS.epoch) for key in kinds):
+        if all(b"/m/nodes/" in key or key in (KEYS.leader, KEYS.epoch, KEYS.ack) for key in kinds):
+            return
+        if KEYS.leader in kinds and self._current is not None and self._current.record.node_id != write.author:
+            return  # a handover, looked at above
+        if self._under_own_grant(write):
             return
         if self._current is None or self._current.record.node_id != write.author:
             holder = self._current.record.node_id if self._current else "nobody"
             self.wrong("I2", write, f"{sorted(kinds)} written while {holder} leads")
+
+    def _under_own_grant(self, write: Write) -> bool:
+        """Ends of runs, and of the records of this very grant; no claim, and nothing of the leader's own."""
+        own = {token for token, grant in self._grants_before.items() if grant.node_id == write.author}
+        for event in write.events:
+            key = event.kv.key
+            if key.startswith((JOB_KEYS.run, JOB_KEYS.grant)):
+                token = int(key.rpartition(b"/")[2].partition(b"-")[0])
+                if event.kind is not EventKind.DELETE or token not in own:
+                    return False
+            elif not key.startswith(_OF_ONE_JOB):
+                return False
+        return bool(own)
 
     # ------------------------------------------------------------ jobs
 
@@ -178,6 +237,10 @@ class _Replay:
             self._state(key[len(JOB_KEYS.state) :].decode(), event, write)
         elif key.startswith(JOB_KEYS.idem):
             self._idempotency(event, write)
+        elif key.startswith(JOB_KEYS.grant):
+            self._grant(event, write)
+        elif key.startswith(KEYS.nodes):
+            self._session(event)
 
     def _queue(self, job_id: str, event: Event, write: Write) -> None:
         if event.kind is EventKind.DELETE:
@@ -203,7 +266,7 @@ class _Replay:
             self.wrong("I5", write, f"second outcome of {outcome.job_id}")
         if outcome.queue_revision != job.revision:
             self.wrong("B", write, f"outcome of {outcome.job_id} for incarnation {outcome.queue_revision}")
-        if self._current is None or outcome.token != self._current.token:
+        if not self._may_end(outcome.token, write):
             self.wrong("I2", write, f"outcome of {outcome.job_id} under token {outcome.token}")
         self._check_outcome(job, outcome, write)
         job.outcome, job.ended_at = outcome, write.revision

@@ -19,6 +19,9 @@ from slurp_leader.election import (
     Elector,
     Finished,
     Identity,
+    Lending,
+    Readiness,
+    Reason,
     ResignWanted,
     StateChanged,
     StopWanted,
@@ -33,6 +36,7 @@ from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import (
     HandBack,
     HandedBack,
+    HandedOver,
     Lead,
     Lost,
     Pause,
@@ -41,9 +45,10 @@ from slurp_leader.jobs.scheduler import (
     Scheduler,
     StartRun,
     StopRun,
+    WindDown,
 )
 from slurp_leader.jobs.submitter import CancelAnswered, CancelJob, Submit, Submitted, Submitter
-from slurp_leader.store import EventKind
+from slurp_leader.store import Event, EventKind
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.term import Term
 from support.electing import KEYS, KEYSPACE
@@ -63,6 +68,7 @@ JOBS = JobsOptions(
     backoff_cap=2,
     timeout=3,
 )
+LENDING = Lending(JOB_KEYS.grant, 6.0)
 BETWEEN_THREADS_S = 0.0005
 """What a word from one thread of a process to another takes."""
 _STOPPED_WITHIN_S = 0.1
@@ -116,7 +122,7 @@ class Pool:
             self._begin(self._waiting.popleft())
 
     def _begin(self, start: StartRun) -> None:
-        if not start.term.is_valid:
+        if not start.term.may_begin:
             self._say(RunEnded(start.run_id, None))
             return
         if start.run_id in self._told:
@@ -169,7 +175,14 @@ class SimNode:
         self.up, self.stopped, self.terms = True, False, []
         seed = self._rng.getrandbits(64)
         self.elector = Elector(
-            ELECTION, Identity(name, ""), KEYS, nodes_prefix(KEYSPACE, name), clock, random.Random(seed)
+            ELECTION,
+            Identity(name, ""),
+            KEYS,
+            nodes_prefix(KEYSPACE, name),
+            clock,
+            random.Random(seed),
+            lending=LENDING,
+            ready=lambda: Readiness(self.scheduler.picture.revision),
         )
         self.scheduler = Scheduler(JOBS, JOB_KEYS, name, clock, random.Random(seed + 1))
         self.pool = Pool(self, JOBS.workers)
@@ -222,6 +235,8 @@ class SimNode:
                 word = Pause(token)
             case ElectionState.DRAINING:
                 word = HandBack(token)
+            case _ if change.reason is Reason.HANDOVER and term.trust.lent is not None:
+                word = HandedOver(token, term.trust.lent)
             case _:
                 word = Lost(token)
                 self.later(_STOPPED_WITHIN_S, self._expect_stopped, token)
@@ -247,13 +262,15 @@ class SimNode:
         self.election.post(ResignWanted(1.0))
 
     def stop(self) -> None:
+        self.jobs.post(WindDown())
         self.election.post(StopWanted())
 
     # ------------------------------------------------------------ bodies
 
     def body_begins(self, start: StartRun) -> None:
         world = self.host.world
-        held = self.history.holder == start.term.token
+        token = start.term.token
+        held = token in (self.history.holder, *self.history.grants)
         self.history.bodies.append(
             BodyStart(
                 world.clock.now,
@@ -261,9 +278,9 @@ class SimNode:
                 start.job.job_id,
                 start.run,
                 start.attempt,
-                start.term.token,
+                token,
                 start.fencing_token,
-                start.term.is_valid,
+                start.term.may_begin,
                 held,
             )
         )
@@ -404,6 +421,8 @@ class Cluster:
     def _watch_belief(self, write: Any) -> None:
         """I3, at each moment it could break: when the leader key changes hands, nobody trusts an older term."""
         for event in write.events:
+            if event.kv.key.startswith(JOB_KEYS.grant):
+                self._watch_grant(event)
             if event.kv.key != KEYS.leader:
                 continue
             self.history.holder = write.revision if event.kind is EventKind.PUT else 0
@@ -416,3 +435,12 @@ class Cluster:
                             f"I3 {node.host.name} trusts token {term.token} for {left_s:.3f} s after the leader key "
                             f"changed hands at revision {write.revision}"
                         )
+
+    def _watch_grant(self, event: Event) -> None:
+        """I4: the loss of a grant is told to everything that runs under it."""
+        token = int(event.kv.key[len(JOB_KEYS.grant) :])
+        if event.kind is EventKind.PUT:
+            self.history.grants.add(token)
+            self.world.count("granted")
+        else:
+            self.history.grants.discard(token)

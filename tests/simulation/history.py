@@ -58,6 +58,8 @@ class History:
     state_changes: list[tuple[float, str, str, str, int]] = field(default_factory=list)
     holder: int = 0
     """The token in force in the store right now; 0: nobody leads."""
+    grants: set[int] = field(default_factory=set)
+    """Tokens of handed over terms whose grants stand right now."""
     forced: set[int] = field(default_factory=set)
     """Tokens of terms that an operator ended by force: their leaders cannot know at once."""
     broken_at_once: list[str] = field(default_factory=list)

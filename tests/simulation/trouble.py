@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from simulation.cluster import ELECTION, Body, Cluster, SimNode
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreBusyError
 from slurp_leader.jobs.request import Priority
-from slurp_leader.store import Delete, Header, KeepAlive, KeepAliveResult, Request, Txn
+from slurp_leader.store import Delete, Header, KeepAlive, KeepAliveResult, Put, Request, Txn
 from support.electing import KEYS
 from support.virtual import (
     Fate,
@@ -100,6 +101,8 @@ class Trouble:
             self._compact,
             self._resign,
             self._stop,
+            self._transfer,
+            self._transfer,
             self._slow_down,
             self._depose,
             self._depose,
@@ -235,6 +238,15 @@ class Trouble:
             self._note("stop", node.host)
             node.host.do(node.stop)
             self.world.after(8.0, self._start_stopped, node, node.host.life)
+
+    def _transfer(self) -> None:
+        """An operator wants the lead to be handed over: to anybody, or to one that may not be there."""
+        history, world = self.cluster.history, self.world
+        if history.holder:
+            world.count("transfer")
+            to = self.draw.choice(("", "", "n1", "n2", "n3", "n4"))
+            wish = TransferRecord(Stage.WISHED, history.holder, f"{self.draw.getrandbits(32):x}", to, "operator")
+            world.apply(Put(KEYS.transfer, wish.to_value()))
 
     def _start_stopped(self, node: SimNode, life: int) -> None:
         if node.host.life == life:

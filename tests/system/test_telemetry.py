@@ -31,7 +31,7 @@ def _nothing() -> None:
     """A hook, or a check that passes."""
 
 
-def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared: Any) -> None:
+def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared: Any) -> None:  # noqa: C901
     """One life with everything in it: win, renew, run, retry, fail, lose the leader, run what it left again; and beside
     it periodic work that takes longer than its interval."""
     reader = InMemoryMetricReader()

@@ -25,6 +25,14 @@ crash guard runs, the window also ends before the guard may take a standstill fo
 **What is not.** That nothing of an old term still *runs* somewhere: a paused process cannot be told. Whatever it then
 writes through the fence is refused; whatever it does elsewhere has to be fenced there, by the token.
 
+**How the lead is handed over.** Without a revision in which nobody leads: one transaction writes the successor's term
+onto the successor's lease (`handover`, `successor`). It is prepared before: an offer to one session, its answer.
+Trust ends before the transaction is sent and comes back only after a definite refusal and a heartbeat sent after that;
+so it never matters how long the answer takes, or how often or late the transaction arrives. The successor begins the
+term under the token of that very put, once, and only because it answered that very offer; any other key in its name it
+rewrites. Work under way is not thrown away: where the owner can lend it, a grant lets the old leader end it, and only
+end it, while the new one already leads; where it cannot, it ends before.
+
 The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thread, no clock), made of `SessionKeeper`
 (the lease), `Attempts` (writes that must become definite) and what it keeps about a term (`reign`) -> `transactions`,
 `records`, `view` (pure values).
@@ -52,8 +60,10 @@ from slurp_leader.election.events import (
     StateChanged,
     StopWanted,
 )
+from slurp_leader.election.handover import Lending
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, LeaderRecord, nodes_prefix
+from slurp_leader.election.transfer import Readiness
 
 __all__ = [
     "BeatSaid",
@@ -76,7 +86,9 @@ __all__ = [
     "LeaderChanged",
     "LeaderInfo",
     "LeaderRecord",
+    "Lending",
     "Listener",
+    "Readiness",
     "Reason",
     "Renewed",
     "ResignWanted",

@@ -38,12 +38,14 @@ from slurp_leader.election.events import (
     StopWanted,
     Trouble,
 )
+from slurp_leader.election.handover import Lending
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
+from slurp_leader.election.transfer import Readiness
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
 from slurp_leader.machine import Loop
-from slurp_leader.store import Store
+from slurp_leader.store import Put, Store
 from slurp_leader.store.follow import Changes, FollowNotice, Snapshot
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.telemetry import metrics as instruments
@@ -74,6 +76,9 @@ class Election:
         clock: Source of time.
         metrics: Where measurements go.
         facts: Figures to put into each heartbeat; must not block.
+        lending: How work in flight survives a handover; None: owners end it before.
+        ready: Asks the owner whether this node could take over now; must not block.
+        manifest: A record to leave for the successor of an epoch, written with the handover; must not block.
         rng: Source of ids and jitter.
         guard: Revokes the lease when this process dies or stalls; None: the TTL decides. Not closed here.
         hooks: Whom to call, and who may veto.
@@ -90,6 +95,9 @@ class Election:
         clock: Clock,
         metrics: Metrics | None = None,
         facts: Callable[[], dict[str, Any]] = dict,
+        lending: Lending | None = None,
+        ready: Callable[[], Readiness] = Readiness,
+        manifest: Callable[[int], Put | None] = lambda _epoch: None,
         rng: random.Random | None = None,
         guard: CrashGuard | None = None,
         needs_progress: bool = False,
@@ -97,6 +105,8 @@ class Election:
     ) -> None:
         self.options = options
         self._guard = guard
+        self._unfit = ""
+        self._owner_ready = ready
         self.identity = identity
         self._clock = clock
         self._metrics = metrics or NoMetrics()
@@ -109,6 +119,9 @@ class Election:
             clock,
             rng or random.Random(secrets.randbits(128)),
             facts,
+            lending,
+            self._ready,
+            manifest,
             guarded=guard is not None,
             needs_progress=needs_progress,
             needs_consent=lambda: self.hooks.may_veto,
@@ -130,9 +143,9 @@ class Election:
         self._awaited: set[str] = set()
         self._idle_owners: dict[str, int] = {}  # with the token of the term they are done with
         self._draining_token: int | None = None
+        self._lent: dict[int, set[str]] = {}  # owners that still have work of a term that was handed over
         self._last_renewal: tuple[float, Renewed] | None = None
         self._trouble: Trouble | None = None
-        self._unfit = ""
 
     # ------------------------------------------------------------ life
 
@@ -278,9 +291,13 @@ class Election:
     def drained(self, name: str, token: int) -> None:
         """Say that nothing of the term with this token runs at owner `name`, and nothing will.
 
-        It counts for that term only, also when it is said before the term is to be given back.
+        It counts for that term only, also when it is said before the term is to be given back. Of a term that was
+        handed over with its work: that all of that has ended.
         """
         with self._changed:
+            if token in self._lent:
+                self._ended_lent(name, token)
+                return
             self._idle_owners[name] = token
             if token == self._draining_token:
                 self._awaited.discard(name)
@@ -290,10 +307,18 @@ class Election:
         if all_drained:
             self._loop.post(Drained(token))
 
+    def _ended_lent(self, name: str, token: int) -> None:
+        """With the lock held: this owner has ended what it had under way when the term was handed over."""
+        self._lent[token].discard(name)
+        if not self._lent[token]:
+            del self._lent[token]
+            self._loop.post(Drained(token))
+
     def set_fitness(self, unfit: str) -> None:
         """Say why this node should not lead, or, with an empty text, that it should.
 
-        Who should not lets others go first when the key is free, for a bounded time.
+        Who should not hands over when somebody better stands, and lets others go first when the key is free, for a
+        bounded time.
         """
         self._unfit = unfit
         self._loop.post(FitnessChanged(unfit))
@@ -303,8 +328,13 @@ class Election:
         """Why this node should not lead; empty when it should."""
         return self._unfit
 
+    def _ready(self) -> Readiness:
+        """Whether this node could take over now."""
+        return Readiness(unfit=self._unfit) if self._unfit else self._owner_ready()
+
     def resign(self, pause_s: float = 2.0) -> None:
-        """Give the term back after draining, and let others go first for `pause_s` seconds.
+        """Hand the term over, or where nobody can take it, give it back after draining and let others go first for
+        `pause_s` seconds.
 
         Raises:
             NotLeaderError: This node does not lead.
@@ -368,6 +398,10 @@ class Election:
             self._draining_token = drains.token if drains else None
             self._awaited = {name for name in self._owners if self._idle_owners.get(name) != self._draining_token}
             nobody_to_wait_for = not self._awaited
+            if event.reason is Reason.HANDOVER and event.term is not None and event.term.trust.lent is not None:
+                token = event.term.token
+                self._lent[token] = {name for name in self._owners if self._idle_owners.get(name) != token} | {""}
+                self._ended_lent("", token)
             self._changed.notify_all()
         term = event.term
         if term is not None and not leads:

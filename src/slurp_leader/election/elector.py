@@ -27,6 +27,7 @@ from slurp_leader.clock import Clock
 from slurp_leader.election import beats, transactions
 from slurp_leader.election.attempt import Attempt, Attempts
 from slurp_leader.election.beats import Beats
+from slurp_leader.election.control import ControlView
 from slurp_leader.election.desk import Desk
 from slurp_leader.election.events import (
     BeatSaid,
@@ -43,10 +44,13 @@ from slurp_leader.election.events import (
     StateChanged,
     StopWanted,
 )
+from slurp_leader.election.handover import Handover, Lending, Phase
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value
 from slurp_leader.election.reign import Reign, Round, same_raft_term
 from slurp_leader.election.session import Session, SessionKeeper
+from slurp_leader.election.successor import Successor
+from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
 from slurp_leader.election.view import View
 from slurp_leader.errors import (
     LeaseNotFoundError,
@@ -56,19 +60,23 @@ from slurp_leader.errors import (
     StoreFullError,
 )
 from slurp_leader.machine import Answer, Tick
-from slurp_leader.store import GetResult, KeepAlive, KeyValue, TxnResult
+from slurp_leader.store import GetResult, KeepAlive, KeyValue, Put, TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.telemetry.events import LogEvent
-from slurp_leader.term import Term
+from slurp_leader.term import Lent, Term
 
 _LETTING_GO_S = 4.0
 """Longest time that a stop spends on giving key and lease back, once no work of the term is left. Then the lease, which
 nobody renews any more, ends by itself."""
 
 _FAILURES_BEFORE_SUSPENDED = 2
+_OTHERS_LATER_S = 1.0
+"""A successor that stays silent is replaced by who appointed it; so much later by anybody."""
 _RENEW = "renew"
 _VETO_PAUSE_S = 5.0
 """How long a node stands back that was elected and could not start: twice the longest wait of others, and more."""
+_UNFIT_AGAIN_S = 10.0
+"""Pause before a leader that should not lead, and found nobody better, looks again."""
 _OTHERS_FIRST_S = 2.0
 """What a node that should not lead waits after it has seen the key free."""
 _WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
@@ -88,6 +96,9 @@ class Elector:
         clock: Handed to the terms; never read here.
         rng: Source of ids and jitter; a seeded one makes a history repeatable.
         facts: Figures to put into each heartbeat.
+        lending: How work in flight survives a handover; None: the owner ends it before.
+        ready: Asks the owner whether this node could take over now; must not block.
+        manifest: A record to leave for the successor of an epoch, written with the handover; None: none.
         guarded: Whether a crash guard revokes our lease when we die or stall; see `beats`.
         needs_consent: Asked for each term: whether the owner has to agree to it before this node leads.
         needs_progress: Whether the owner's loop has to call `Term.beat` at least every `stall_timeout`.
@@ -102,6 +113,9 @@ class Elector:
         clock: Clock,
         rng: random.Random,
         facts: Callable[[], dict[str, Any]] = dict,
+        lending: Lending | None = None,
+        ready: Callable[[], Readiness] = Readiness,
+        manifest: Callable[[int], Put | None] = lambda _epoch: None,
         *,
         guarded: bool = False,
         needs_progress: bool = False,
@@ -118,6 +132,7 @@ class Elector:
         self._progress_s = options.stall_timeout_s if needs_progress else 0.0
         self._stalled: Term | None = None
         self._unfit = ""
+        self._unfit_until = float("-inf")  # when an unfit leader looks again for somebody better
         self._wins: deque[float] = deque(maxlen=_WINS_BEFORE_COOL_DOWN)
         self._view = View(keys, float("-inf"))
         self._sessions = SessionKeeper(
@@ -132,6 +147,10 @@ class Elector:
             on_closed=self._session_closed,
         )
         self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
+        self._control = ControlView(keys)
+        self._successor = Successor(self._desk, keys, self._control, ready)
+        self._handover = Handover(self, self._desk, options, keys, self._control, self._view, lending, manifest)
+        self._lent: set[int] = set()  # tokens of terms handed over, with work that has not ended yet
         self._state = ElectionState.FOLLOWER
         self._reign: Reign | None = None
         self._round: Round | None = None
@@ -180,8 +199,10 @@ class Elector:
                 self._on_answer(event, now)
             case Changes():
                 self._view.learn_events(event.events, now)
+                self._control.learn_events(event.revision, event.events)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
+                self._control.learn_snapshot(event.revision, event.kvs)
             case Tick():
                 pass
             case _:
@@ -198,7 +219,7 @@ class Elector:
             case Drained():
                 self._on_drained(event, now)
             case ResignWanted():
-                self._drain(Reason.RESIGNED, event.pause_s, now)
+                self._leave(Reason.RESIGNED, event.pause_s, now)
             case StopWanted():
                 self._on_stop(now)
             case _:
@@ -208,14 +229,20 @@ class Elector:
         """Level-triggered: whatever just happened, do what the situation asks for."""
         self._notice_deposition(now)
         self._tell_leader(now)
+        session = self._sessions.current
+        in_force = self._reign is not None and self._state in (ElectionState.LEADER, ElectionState.DRAINING)
+        if self._reign is not None and in_force and session is not None:
+            self._handover.act(session, self._reign, now)
+            self._hand_over_if_unfit(session, self._reign, now)
         if self._reign is not None or self._attempts.current is not None or self._finished:
             return
-        session = self._sessions.current
         if self._stopping:
-            self._sessions.close(now)
+            if not self._lent:
+                self._sessions.close(now)
         elif now < self._attempts.not_before:
             self._timers.set("look", self._attempts.not_before)
         elif session is not None and session.live and self._view.is_known:
+            self._successor.act(session, self._view, now)
             self._seek(session, now)
 
     def _seek(self, session: Session, now: float) -> None:
@@ -232,14 +259,27 @@ class Elector:
             return
         record = self._view.leader_record
         if record is not None and record.session == session.name:
-            self._try_to_lead(session, Reason.ADOPTED, leader, now)
+            if self._successor.takes(session, leader, record):
+                self._won(session, record, Reason.HANDOVER, leader.mod_revision, now)
+            else:
+                self._try_to_lead(session, Reason.ADOPTED, leader, now)
             return
-        patience_s = record.ttl_s if record is not None else session.timing.ttl_s
-        silent_until = self._view.changed_at + patience_s
+        silent_until = self._view.changed_at + self._patience_s(session, leader)
         if now >= silent_until:
             self._try_to_lead(session, Reason.STOLEN, leader, now)
         else:
             self._timers.set("look", silent_until)
+
+    def _hand_over_if_unfit(self, session: Session, reign: Reign, now: float) -> None:
+        """An unfit leader goes only where somebody better is there to lead (A17), and asks for that now and then."""
+        if not self._unfit or self._handover.is_busy or self._state is not ElectionState.LEADER:
+            return
+        if now < self._unfit_until:
+            self._timers.set_no_later("look", self._unfit_until)
+            return
+        self._unfit_until = now + _UNFIT_AGAIN_S
+        wish = TransferRecord(Stage.WISHED, reign.term.token, by=session.identity.node_id, why=self._unfit)
+        self._handover.begin(session, reign.term, now, wish)
 
     def _others_first_until(self, now: float) -> float:
         """A node that should not lead waits, once for each vacancy, and then leads all the same: all others may be no
@@ -249,6 +289,16 @@ class Elector:
         if self._vacant_since is None or not (self._unfit or is_cooling):
             return float("-inf")
         return self._vacant_since + _OTHERS_FIRST_S
+
+    def _patience_s(self, session: Session, leader: KeyValue) -> float:
+        """How long a holder may be silent: its published TTL; less when it was handed the lead and has said nothing."""
+        record = self._view.leader_record
+        if record is None:
+            return session.timing.ttl_s
+        if record.reason != Reason.HANDOVER or self._view.heartbeat_revision > leader.mod_revision:
+            return record.ttl_s
+        later_s = 0.0 if self._handover.gave == leader.mod_revision else _OTHERS_LATER_S
+        return min(record.ttl_s, self._options.takeover_timeout_s + later_s)
 
     def _on_timer(self, name: str, now: float) -> None:
         """What each timer is for."""
@@ -265,6 +315,8 @@ class Elector:
                 self._refresh()
             case "drain":
                 self._stop_draining(now)
+            case "handover":
+                self._handover.on_timer(self._sessions.current, now)
             case "stop":
                 self._finish(Reason.SHUTDOWN, clean=False)
             case _:
@@ -319,6 +371,8 @@ class Elector:
         self._end_term(Reason.EXPIRED, now, holds_key=False)
         self._desk.calls.forget()
         self._attempts.drop()
+        self._successor.forget()
+        self._lent.clear()  # with the session, all grants to it are over
         self._timers.clear_all()
         self._look_at_stalled(now)
         if self._state is not ElectionState.FOLLOWER:
@@ -384,7 +438,8 @@ class Elector:
         # The next round is due whatever becomes of this one: an answer that never comes must not end renewal, and one
         # that comes after a gap finds its round replaced (`LeaseTiming.fits` keeps this moment inside the window).
         self._timers.set("renew", now + timing.renew_interval_s + 2 * timing.rpc_timeout_s)
-        this = self._round = Round(now, self._reign)
+        # While it is open whom the term belongs to, only the lease is renewed: a heartbeat would decide it.
+        this = self._round = Round(now, None if self._handover.is_deciding else self._reign)
         self._desk.call(KeepAlive(session.lease_id), timing.rpc_timeout_s, partial(self._kept_alive, this, session))
 
     def _kept_alive(self, this: Round, session: Session, result: Any, now: float) -> None:
@@ -407,6 +462,7 @@ class Elector:
     def _send_heartbeat(self, this: Round, reign: Reign, session: Session) -> None:
         value = heartbeat_value(session.identity, reign.term.epoch, reign.beats, self._facts())
         txn = transactions.heartbeat(self._keys, reign.term, value)
+        reign.heartbeat_revision = None
         self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._beat, this, reign, session))
 
     def _beat(self, this: Round, reign: Reign, session: Session, result: Any, now: float) -> None:
@@ -418,8 +474,10 @@ class Elector:
             self._learn(result, now)
             self._end_term(Reason.FENCED, now, holds_key=False)
         elif not same_raft_term(this.header, result.header):
+            reign.heartbeat_revision = result.header.revision
             self._unproven(this, None, now)
         else:
+            reign.heartbeat_revision = result.header.revision
             self._proved(this, reign, session, now)
 
     def _proved(self, this: Round, reign: Reign, session: Session, now: float) -> None:
@@ -501,7 +559,7 @@ class Elector:
 
     def _on_held_too_long(self, now: float) -> None:
         reign = self._reign
-        if reign is None:
+        if reign is None or self._handover.is_deciding:
             return
         if now < reign.held_until:  # the store is full: the term stays, without trust
             self._timers.set("held", reign.held_until)
@@ -514,7 +572,7 @@ class Elector:
     def _on_beat(self, event: BeatSaid, now: float) -> None:
         """The guard knows that we move. After a silence in which it may have acted, only a new proof counts (A1)."""
         reign = self._reign
-        if not self._beats.said(event, now) or reign is None or not reign.announced:
+        if not self._beats.said(event, now) or reign is None or not reign.announced or self._handover.is_deciding:
             return
         if reign.term.trust.until > now:
             reign.term.trust.until = min(reign.window, self._beats.until)
@@ -534,7 +592,9 @@ class Elector:
         if reign is None or not reign.announced:
             return
         silent_s = now - reign.term.progress.at
-        if silent_s < self._progress_s:
+        if self._handover.is_deciding:
+            self._timers.set("progress", now + self._progress_s / 5)  # whose term it is will soon be known
+        elif silent_s < self._progress_s:
             self._timers.set("progress", reign.term.progress.at + self._progress_s)
         elif silent_s > self._progress_s + _OVERSLEPT_S:
             self._await_progress(reign.term, now)  # we stood still ourselves: the owner gets a chance to move first
@@ -558,8 +618,12 @@ class Elector:
 
         A delete that is older than the token is an earlier term's (A22); the view has already sorted that out.
         """
-        if self._reign is not None and self._view.leader_changed_after(self._reign.term.token):
+        if self._reign is None or not self._view.leader_changed_after(self._reign.term.token):
+            return
+        if not self._handover.is_deciding:
             self._end_term(Reason.FENCED, now, holds_key=False)
+        else:  # trusted no more; who comes after a successor does not tell whether there was one: the answer will
+            self._handover.is_done(self._view.leader, now)
 
     def _end_term(self, reason: Reason, now: float, *, holds_key: bool) -> None:
         """Stop trusting at once; then, where the key may still be ours, delete it by token until that is definite."""
@@ -567,7 +631,9 @@ class Elector:
         if reign is None:
             return
         reign.term.trust.until = float("-inf")
+        reign.term.trust.changing_hands = False
         self._reign = self._round = None
+        self._handover.drop()
         self._timers.clear("held")
         self._timers.clear("drain")
         self._timers.clear("progress")
@@ -584,6 +650,19 @@ class Elector:
         if holds_key:
             release = Attempt(transactions.release(self._keys, reign.term), None, _key_is_free)
             self._attempts.begin(release, session.timing.rpc_timeout_s)
+
+    def _leave(self, reason: Reason, pause_s: float, now: float) -> None:
+        """Give the term away: to a successor if there is one (PROTOCOL C), else back."""
+        reign, session = self._reign, self._sessions.current
+        if reign is None or session is None or self._state is not ElectionState.LEADER:
+            if not self._handover.is_busy or reign is None:
+                self._drain(reason, pause_s, now)
+            else:
+                reign.leaving, reign.pause_s = reason, pause_s
+            return
+        reign.leaving, reign.pause_s = reason, pause_s
+        if not self._handover.is_busy:
+            self._handover.begin(session, reign.term, now)
 
     def _drain(self, reason: Reason, pause_s: float, now: float) -> None:
         """Ask the owner to end what runs. Renewal goes on until it has, or `stop_timeout` is over."""
@@ -602,15 +681,85 @@ class Elector:
             self._stalled = None  # the owner moves again
         if self._reign is not None and self._reign.term.token == event.token:
             self._stop_draining(now)
+        elif event.token in self._lent:
+            self._lent.discard(event.token)
+            if self._stopping and not self._lent:
+                self._stop_waiting(now)
 
     def _stop_draining(self, now: float) -> None:
         """Give the term back: all of it has ended, or its time is up."""
         reign, session = self._reign, self._sessions.current
+        if session is not None and self._handover.drained(session, now):
+            return
+        if reign is None and self._lent:
+            self._stop_waiting(now)
         if reign is None or reign.leaving is None:
             return
         if session is not None:
             session.stands_back_until = now + reign.pause_s
         self._end_term(reign.leaving, now, holds_key=True)
+
+    # ------------------------------------------------------------ handing over (what `Handover` asks for)
+
+    def learn(self, result: TxnResult, now: float) -> None:
+        """Take over the reads that transactions of the election end with."""
+        self._learn(result, now)
+
+    def drain_first(self, now: float) -> None:
+        """Have the owner's work ended before the term is handed over: it cannot be lent."""
+        assert self._reign is not None
+        self._timers.set("drain", now + self._options.stop_timeout_s)
+        self._enter(ElectionState.DRAINING, Reason.HANDING_OVER, self._reign.term)
+
+    def suspend_for_handover(self, now: float) -> None:
+        """Trust nothing from here on. What runs goes on: whoever leads after this, it is lent or ours."""
+        reign = self._reign
+        assert reign is not None
+        trust = reign.term.trust
+        trust.changing_hands = True
+        trust.until = float("-inf")
+        self._round = None  # an answer that is still to come proves nothing any more
+        self._timers.clear("held")
+        self._timers.set_no_later("renew", now + self._options.renew_interval_s)
+        if self._state is not ElectionState.DRAINING:
+            self._enter(ElectionState.SUSPENDED, Reason.HANDING_OVER, reign.term)
+
+    def handed_over(self, token: int, lent: Lent | None, now: float) -> None:
+        """The successor holds the key: this term is over, and there is no way back."""
+        reign = self._reign
+        assert reign is not None
+        reign.term.trust.lent = lent
+        if lent is not None:
+            self._lent.add(reign.term.token)
+        self._end_term(Reason.HANDOVER, now, holds_key=False)
+        if self._stopping and self._lent:
+            self._timers.clear("stop")
+            self._timers.set("drain", now + self._options.stop_timeout_s)
+
+    def not_handed_over(self, phase: Phase, now: float) -> None:
+        """Go on as if nothing had been; where that cannot be, give the term back."""
+        reign = self._reign
+        if reign is None:
+            return
+        leaving = reign.leaving
+        if self._state is ElectionState.DRAINING:  # the owner's work has ended, or ends: no way back into the term
+            reign.leaving = leaving or Reason.RESIGNED
+            if phase is not Phase.DRAINING:
+                self._stop_draining(now)
+            return
+        if phase is Phase.DECIDING:
+            self._prove_again(reign, now)
+        if leaving is not None:
+            self._drain(leaving, reign.pause_s, now)
+
+    def _prove_again(self, reign: Reign, now: float) -> None:
+        """After a definite refusal: a heartbeat sent from here on proves the term, and kills what may come late."""
+        session = self._sessions.current
+        assert session is not None
+        reign.term.trust.changing_hands = False
+        reign.resume_by = now + session.timing.ttl_s
+        self._timers.set("held", reign.held_until)
+        self._start_round(now)
 
     # ------------------------------------------------------------ stopping
 
@@ -620,8 +769,17 @@ class Elector:
         self._stopping = True
         if self._reign is None:
             self._attempts.drop()  # the end of the lease makes it definite
-            self._timers.set("stop", now + _LETTING_GO_S)
-        self._drain(Reason.SHUTDOWN, 0.0, now)
+            if self._lent:
+                self._timers.set("drain", now + self._options.stop_timeout_s)
+            else:
+                self._stop_waiting(now)
+        self._leave(Reason.SHUTDOWN, 0.0, now)
+
+    def _stop_waiting(self, now: float) -> None:
+        """Nothing that was lent runs any more, or its time is up: let go of the session."""
+        self._lent.clear()
+        self._timers.clear("drain")
+        self._timers.set("stop", now + _LETTING_GO_S)
 
     def _session_closed(self, _now: float) -> None:
         self._beats.drop()
@@ -632,10 +790,12 @@ class Elector:
         reign, self._reign = self._reign, None
         self._finished = True
         self._attempts.drop()
+        self._handover.drop()
         self._timers.clear_all()
         self._desk.calls.forget()
         if reign is not None:
             reign.term.trust.until = float("-inf")
+            reign.term.trust.changing_hands = False
         self._enter(ElectionState.FOLLOWER, reason, reign.term if reign and reign.announced else None)
         self._desk.say(Finished(clean))
 

@@ -89,6 +89,12 @@ class ElectionOptions(Options):
     """Longest time that stopping waits for work of the term to end before it lets go. 100 ms to 1 h. Longer: less work
     is thrown away, a slower stop."""
 
+    takeover_timeout: Duration = Field(
+        default=timedelta(seconds=3), ge=timedelta(milliseconds=100), le=timedelta(minutes=5)
+    )
+    """How long whoever was handed the lead may take to its first heartbeat; then others take the lead from it. 100 ms
+    to 5 min. Longer: a slow successor is endured, a longer gap when it died at that very moment."""
+
     @model_validator(mode="after")
     def _check_times(self) -> Self:
         if self.lease_ttl % timedelta(seconds=1):
@@ -164,6 +170,11 @@ class ElectionOptions(Options):
     def stop_timeout_s(self) -> float:
         """Longest wait of a stop in seconds."""
         return self.stop_timeout.total_seconds()
+
+    @property
+    def takeover_timeout_s(self) -> float:
+        """Longest silence of a new successor in seconds."""
+        return self.takeover_timeout.total_seconds()
 
     def _timing(self, ttl_s: int) -> LeaseTiming:
         return LeaseTiming(

@@ -4,7 +4,9 @@
 ``m/election/{name}/leader`` (leased)     `LeaderRecord`; written once a term
 ``m/election/{name}/epoch``               a number, written in the same transaction
 ``m/election/{name}/hb``                  `heartbeat_value`; by the leader, each renewal, fenced
-``m/nodes/{node_id}/{session}`` (leased)  `NodeRecord`; by each candidate
+``m/election/{name}/control/transfer``    `transfer.TransferRecord`: a handover that is wished for, or offered
+``m/election/{name}/control/ack``         `transfer.AckRecord`: a candidate's answer to the offer
+``m/nodes/{node_id}/{session}`` (leased)  `node_value`; by each candidate
 ========================================  =========================================================
 
 (PROTOCOL B, A20, A23. The leader's value carries a random term id, so it is never the same twice.)
@@ -31,11 +33,24 @@ class ElectionKeys:
     leader: bytes
     epoch: bytes
     heartbeat: bytes
+    transfer: bytes
+    ack: bytes
+    nodes: bytes
+    """Prefix of the session keys of all nodes."""
 
     @classmethod
     def of(cls, keyspace: Keyspace, name: str) -> ElectionKeys:
         prefix = keyspace.mirrored + b"election/" + key_segment("election.name", name).encode() + b"/"
-        return cls(prefix, prefix + b"leader", prefix + b"epoch", prefix + b"hb")
+        control = prefix + b"control/"
+        return cls(
+            prefix,
+            prefix + b"leader",
+            prefix + b"epoch",
+            prefix + b"hb",
+            control + b"transfer",
+            control + b"ack",
+            keyspace.mirrored + b"nodes/",
+        )
 
 
 def nodes_prefix(keyspace: Keyspace, node_id: str) -> bytes:
@@ -102,11 +117,12 @@ class LeaderRecord:
             raise RecordError(f"leader record: {error!r}", key=key.decode("ascii", "replace")) from error
 
 
-def node_value(identity: Identity, lease_id: int, ttl_s: int) -> bytes:
-    """The value of a session key."""
+def node_value(identity: Identity, lease_id: int, ttl_s: int, election: str = "") -> bytes:
+    """The value of a session key. `election`: the one that this session stands in."""
     return to_json(
         {
             "schema": SCHEMA,
+            "election": election,
             "node": identity.node_id,
             "session": identity.session,
             "lease": lease_id,

@@ -30,6 +30,8 @@ class Reign:
         lease_until: The lease lives at least until then, whatever becomes of heartbeats.
         leaving: Why it will be given back; None: it will not.
         pause_s: How long this node stands back after that.
+        heartbeat_revision: Of the last heartbeat; None while one is under way, or in doubt.
+        resume_by: After a handover that failed, the key is kept so long for the heartbeat that proves the term again.
     """
 
     term: Term
@@ -44,6 +46,8 @@ class Reign:
     lease_until: float = float("-inf")
     leaving: Reason | None = None
     pause_s: float = 0.0
+    heartbeat_revision: int | None = None
+    resume_by: float = float("-inf")
 
     @property
     def held_until(self) -> float:
@@ -52,7 +56,7 @@ class Reign:
         That is when the window ends; but while a full etcd refuses all puts, nobody else can win: then the key is kept,
         without trust, as long as the lease lives (A8).
         """
-        until = self.window if self.proven else self.prove_by
+        until = max(self.window, self.resume_by) if self.proven else self.prove_by
         return max(until, self.lease_until) if self.store_full else until
 
 

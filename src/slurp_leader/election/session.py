@@ -121,7 +121,7 @@ class SessionKeeper:
     def _register(self, session: Session) -> None:
         """Write the session key; see who else carries our node id."""
         key = self._prefix + session.name.encode()
-        value = node_value(session.identity, session.lease_id, session.timing.ttl_s)
+        value = node_value(session.identity, session.lease_id, session.timing.ttl_s, self._options.name)
         reads = (self._sessions(), *transactions.read_election(self._keys))
         txn = Txn(
             compares=(version_of(key, 0),),

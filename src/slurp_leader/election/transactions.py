@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from slurp_leader.election.records import ElectionKeys, LeaderRecord, epoch_value
 from slurp_leader.election.view import View
-from slurp_leader.store import Compare, Delete, Get, KeyValue, Put, Txn, mod_revision, version_of
+from slurp_leader.store import Compare, Delete, Get, KeyValue, Put, Txn, lease_of, mod_revision, version_of
 from slurp_leader.term import Term
 
 
@@ -69,3 +69,65 @@ def heartbeat(keys: ElectionKeys, term: Term, value: bytes) -> Txn:
 def release(keys: ElectionKeys, term: Term) -> Txn:
     """Give the key back by token. Never by name, and never by revoking the lease (A16)."""
     return Txn(compares=term.fence(), success=(Delete(keys.leader), *read_election(keys)), failure=read_election(keys))
+
+
+# ---------------------------------------------------------------- handing over
+
+
+def write_transfer(keys: ElectionKeys, term: Term, seen_revision: int, value: bytes) -> Txn:
+    """Write the leader's word about a handover, over the record it was decided on."""
+    return Txn(
+        compares=(*term.fence(), mod_revision(keys.transfer, seen_revision)),
+        success=(Put(keys.transfer, value),),
+        failure=(Get(keys.transfer), *read_election(keys)),
+    )
+
+
+def acknowledge(keys: ElectionKeys, token: int, offer_revision: int, ack_revision: int, value: bytes) -> Txn:
+    """Answer an offer, as long as it stands; over the answer that is there, so that a late copy changes nothing."""
+    return Txn(
+        compares=(
+            mod_revision(keys.leader, token),
+            mod_revision(keys.transfer, offer_revision),
+            mod_revision(keys.ack, ack_revision),
+        ),
+        success=(Put(keys.ack, value),),
+    )
+
+
+def hand_over(
+    keys: ElectionKeys,
+    view: View,
+    term: Term,
+    *,
+    heartbeat_revision: int,
+    ack_revision: int,
+    session_key: bytes,
+    record: LeaderRecord,
+    lease_id: int,
+    left_behind: tuple[Put, ...],
+    grant_key: bytes,
+) -> Txn:
+    """Hand the lead over, whatever is in flight (PROTOCOL C). There is no revision without a leader.
+
+    The last heartbeat is compared, so that the next one kills a late copy; the lease of the successor's session key, so
+    that the leader key never hangs on anything but a live session of just that candidate (A23).
+    """
+    return Txn(
+        compares=(
+            *term.fence(),
+            mod_revision(keys.heartbeat, heartbeat_revision),
+            lease_of(session_key, lease_id),
+            mod_revision(keys.ack, ack_revision),
+            mod_revision(keys.epoch, view.epoch_revision),
+        ),
+        success=(
+            Put(keys.leader, record.to_value(), lease=lease_id),
+            Put(keys.epoch, epoch_value(record.epoch)),
+            *left_behind,
+            Delete(keys.transfer),
+            Delete(keys.ack),
+            *read_election(keys),
+        ),
+        failure=(Get(grant_key), *read_election(keys)),
+    )

@@ -196,7 +196,7 @@ class Claims:
         if claim.live == 0:
             del self._open[key]
             self._leave_quarantine(key)
-            self._upkeep.drop(key, claim.revision, now)
+            self._upkeep.drop(key, claim.revision, now, lendable=True)
 
     def _leave_quarantine(self, key: bytes) -> None:
         if self._quarantine == key:

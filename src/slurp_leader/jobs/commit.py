@@ -33,7 +33,7 @@ from slurp_leader.errors import (
     StoreClosedError,
     StoreError,
 )
-from slurp_leader.jobs.intent import Gate, Intent, Rank, Settlement, Verdict
+from slurp_leader.jobs.intent import HANDED_OVER, Gate, Intent, Rank, Settlement, Verdict
 from slurp_leader.machine.calls import NEVER, Call, Calls
 from slurp_leader.store import GetResult, Operation, Txn, TxnResult
 
@@ -97,6 +97,7 @@ class Committer:
         self._gathering_since = NEVER
         self._flush_at = NEVER
         self._paused: list[tuple[float, _Batch]] = []
+        self._held = False  # the term was handed over: nothing new is sent until it is known under which grant
         self.stats = CommitStats()
 
     def __len__(self) -> int:
@@ -124,6 +125,21 @@ class Committer:
             self._count -= len(queue) - len(kept)
             self._waiting[rank] = deque(kept)
 
+    def switch(self, gate: Gate, now: float) -> None:
+        """From here on pass another gate: the term was handed over. What may not be written under a grant is refused;
+        what is under way, or in doubt, ends under the gate that it was sent through."""
+        self._gate = gate
+        self._held = False
+        not_lent: list[Intent] = []
+        for rank, queue in self._waiting.items():
+            not_lent += (intent for intent in queue if not intent.lendable)
+            self._waiting[rank] = deque(intent for intent in queue if intent.lendable)
+        self._count -= len(not_lent)
+        for intent in not_lent:
+            intent.settled(Settlement(Verdict.REFUSED, reason=HANDED_OVER), now)
+        self._gathering_since = now if self._count else NEVER
+        self._plan(now)
+
     def flush(self, now: float) -> None:
         """Send what is due: batches in doubt whose pause is over, then full or old enough new ones."""
         if self._paused:
@@ -141,14 +157,14 @@ class Committer:
             self._sent += len(intents)
             self._gathering_since = now if self._count else NEVER
             self._in_flight += 1
-            self._send(_Batch(intents, self._txn_of(intents)), now)
+            self._send(_Batch(intents, self._txn_of(intents, self._gate), self._gate), now)
         self._plan(now)
 
     # ------------------------------------------------------------ when, and how much
 
     def _plan(self, now: float) -> None:
         """When to flush: at once while nothing is under way, else when full or old enough."""
-        if not self._count or self._in_flight >= self._limits.in_flight:
+        if not self._count or self._in_flight >= self._limits.in_flight or self._held:
             self._flush_at = NEVER
         elif not self._in_flight or self._count >= self._limits.items:
             self._flush_at = now
@@ -156,7 +172,7 @@ class Committer:
             self._flush_at = self._gathering_since + self._limits.delay_s
 
     def _may_send(self, now: float) -> bool:
-        if not self._count or self._in_flight >= self._limits.in_flight:
+        if not self._count or self._in_flight >= self._limits.in_flight or self._held:
             return False
         if not self._in_flight or self._count >= self._limits.items:
             return True
@@ -187,13 +203,13 @@ class Committer:
         under_way = self._subjects
         return all(subject not in subjects and subject not in under_way for subject in intent.subjects)
 
-    def _txn_of(self, intents: Sequence[Intent]) -> Txn:
-        compares = list(self._gate.compares(intents))
+    def _txn_of(self, intents: Sequence[Intent], gate: Gate) -> Txn:
+        compares = list(gate.compares(intents))
         operations: list[Operation] = []
         for intent in intents:
             compares += intent.compares
             operations += intent.operations
-        return Txn(tuple(compares), tuple(operations), self._gate.reads)
+        return Txn(tuple(compares), tuple(operations), gate.reads)
 
     # ------------------------------------------------------------ one batch
 
@@ -236,14 +252,16 @@ class Committer:
         middle = len(batch.intents) // 2
         self._in_flight += 1
         for intents in (batch.intents[:middle], batch.intents[middle:]):
-            self._send(_Batch(intents, self._txn_of(intents)), now)
+            self._send(_Batch(intents, self._txn_of(intents, batch.gate), batch.gate), now)
 
     def _refused(self, batch: _Batch, result: TxnResult, now: float) -> None:
-        batch.refusal = self._gate.refusal(result.results)  # type: ignore[arg-type]
+        batch.refusal = batch.gate.refusal(result.results)  # type: ignore[arg-type]
         if batch.refusal == "fenced":
             self.stats.fenced += 1
+        if batch.refusal == HANDED_OVER and batch.gate is self._gate:
+            self._held = True
         if batch.refusal is not None and not batch.in_doubt:
-            self._settle_all(batch, Settlement(Verdict.REFUSED, reason=batch.refusal), now)
+            self._settle(batch, [_shut_out(batch.refusal, intent) for intent in batch.intents], now)
         else:
             batch.found = []
             self._look(batch)
@@ -275,7 +293,11 @@ class Committer:
             verdicts.append(self._verdict(batch, intent, answers))
         if self._must_stay_together(batch, verdicts):
             self._pause(batch, now)
-            return
+        else:
+            self._settle(batch, verdicts, now)
+
+    def _settle(self, batch: _Batch, verdicts: Sequence[Settlement], now: float) -> None:
+        """Tell each what became of it; what is to be sent again waits, before all others."""
         self._leave(batch)
         told: list[tuple[Intent, Settlement]] = []
         for intent, settlement in zip(batch.intents, verdicts, strict=True):
@@ -291,14 +313,16 @@ class Committer:
 
     def _verdict(self, batch: _Batch, intent: Intent, answers: Sequence[GetResult]) -> Settlement:
         settlement = intent.judge(answers, batch.in_doubt)
-        if settlement.verdict is Verdict.AGAIN and batch.refusal is not None and self._gate.definite:
-            return Settlement(Verdict.REFUSED, reason=batch.refusal)
+        if settlement.verdict is Verdict.AGAIN and batch.refusal is not None and batch.gate.definite:
+            return _shut_out(batch.refusal, intent)
         return settlement
 
     def _must_stay_together(self, batch: _Batch, verdicts: Sequence[Settlement]) -> bool:
         """Whether the very same transaction has to be sent again, after a pause."""
         again = [settlement.verdict is Verdict.AGAIN for settlement in verdicts]
-        if batch.in_doubt and batch.refusal and not self._gate.definite and any(again):
+        if batch.refusal == HANDED_OVER:
+            return False  # no copy can pass this gate any more
+        if batch.in_doubt and batch.refusal and not batch.gate.definite and any(again):
             return True  # an earlier send may still arrive once the gate opens
         return all(again)  # refused, and nobody at fault: it has passed, or asking at once would only ask again
 
@@ -332,11 +356,19 @@ class _Batch:
 
     intents: list[Intent]
     txn: Txn
+    gate: Gate
     sent_at: float = 0.0
     in_doubt: bool = False
     pause_s: float = 0.0
     refusal: str | None = None
     found: list[Any] = field(default_factory=list)
+
+
+def _shut_out(refusal: str, intent: Intent) -> Settlement:
+    """What a definite refusal by the gate means to one intent: under a grant, the end of a run can still be written."""
+    if refusal == HANDED_OVER and intent.lendable:
+        return Settlement(Verdict.AGAIN)
+    return Settlement(Verdict.REFUSED, reason=refusal)
 
 
 class _Room:

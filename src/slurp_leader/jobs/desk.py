@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Callable
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
@@ -30,7 +31,7 @@ class Site:
     """What all terms of one scheduler share.
 
     Attributes:
-        calls: Of all terms: an answer to a call of an old term must never fit a call of a new one.
+        call_ids: For the calls of all terms: an answer to a call of one must never fit a call of another.
         out: Commands of the step under way.
     """
 
@@ -42,7 +43,7 @@ class Site:
         self.rng = rng
         self.picture = Picture(keys)
         self.tally = Tally()
-        self.calls = Calls()
+        self.call_ids = count(1)
         self.out: list[Any] = []
         self._next_run_id = 0
 
@@ -80,7 +81,8 @@ class Desk:
             options.flushes_in_flight,
             options.rpc_timeout_s,
         )
-        self.committer = Committer(site.calls, self.say, TermGate(term), limits)
+        self.calls = Calls(site.call_ids)
+        self.committer = Committer(self.calls, self.say, TermGate(term, site.keys), limits)
 
     # ------------------------------------------------------------ the calendar, read once a step
 
@@ -115,7 +117,7 @@ class Desk:
         self.say(self._call(request, handler))
 
     def _call(self, request: Request[Any], handler: Callable[[Any, float], None]) -> Call:
-        return self._site.calls.send(request, self.options.rpc_timeout_s, handler)
+        return self.calls.send(request, self.options.rpc_timeout_s, handler)
 
     def new_op(self) -> str:
         """An id for a write, by which it is known again."""

@@ -17,6 +17,7 @@ from slurp_leader.jobs.runner import Runner, Work
 from slurp_leader.jobs.scheduler import (
     HandBack,
     HandedBack,
+    HandedOver,
     JobEnded,
     Lead,
     Lost,
@@ -25,6 +26,7 @@ from slurp_leader.jobs.scheduler import (
     Scheduler,
     StartRun,
     StopRun,
+    WindDown,
 )
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
@@ -34,7 +36,7 @@ from slurp_leader.telemetry import metrics as instruments
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics, NoMetrics
 from slurp_leader.telemetry.tracing import Tracer
-from slurp_leader.term import Term
+from slurp_leader.term import Lent, Term
 
 _logger = logging.getLogger("slurp_leader.jobs")
 _MEASURE_EVERY_S = 1.0
@@ -121,6 +123,14 @@ class JobEngine:
         """The term will be given back; `handed_back` is called when nothing of it is under way."""
         self._loop.post(HandBack(token))
 
+    def hand_over(self, token: int, lent: Lent) -> None:
+        """The term was handed over: what is under way is ended under the grant; then `handed_back` is called."""
+        self._loop.post(HandedOver(token, lent))
+
+    def wind_down(self) -> None:
+        """This node is stopping: what is ended under grants has the drain timeout left."""
+        self._loop.post(WindDown())
+
     def lose(self, token: int) -> None:
         """The term is over."""
         self._loop.post(Lost(token))
@@ -141,9 +151,10 @@ class JobEngine:
 
     def depth(self) -> dict[str, int]:
         """Live jobs, as far as this node has seen: in the queue, and parked records. Only a leader knows which of them
-        run or wait for a date; elsewhere all count as pending."""
+        run or wait for a date; elsewhere all count as pending. What old leaders run under grants counts too (A19)."""
         picture, leading = self._scheduler.picture, self._scheduler.leading
         running, scheduled = (leading.running, leading.scheduled) if leading else (0, 0)
+        running += picture.lent_runs()
         return {
             "jobs": len(picture.jobs),
             "pending": max(0, len(picture.jobs) - running - scheduled),

@@ -14,6 +14,10 @@ _OVERHEAD = 64
 """Bytes a compare or operation takes beyond its value; generous, keys included."""
 
 
+HANDED_OVER = "handed over"
+"""Why a gate lets nothing pass: its term was handed over, and a grant of it stands."""
+
+
 class Rank(StrEnum):
     """What goes first when there is more than one transaction holds."""
 
@@ -41,7 +45,7 @@ class Settlement:
 
     Attributes:
         revision: Of an applied one: the revision it was written at.
-        reason: Of any other: ``fenced``, ``closed``, ``floor``, ``changed``, or the text of an error.
+        reason: Of any other: ``fenced``, ``handed over``, ``closed``, ``floor``, ``changed``, or the text of an error.
         error: The store's error, where there was one.
         found: What the look found, for intents that want to know.
     """
@@ -69,6 +73,8 @@ class Intent:
         also: Further subjects.
         items: How many jobs it stands for, for the metrics and the size of a flush.
         alone: It shares a transaction with nothing else.
+        lendable: It ends what a term had under way, so it may be written under the grant too, once the term was handed
+            over; everything else is the next leader's.
     """
 
     __slots__ = (
@@ -76,6 +82,7 @@ class Intent:
         "compares",
         "items",
         "judge",
+        "lendable",
         "operations",
         "probes",
         "rank",
@@ -98,6 +105,7 @@ class Intent:
         also: tuple[str, ...] = (),
         items: int = 1,
         alone: bool = False,
+        lendable: bool = False,
     ) -> None:
         self.subject = subject
         self.subjects = (subject, *also)
@@ -109,6 +117,7 @@ class Intent:
         self.judge = judge
         self.items = items
         self.alone = alone
+        self.lendable = lendable
         size = _OVERHEAD * (len(compares) + len(operations))
         for operation in operations:
             size += len(getattr(operation, "value", b""))

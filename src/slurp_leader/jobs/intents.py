@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from slurp_leader.errors import RecordError
 from slurp_leader.jobs.ids import LOWEST
-from slurp_leader.jobs.intent import Intent, Rank, Settlement, Verdict
+from slurp_leader.jobs.intent import HANDED_OVER, Intent, Rank, Settlement, Verdict
 from slurp_leader.jobs.picture import ClaimView, Job, StateView
 from slurp_leader.jobs.records import (
     Claim,
@@ -36,7 +36,7 @@ from slurp_leader.store import (
     value_of,
     version_of,
 )
-from slurp_leader.term import Term
+from slurp_leader.term import Lent, Term
 
 Settled = Callable[[Settlement, float], None]
 
@@ -56,11 +56,11 @@ class TermGate:
     definite = True
     patient = True
 
-    def __init__(self, term: Term) -> None:
+    def __init__(self, term: Term, keys: JobKeys) -> None:
         self._fence = term.fence()
         self._token = term.token
         self._value = term.value
-        self.reads: tuple[Get, ...] = (Get(term.key),)
+        self.reads: tuple[Get, ...] = (Get(term.key), Get(keys.grant_of(term.token), keys_only=True))
 
     def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
         return self._fence
@@ -68,7 +68,29 @@ class TermGate:
     def refusal(self, results: Sequence[GetResult]) -> str | None:
         kvs = results[0].kvs
         ours = bool(kvs) and kvs[0].mod_revision == self._token and kvs[0].value == self._value
-        return None if ours else "fenced"
+        if ours:
+            return None
+        return HANDED_OVER if results[1].kvs else "fenced"
+
+
+class GrantGate:
+    """Lets through what ends the work of a term that was handed over, as long as its grant stands (PROTOCOL C)."""
+
+    definite = True
+    patient = True
+
+    def __init__(self, lent: Lent) -> None:
+        self._fence = (mod_revision(lent.key, lent.revision), value_of(lent.key, CompareOp.EQUAL, lent.value))
+        self._lent = lent
+        self.reads: tuple[Get, ...] = (Get(lent.key),)
+
+    def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
+        return self._fence
+
+    def refusal(self, results: Sequence[GetResult]) -> str | None:
+        kvs = results[0].kvs
+        stands = bool(kvs) and kvs[0].mod_revision == self._lent.revision and kvs[0].value == self._lent.value
+        return None if stands else "fenced"
 
 
 class AdmissionGate:
@@ -166,10 +188,12 @@ def finish(
     value: bytes,
     extra: tuple[bytes, ...],
     settled: Settled,
+    *,
+    lendable: bool = False,
 ) -> Intent:
     """Record the outcome and take the job out of the queue, at one revision; once, whatever is repeated.
 
-    `extra`: further keys of the job to delete with it, such as a wish to cancel.
+    `extra`: further keys of the job to delete with it, such as a wish to cancel. `lendable`: it is the end of a run.
     """
     raw = job.job_id.encode()
     queue, state_key, done = keys.queue + raw, keys.state + raw, keys.done + raw
@@ -188,6 +212,7 @@ def finish(
         settled,
         (Get(queue, keys_only=True), Get(state_key, keys_only=True), Get(done)),
         judge,
+        lendable=lendable,
     )
 
 
@@ -209,6 +234,7 @@ def put_state(keys: JobKeys, job: Job, before: StateView, after: JobState, settl
         settled,
         (Get(queue, keys_only=True), Get(state_key)),
         judge,
+        lendable=True,
     )
 
 
@@ -255,7 +281,7 @@ def close_claim(
     Not while a grant of that term exists: then its old leader may still finish them (PROTOCOL C). `whole`: nothing of
     the claim is left afterwards, so its record is deleted.
     """
-    grant = keys.grant + b"%d" % view.token
+    grant = keys.grant_of(view.token)
     compares: list[Compare] = [mod_revision(view.key, view.revision), version_of(grant, 0)]
     operations: list[Operation] = []
     probes = [Get(view.key, keys_only=True)]
@@ -289,8 +315,8 @@ def close_claim(
     )
 
 
-def drop(key: bytes, revision: int, settled: Settled) -> Intent:
-    """Delete a record that has served its purpose, if it is still the same."""
+def drop(key: bytes, revision: int, settled: Settled, *, lendable: bool = False) -> Intent:
+    """Delete a record that has served its purpose, if it is still the same. `lendable`: it belongs to one term."""
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
         if not found[0].kvs:
@@ -305,6 +331,7 @@ def drop(key: bytes, revision: int, settled: Settled) -> Intent:
         settled,
         (Get(key, keys_only=True),),
         judge,
+        lendable=lendable,
     )
 
 
@@ -347,6 +374,7 @@ def progress(keys: JobKeys, job: Job, value: bytes, settled: Settled) -> Intent:
         settled,
         (Get(queue, keys_only=True),),
         judge,
+        lendable=True,
     )
 
 

@@ -14,11 +14,14 @@ import logging
 from typing import Any
 
 from slurp_leader.clock import parse_utc
-from slurp_leader.jobs import runs
+from slurp_leader.jobs import intents, runs
 from slurp_leader.jobs.claims import Claims
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.decisions import without_run
 from slurp_leader.jobs.desk import Desk, Site
+from slurp_leader.jobs.grants import Grants
+from slurp_leader.jobs.intent import Settlement
+from slurp_leader.jobs.intents import GrantGate
 from slurp_leader.jobs.messages import HandBack, HandedBack, Lead, Pause, RunEnded, RunProgress, RunStarted, TakeStock
 from slurp_leader.jobs.orphans import Orphans
 from slurp_leader.jobs.picture import Job, StateView, due_at
@@ -31,7 +34,7 @@ from slurp_leader.jobs.upkeep import Upkeep
 from slurp_leader.jobs.workers import Workers
 from slurp_leader.machine.calls import Answer
 from slurp_leader.telemetry.events import LogEvent
-from slurp_leader.term import Term
+from slurp_leader.term import Lent, Term
 
 _BEAT_EVERY_S = 0.5
 _RECONCILE_S = 2.0
@@ -50,16 +53,23 @@ class Leading:
 
     def __init__(self, site: Site, workers: Workers, term: Term, now: float) -> None:
         self.term = term
-        self._calls = site.calls
         self._picture = site.picture
         self._desk = desk = Desk(site, term)
+        self._calls = desk.calls
         self._upkeep = Upkeep(desk)
         self._pruner = Pruner(desk)
         self._recorder = Recorder(desk, self._pruner.ended)
         self._claims = Claims(desk, workers, self._upkeep, self._begin)
         self._runs = Runs(desk, workers, self._claims, self._recorder)
         self._orphans = Orphans(desk, self._claims.owns)
+        self._grants = Grants(desk, self._upkeep)
         self._schedule = Schedule()
+        self._lent: Lent | None = None
+        self._grant_dropping = False
+        self._winds_down = False
+        self.is_over = False
+        """Of a term that was handed over: nothing of it is under way any more."""
+        self._heirs_seen = -1
         self._taken_over = False
         self._accepting = True
         self._leaving = False
@@ -102,9 +112,15 @@ class Leading:
 
     def act(self, now: float) -> None:
         """Last in each round: do what can be done, as things stand now."""
+        if self._lent is not None:
+            self._end_what_was_lent(self._lent, now)
+            self._desk.committer.flush(now)
+            return
         if not self._taken_over:
             self._try_take_over(now)
         if self._is_at_work:
+            if self._heirs_seen != self._picture.heirs_changed:
+                self._reconcile(now)  # what was somebody's to end may be an orphan now
             self._look_at_touched(now)
             if self._accepting and not self._leaving:
                 self._claims.claim(now, len(self._runs))
@@ -117,7 +133,7 @@ class Leading:
 
     @property
     def _is_at_work(self) -> bool:
-        return self._taken_over and not self._desk.fenced and not self._handed_back
+        return self._taken_over and not self._desk.fenced and not self._handed_back and self._lent is None
 
     def _on_timer(self, name: str, now: float) -> None:
         match name:
@@ -129,6 +145,8 @@ class Leading:
                 self._release_scheduled(now)
             case "drain":
                 self._runs.stop_all("shutdown", now)
+            case "drain end" if self._lent is not None:
+                self._give_up()
             case "drain end":
                 self._hand_back()
             case "prune" if self._is_at_work and not self._leaving:
@@ -173,6 +191,8 @@ class Leading:
         self._desk.say(TakeStock())
         if self._is_at_work:
             self._desk.timers.set("reconcile", now + _RECONCILE_S)
+            self._heirs_seen = self._picture.heirs_changed
+            self._grants.look(now)
             self._orphans.close_all(now)
             self._upkeep.sweep(now)
             self._release_scheduled(now)
@@ -231,6 +251,68 @@ class Leading:
     def _begin(self, run: Run, now: float) -> None:
         self._runs.begin(run, now)
 
+    # ------------------------------------------------------------ handed over (PROTOCOL C)
+
+    def lend(self, lent: Lent, now: float) -> None:
+        """The term is another's, and what this one has under way is lent: end that under the grant, claim nothing."""
+        self._lent = lent
+        self._accepting = False
+        self._pruner.stop()
+        for name in ("reconcile", "schedule", "prune"):
+            self._desk.timers.clear(name)
+        self._desk.committer.switch(GrantGate(lent), now)
+        self._runs.lend(lent.begin_until, now)
+        options = self._desk.options
+        reserve_s = STOP_GRACE_S + 2 * options.rpc_timeout_s
+        self._desk.timers.set("drain", max(now, lent.end_by - reserve_s))
+        self._desk.timers.set("drain end", max(now, lent.end_by))
+        if self._winds_down:
+            self.wind_down(now)
+
+    def wind_down(self, now: float) -> None:
+        """The node is stopping: what is lent has the drain timeout left."""
+        self._winds_down = True
+        if self._lent is None:
+            return
+        timeout_s, options = self._desk.options.drain_timeout_s, self._desk.options
+        longest_s = timeout_s + STOP_GRACE_S + 2 * options.rpc_timeout_s
+        self._desk.timers.set("drain", min(now + timeout_s, self._lent.end_by))
+        self._desk.timers.set("drain end", min(now + longest_s, self._lent.end_by))
+
+    def look_at(self, touched: set[str], now: float) -> None:
+        """Of a term that was handed over: somebody wants a job of ours to end, or has ended it."""
+        for job_id in self._runs.jobs_among(touched):
+            job = self._picture.jobs.get(job_id)
+            if job is None:
+                self._runs.vanished(job_id, now)
+            elif self._picture.wanted_cancel(job) is not None:
+                self._runs.cancel(job_id, now)
+
+    def _end_what_was_lent(self, lent: Lent, now: float) -> None:
+        picture = self._picture
+        if self.is_over:
+            return
+        gone = picture.revision >= lent.revision and self.term.token not in picture.grants
+        if self._desk.fenced or gone:
+            self._give_up()
+        elif not (len(self._runs) or self._claims.claiming or len(self._desk.committer)) and not self._grant_dropping:
+            self._grant_dropping = True
+            self._desk.committer.add(intents.drop(lent.key, lent.revision, self._grant_dropped, lendable=True), now)
+
+    def _grant_dropped(self, settlement: Settlement, now: float) -> None:
+        """All is ended, and the successor knows. A grant that was gone already means the same."""
+        self._settle_estate()
+
+    def _give_up(self) -> None:
+        """The grant is over: what still runs is told to stop, and nothing of it is accepted any more (I4)."""
+        if not self.is_over:
+            self.abandon()
+            self._settle_estate()
+
+    def _settle_estate(self) -> None:
+        self.is_over = True
+        self._hand_back()
+
     # ------------------------------------------------------------ suspended, leaving, gone
 
     def _hold_back(self) -> None:
@@ -279,6 +361,10 @@ class Leading:
     def stats(self) -> CommitStats:
         """Of the group commit."""
         return self._desk.committer.stats
+
+    def has_run(self, run_id: int) -> bool:
+        """Whether this run is one of this term's."""
+        return run_id in self._runs
 
     @property
     def running(self) -> int:

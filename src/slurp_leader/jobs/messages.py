@@ -13,7 +13,7 @@ from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.picture import Job
 from slurp_leader.jobs.records import JobOutcome
 from slurp_leader.telemetry.events import LogEvent
-from slurp_leader.term import Term
+from slurp_leader.term import Lent, Term
 
 # ---------------------------------------------------------------- events
 
@@ -44,6 +44,20 @@ class Lost:
     """Event: the term is over."""
 
     token: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Event: the term was handed over. Claim nothing more; what was claimed is ended under the grant `lent`. Says
+    `HandedBack` when that is done."""
+
+    token: int
+    lent: Lent
+
+
+@dataclass(frozen=True, slots=True)
+class WindDown:
+    """Event: this node is stopping. What is ended under grants has the drain timeout left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class Orphans:
         A claim under our own token that we do not know is a late copy of one that was deleted; it is swept up too.
         """
         for view in list(self._desk.picture.claims.values()):
+            if view.token in self._desk.picture.grants:
+                continue  # its old leader may still end it (PROTOCOL C)
             if view.key not in self._closing and not self._owns(view.key):
                 self._close(view, now)
 

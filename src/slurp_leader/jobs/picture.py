@@ -18,6 +18,7 @@ from slurp_leader.errors import RecordError
 from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.records import Cancel, Claim, ClaimEntry, JobKeys, JobState, JobStatus, Spec, read_floor
 from slurp_leader.store import Event, EventKind, KeyValue
+from slurp_leader.term import Grant
 
 _LONGEST_TOKEN = 20
 """Digits of the largest revision."""
@@ -63,6 +64,15 @@ class ClaimView:
     claim: Claim
 
 
+@dataclass(frozen=True, slots=True)
+class GrantView:
+    """A grant as it stands; None: one that cannot be read."""
+
+    key: bytes
+    revision: int
+    grant: Grant | None
+
+
 _NO_STATE = StateView()
 
 
@@ -80,6 +90,8 @@ class Picture:
             b"run": self._read_claim,
             b"control": self._read_control,
             b"parked": self._read_parked_note,
+            b"grant": self._read_grant,
+            b"nodes": self._read_session,
         }
         self.revision = 0
         """Everything up to here has been seen."""
@@ -92,6 +104,12 @@ class Picture:
         """Keys of records that cannot be read, and why."""
         self.notes: dict[bytes, int] = {}
         """Keys of the notes about them, and their revisions."""
+        self.grants: dict[int, GrantView] = {}
+        """Of terms that were handed over, by their token."""
+        self.sessions: set[str] = set()
+        """Of all nodes that live."""
+        self.heirs_changed = 0
+        """Counts changes of grants, and sessions that ended: what is an orphan may have changed with them."""
         self.floor: str | None = None
         self.floor_revision = 0
         self.closed_revision = 0
@@ -172,6 +190,11 @@ class Picture:
             and job.revision == entry.queue_revision
             and entry.run > self.state_of(entry.job_id).state.closed
         ]
+
+    def lent_runs(self) -> int:
+        """Jobs that old leaders still run under grants (A19)."""
+        claims = [view for view in list(self.claims.values()) if view.token in self.grants] if self.grants else []
+        return sum(len(self.live_entries(view)) for view in claims)
 
     def wanted_cancel(self, job: Job) -> Cancel | None:
         """The wish to end this incarnation of the job, if there is one."""
@@ -286,11 +309,33 @@ class Picture:
         else:
             self.notes[key] = revision
 
+    def _read_grant(self, key: bytes, name: bytes, value: bytes | None, revision: int) -> None:
+        if not name.isdigit() or len(name) > _LONGEST_TOKEN:
+            raise _unreadable(key, "no token in the key")
+        token = int(name)
+        self.heirs_changed += 1
+        known = self.grants.pop(token, None)
+        if known is not None and known.revision > revision:
+            self.grants[token] = known
+        elif value is not None:
+            self.grants[token] = GrantView(key, revision, _grant_of(key, value))
+
+    def _read_session(self, key: bytes, name: bytes, value: bytes | None, revision: int) -> None:
+        session = name.rpartition(b"/")[2].decode("ascii", "replace")
+        if value is None:
+            self.heirs_changed += 1
+            self.sessions.discard(session)
+        else:
+            self.sessions.add(session)
+
     # ------------------------------------------------------------ snapshots
 
     def _clear(self) -> None:
         for known in (self.jobs, self.states, self.cancels, self.claims, self._entries, self.parked, self.notes):
             known.clear()
+        self.grants.clear()
+        self.sessions.clear()
+        self.heirs_changed += 1
         self.floor, self.floor_revision, self.closed_revision, self._closed_seen, self.size = None, 0, 0, 0, 0
 
     def _written_after(self, revision: int) -> Iterator[KeyValue]:
@@ -308,6 +353,13 @@ class Picture:
         for key, claim in self.claims.items():
             if claim.revision > revision:
                 yield _record(key, claim.claim.to_value(), claim.revision)
+
+
+def _grant_of(key: bytes, value: bytes) -> Grant | None:
+    try:
+        return Grant.from_value(key, value)
+    except RecordError:
+        return None
 
 
 def due_at(job: Job, state: JobState) -> str | None:

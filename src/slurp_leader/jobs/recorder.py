@@ -40,6 +40,7 @@ class _Ending:
     has_progress: bool = False
     wait_s: float = 0.0
     run_s: float = 0.0
+    is_run: bool = False
     is_bare: bool = False
     """Nothing is kept but how it ended: etcd would not take more."""
 
@@ -63,7 +64,7 @@ class Recorder:
         decision = after_run(job.spec, before.state, run.number, report, desk.utcnow, desk.rng, op)
         if isinstance(decision, Finish):
             wait_s = max(0.0, run.claimed_at - run.ready_at)
-            ending = _Ending(job, before, run.number, over, run.started_at, run.has_progress, wait_s, duration_s)
+            ending = _Ending(job, before, run.number, over, run.started_at, run.has_progress, wait_s, duration_s, True)
             self._finish(ending, decision, op, now)
         else:
             settled = partial(self._went_on, job.job_id, report, decision.state, over)
@@ -123,9 +124,10 @@ class Recorder:
         if ending.has_progress or ending.before.revision:  # an earlier run may have left progress too
             extra.append(keys.progress + raw)
         settled = partial(self._finished, ending, finish, outcome, tuple(extra))
-        self._desk.committer.add(
-            intents.finish(keys, ending.job, ending.before, outcome, value, tuple(extra), settled), now
+        intent = intents.finish(
+            keys, ending.job, ending.before, outcome, value, tuple(extra), settled, lendable=ending.is_run
         )
+        self._desk.committer.add(intent, now)
 
     def _finished(
         self,

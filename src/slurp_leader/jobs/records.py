@@ -6,6 +6,7 @@
 ``m/run/{token}-{seq}``    `Claim`: who runs in this flush: ``[[id, queue revision, run number], ...]``
 ``m/state/{id}``           `JobState`: only off the happy path (a retry, an interruption)
 ``m/cancel/{id}``          `Cancel`: a wish; names the incarnation it means
+``m/grant/{token}``        `slurp_leader.term.Grant`: the right of an old leader to end what it had under way
 ``m/control/floor``        the pruning floor: a job id as JSON text. Ids at or below it are over
 ``m/control/closed``       there while no new jobs are admitted, and says why
 ``m/parked/{kind}/{id}``   a note about a record that cannot be read; the record itself stays where it is
@@ -89,6 +90,10 @@ class JobKeys:
         self.control, self.parked, self.grant = m + b"control/", m + b"parked/", m + b"grant/"
         self.floor, self.closed = self.control + b"floor", self.control + b"closed"
         self.done, self.idem, self.progress = b + b"done/", b + b"idem/", b + b"progress/"
+
+    def grant_of(self, token: int) -> bytes:
+        """Key of the grant that the term with this token left behind."""
+        return self.grant + b"%d" % token
 
     def claim(self, token: int, sequence: int) -> bytes:
         """Key of one claim. Zero-padded, so that claims sort as they were made."""

@@ -80,7 +80,7 @@ class JobContext:
 
     def should_stop(self) -> bool:
         """Whether this run has to come to its end: cancelled, out of time, or its term is over."""
-        return self._stop.is_set() or not self._term.is_valid
+        return self._stop.is_set() or not self._term.may_go_on
 
     def check(self) -> None:
         """Raise if this run has to come to its end. Call it between steps.
@@ -176,7 +176,7 @@ class Runner:
             self._post(RunEnded(start.run_id, report, duration_s))
 
     def _run_one(self, start: StartRun, context: JobContext) -> tuple[RunReport | None, float]:
-        if not start.term.is_valid:
+        if not start.term.may_begin:
             return None, 0.0  # no user code of a term starts after its trust window (I3)
         if context._stop.is_set():
             return RunReport(RunEnd.INTERRUPTED), 0.0

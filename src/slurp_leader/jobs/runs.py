@@ -46,6 +46,10 @@ class Runs:
         self._of_job: dict[str, Run] = {}
         self._accepting = True
         self._leaving = False
+        self._lent_until: float | None = None
+
+    def __contains__(self, run_id: int) -> bool:
+        return run_id in self._runs
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -101,6 +105,15 @@ class Runs:
         for run in [run for run in self._runs.values() if run.phase is Phase.HELD]:
             self._start(run, now)
 
+    def lend(self, begin_until: float, now: float) -> None:
+        """The term was handed over with these runs: what is held may begin for a while."""
+        self._lent_until = begin_until
+        self.go_on(now)
+
+    def jobs_among(self, touched: set[str]) -> list[str]:
+        """Which of these jobs have a run here."""
+        return sorted(self._of_job.keys() & touched)
+
     # ------------------------------------------------------------ the end
 
     def on_ended(self, event: RunEnded, now: float) -> None:
@@ -115,7 +128,8 @@ class Runs:
     def _refused_by_worker(self, run: Run, now: float) -> None:
         """The worker found the term not valid, and started nothing. Trust may come back without a word about it."""
         run.phase = Phase.HELD
-        if self._leaving or run.stop_reason is not None:
+        given_up = self._leaving or (self._lent_until is not None and now >= self._lent_until)
+        if given_up or run.stop_reason is not None:
             self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)
         else:
             self._desk.timers.set_no_later(HELD_TIMER, now + _HELD_AGAIN_S)

@@ -19,6 +19,7 @@ from slurp_leader.jobs.leading import Leading
 from slurp_leader.jobs.messages import (
     HandBack,
     HandedBack,
+    HandedOver,
     JobEnded,
     Lead,
     Lost,
@@ -31,6 +32,7 @@ from slurp_leader.jobs.messages import (
     StopRun,
     TakeStock,
     Tally,
+    WindDown,
 )
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picture import Picture
@@ -56,6 +58,8 @@ class Scheduler:
         self._site = Site(options, keys, node_id, clock, rng)
         self._workers = Workers(options.workers)
         self._leading: Leading | None = None
+        self._estates: list[Leading] = []  # terms that were handed over, with work that has not ended
+        self._winds_down = False
 
     @property
     def picture(self) -> Picture:
@@ -67,12 +71,21 @@ class Scheduler:
 
     @property
     def wake_at(self) -> float:
-        return self._leading.wake_at if self._leading else NEVER
+        return min((each.wake_at for each in self._all), default=NEVER)
+
+    @property
+    def _all(self) -> list[Leading]:
+        return [*self._estates, self._leading] if self._leading else self._estates
 
     @property
     def leading(self) -> Leading | None:
         """The term at work, for reports; None while this node does not lead."""
         return self._leading
+
+    @property
+    def lent_runs(self) -> int:
+        """Runs of terms that this node handed over."""
+        return sum(estate.running for estate in self._estates)
 
     def step(self, event: Any, now: float) -> list[Any]:
         """Take one event: what a `Follower` delivers, `Lead` ... `Lost`, `RunStarted`, `RunEnded`, `RunProgress`,
@@ -83,15 +96,16 @@ class Scheduler:
         """Take what came in together, then do once what it all asks for: under load, the looking and claiming and
         gathering that follows each event is most of the work."""
         self._site.out = []
-        begun: Leading | None = None
+        begun: list[Leading] = []
         for event in events:
             self._take(event, now)
-            leading = self._leading
-            if leading is not None:
-                if leading is not begun:
-                    begun = leading
-                    leading.begin(now)
-                leading.take(event, now)
+            for each in self._concerned(event):
+                if each not in begun:
+                    begun.append(each)
+                    each.begin(now)
+                each.take(event, now)
+        if self._estates:
+            self._act_for_estates(begun, now)
         if self._leading is not None:
             self._leading.act(now)
         else:
@@ -99,18 +113,36 @@ class Scheduler:
             self._site.out.append(TakeStock())  # nor is anything else said, and figures would grow stale
         return self._site.out
 
+    def _concerned(self, event: Any) -> Sequence[Leading]:
+        """Whose event it is: a run is of one term only, and one that no term knows is told to the present one."""
+        if self._estates and isinstance(event, RunStarted | RunEnded | RunProgress):
+            owners = [estate for estate in self._estates if estate.has_run(event.run_id)]
+            if owners:
+                return owners
+            return (self._leading,) if self._leading is not None else ()
+        return self._all
+
+    def _act_for_estates(self, begun: list[Leading], now: float) -> None:
+        """Before the present term, which takes away what was touched."""
+        for estate in self._estates:
+            if estate not in begun:
+                estate.begin(now)
+            estate.look_at(self.picture.touched, now)
+            estate.act(now)
+        self._estates = [estate for estate in self._estates if not estate.is_over]
+
     def _take(self, event: Any, now: float) -> None:
         match event:
-            case Changes():
-                self.picture.change(event.revision, event.events)
-            case Snapshot():
-                self.picture.load(event.revision, event.kvs)
-            case Progress():
-                self.picture.progress(event.revision)
+            case Changes() | Snapshot() | Progress():
+                self._see(event)
             case Lead():
                 self._lead(event.term, now)
             case Lost():
                 self._lose(event.token)
+            case HandedOver():
+                self._hand_over(event, now)
+            case WindDown():
+                self._wind_down(now)
             case HandBack(token) if self._leading is None or self._leading.term.token != token:
                 self._site.out.append(HandedBack(token))  # nothing of it is under way: do not let the election wait
             case RunEnded():
@@ -120,11 +152,37 @@ class Scheduler:
             case _:
                 pass  # of the term
 
+    def _see(self, notice: Changes | Snapshot | Progress) -> None:
+        match notice:
+            case Changes():
+                self.picture.change(notice.revision, notice.events)
+            case Snapshot():
+                self.picture.load(notice.revision, notice.kvs)
+            case Progress():
+                self.picture.progress(notice.revision)
+
+    def _wind_down(self, now: float) -> None:
+        self._winds_down = True
+        for each in self._all:
+            each.wind_down(now)
+
     def _lead(self, term: Term, now: float) -> None:
         if self._leading is None or self._leading.term.token != term.token:
             if self._leading is not None:
                 self._leading.abandon()
             self._leading = Leading(self._site, self._workers, term, now)
+            if self._winds_down:
+                self._leading.wind_down(now)
+
+    def _hand_over(self, event: HandedOver, now: float) -> None:
+        leading = self._leading
+        if leading is None or leading.term.token != event.token:
+            self._site.out.append(HandedBack(event.token))  # nothing of it is under way
+            return
+        self._leading = None
+        self._estates.append(leading)
+        leading.begin(now)
+        leading.lend(event.lent, now)
 
     def _lose(self, token: int) -> None:
         """Stop what runs (I4). What it still writes is refused by the fence."""
@@ -137,6 +195,7 @@ class Scheduler:
 __all__ = [
     "HandBack",
     "HandedBack",
+    "HandedOver",
     "JobEnded",
     "Lead",
     "Lost",
@@ -150,4 +209,5 @@ __all__ = [
     "StopRun",
     "TakeStock",
     "Tally",
+    "WindDown",
 ]

@@ -78,11 +78,12 @@ class Upkeep:
 
     # ------------------------------------------------------------ writing
 
-    def drop(self, key: bytes, revision: int, now: float) -> None:
-        """Delete a record that has served its purpose, if it is still the same."""
+    def drop(self, key: bytes, revision: int, now: float, *, lendable: bool = False) -> None:
+        """Delete a record that has served its purpose, if it is still the same. `lendable`: it is this term's own."""
         if key not in self._busy:
             self._busy.add(key)
-            self._desk.committer.add(intents.drop(key, revision, partial(self._dropped, key)), now)
+            dropped = partial(self._dropped, key)
+            self._desk.committer.add(intents.drop(key, revision, dropped, lendable=lendable), now)
 
     def _dropped(self, key: bytes, settlement: Settlement, now: float) -> None:
         self._busy.discard(key)

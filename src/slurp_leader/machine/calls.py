@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from slurp_leader.errors import StoreError
@@ -39,18 +40,22 @@ Handler = Callable[[Any, float], None]
 
 
 class Calls:
-    """Remembers who waits for which answer. An answer nobody waits for any more is dropped."""
+    """Remembers who waits for which answer. An answer nobody waits for any more is dropped.
 
-    __slots__ = ("_handlers", "_next")
+    Args:
+        ids: Where call ids come from, if several of these share one machine: then an answer fits one of them at most.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_handlers", "_ids")
+
+    def __init__(self, ids: Iterator[int] | None = None) -> None:
         self._handlers: dict[int, Handler] = {}
-        self._next = 0
+        self._ids = ids if ids is not None else count(1)
 
     def send(self, request: Request[Any], timeout_s: float, handler: Handler) -> Call:
-        self._next += 1
-        self._handlers[self._next] = handler
-        return Call(self._next, request, timeout_s)
+        call_id = next(self._ids)
+        self._handlers[call_id] = handler
+        return Call(call_id, request, timeout_s)
 
     def settle(self, answer: Answer, now: float) -> None:
         handler = self._handlers.pop(answer.call_id, None)

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from slurp_leader.clock import Clock
-from slurp_leader.election import Election, ElectionEvent, ElectionState, LeaderChanged, StateChanged
+from slurp_leader.election import (
+    Election,
+    ElectionEvent,
+    ElectionState,
+    LeaderChanged,
+    Lending,
+    Readiness,
+    Reason,
+    StateChanged,
+)
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
+from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.runner import Work
 from slurp_leader.periodic import Task
 from slurp_leader.periodic import Work as PeriodicWork
 from slurp_leader.settings import SlurpSettings
-from slurp_leader.store import Store
+from slurp_leader.store import Put, Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts
@@ -26,6 +36,7 @@ from slurp_leader.system.leader_work import periodic_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
+from slurp_leader.term import Lent
 
 _logger = logging.getLogger("slurp_leader.system")
 
@@ -74,8 +85,11 @@ class Node:
         """Since when nobody leads, in boottime seconds, as far as this node has seen."""
         self.last_vacancy_s: float | None = None
         """How long nobody led, the last time."""
+        self.manifest: Callable[[], bytes | None] | None = None
+        """Asked at a handover for what to leave to the successor; must not block. None: nothing is left."""
         self._clock = clock
         keyspace = Keyspace(settings.node.cluster_id)
+        self._failover = keyspace.bulk + b"failover/"
         election, jobs = settings.election, settings.jobs
         stop_timeout = max(election.stop_timeout, jobs.drain_timeout + timedelta(seconds=_STOP_RESERVE_S))
         self.election = Election(
@@ -89,6 +103,9 @@ class Node:
             guard=guard,
             hooks=hooks,
             needs_progress=True,
+            lending=Lending(JobKeys(keyspace).grant, jobs.timeout_s + _STOP_RESERVE_S),
+            ready=self._readiness,
+            manifest=self._manifest,
         )
         self.election.add_owner(_OWNER)
         self.engine = JobEngine(
@@ -127,6 +144,7 @@ class Node:
         Returns:
             Whether everything was given back and has ended.
         """
+        self.engine.wind_down()
         clean = self.election.stop()
         if self.guard is not None:
             self.guard.release()
@@ -178,6 +196,8 @@ class Node:
                     self.engine.pause(token)
                 case ElectionState.DRAINING:
                     self._hand_back(token)
+                case _ if event.reason is Reason.HANDOVER and event.term.trust.lent is not None:
+                    self._hand_over(token, event.term.trust.lent)
                 case _:
                     self.engine.lose(token)
 
@@ -191,6 +211,23 @@ class Node:
             self.engine.hand_back(token)
         else:  # a dead engine starts nothing and will not answer
             self.election.drained(_OWNER, token)
+
+    def _hand_over(self, token: int, lent: Lent) -> None:
+        if self.engine.failure is None:
+            self.engine.hand_over(token, lent)
+        else:
+            self.election.drained(_OWNER, token)
+
+    def _readiness(self) -> Readiness:
+        """Whether this node could take over: it can, once the scheduler has seen all that was written before."""
+        if self.engine.failure is not None or self.failure is not None:
+            return Readiness(unfit="this node cannot run jobs")
+        return Readiness(self.engine.seen_revision)
+
+    def _manifest(self, epoch: int) -> Put | None:
+        """What the successor finds under ``b/failover/{epoch}``."""
+        value = self.manifest() if self.manifest is not None else None
+        return None if value is None else Put(self._failover + b"%d" % epoch, value)
 
     def _on_handed_back(self, token: int) -> None:
         self.election.drained(_OWNER, token)

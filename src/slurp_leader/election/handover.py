@@ -1,0 +1,494 @@
+"""The leader's side of a handover: a part of the elector's machine (PROTOCOL C, A6).
+
+::
+
+    wished for, or leaving
+      -> looking      who stands in this election, from their session keys; the best first
+      -> offering     the offer is written under the fence, to one session, with a nonce
+      -> offered      until that session answers; a silent or unfit one is followed by the next
+      -> draining     only where work cannot be lent: the owner ends what runs, the term is in force meanwhile
+      -> ready        until the last heartbeat is known to have committed
+      -> deciding     trust is gone; one transaction, the same again until it is definite
+      -> handed over, or failed: then a fenced heartbeat proves the term again before anything is trusted
+
+Why it is safe, whatever comes late or twice:
+
+* Nothing up to `deciding` changes who leads. An offer or an answer that arrives late fits no plan, and is ignored.
+* Trust ends *before* the one transaction is sent, so it does not matter when this node learns what became of it.
+* While it is in doubt no heartbeat is sent: one that commits would refuse the copies still under way. That is why
+  trust comes back only with a heartbeat that was sent after the refusal: from its revision on, no late copy can apply.
+* The new term's id is the nonce. Only who acknowledged this very offer begins the term under the token of the put;
+  for anybody else the key is one that names a session without a term, to be rewritten (A7).
+* A refusal says whether an earlier copy was applied: the leader key holds our value, or else the grant does.
+* "Lease not found" speaks of the *successor's* lease (A22). It is gone for good, so no copy can apply any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import Any, Protocol
+
+from slurp_leader.election import transactions
+from slurp_leader.election.control import ControlView
+from slurp_leader.election.desk import Backoff, Desk
+from slurp_leader.election.events import Reason
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.records import ElectionKeys, LeaderRecord
+from slurp_leader.election.reign import Reign
+from slurp_leader.election.session import Session
+from slurp_leader.election.transfer import Candidate, Stage, TransferRecord, candidates, choose_successor
+from slurp_leader.election.view import View
+from slurp_leader.errors import LeaseNotFoundError, Outcome, StoreError
+from slurp_leader.store import Get, GetResult, KeyValue, Put, Txn, TxnResult, prefix_end
+from slurp_leader.telemetry.events import LogEvent
+from slurp_leader.term import Grant, Lent, Term
+
+TIMER = "handover"
+
+_ANSWERED_WITHIN_S = 1.5
+"""How long a candidate may take to answer, before the next one is asked."""
+_DOING = "hand over"
+
+
+@dataclass(frozen=True, slots=True)
+class Lending:
+    """How work in flight survives a handover. Without it, the owner has to end its work before.
+
+    Attributes:
+        grants: Prefix of the keys of grants.
+        longest_s: How long a grant is honoured at most.
+    """
+
+    grants: bytes
+    longest_s: float
+
+    def key(self, token: int) -> bytes:
+        return self.grants + b"%d" % token
+
+
+class Phase(StrEnum):
+    """How far a plan is; see above."""
+
+    LOOKING = "looking"
+    OFFERING = "offering"
+    OFFERED = "offered"
+    DRAINING = "draining"
+    READY = "ready"
+    DECIDING = "deciding"
+
+
+@dataclass(slots=True, eq=False)
+class _Plan:
+    """One handover under way. `wish` is what its records are made from."""
+
+    term: Term
+    wish: TransferRecord
+    phase: Phase = Phase.LOOKING
+    asked: list[Candidate] = field(default_factory=list)
+    candidate: Candidate | None = None
+    offer: TransferRecord | None = None
+    deadline: float = 0.0
+    ack_revision: int = 0
+    reason: str = "silent"
+    decision: _Decision | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Decision:
+    """The one transaction, and what it leads to. `trusted_until`: what was proved before; `at`: when it was begun."""
+
+    txn: Txn
+    leader_value: bytes
+    grant_key: bytes
+    grant_value: bytes
+    trusted_until: float
+    at: float
+    in_doubt: bool = False
+
+
+class Owner(Protocol):
+    """The elector, as a handover sees it."""
+
+    def learn(self, result: TxnResult, now: float) -> None:
+        """Take over the reads that transactions of the election end with."""
+
+    def drain_first(self, now: float) -> None:
+        """Have the owner's work ended; then `Handover.drained` is called."""
+
+    def suspend_for_handover(self, now: float) -> None:
+        """Trust nothing any more, and send no heartbeat, until `handed_over` or `not_handed_over`."""
+
+    def handed_over(self, token: int, lent: Lent | None, now: float) -> None:
+        """The term is over: the successor's has this token."""
+
+    def not_handed_over(self, phase: Phase, now: float) -> None:
+        """It failed in this phase. The term is still this node's, as far as is known."""
+
+
+class Handover:
+    """Hands one term over, when somebody wishes it or the leader leaves.
+
+    Args:
+        owner: The elector.
+        desk: Shared with it. Uses the timer "handover".
+        options: Of the election.
+        keys: Of the election.
+        control: What is known of offers and answers.
+        view: What is known of the election.
+        lending: How work in flight survives; None: it has to be ended before.
+        manifest: A further record to leave for the successor of this epoch; None: none.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        desk: Desk,
+        options: ElectionOptions,
+        keys: ElectionKeys,
+        control: ControlView,
+        view: View,
+        lending: Lending | None,
+        manifest: Callable[[int], Put | None],
+    ) -> None:
+        self._owner = owner
+        self._desk = desk
+        self._options = options
+        self._keys = keys
+        self._control = control
+        self._view = view
+        self._lending = lending
+        self._manifest = manifest
+        self._backoff = Backoff(desk, options.retry_interval_s)
+        self._plan: _Plan | None = None
+        self._refused: tuple[str, str] | None = None  # the wish that failed last, and why
+        self._refusing = False
+        self.gave = 0
+        """Token of the term that this node handed out last: from a silent successor it takes the lead back first."""
+
+    # ------------------------------------------------------------ what the elector asks
+
+    @property
+    def is_busy(self) -> bool:
+        return self._plan is not None
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether it is open who leads; then nothing may be trusted and no heartbeat sent."""
+        return self._plan is not None and self._plan.phase is Phase.DECIDING
+
+    def drop(self) -> None:
+        """The term is over, by something else."""
+        self._plan = None
+        self._refusing = False
+        self._desk.timers.clear(TIMER)
+
+    def begin(self, session: Session, term: Term, now: float, wish: TransferRecord | None = None) -> None:
+        """Hand this term over, to the best candidate or the one that is wished for. Not while one is under way."""
+        plan = _Plan(term, wish or TransferRecord(Stage.WISHED, term.token, by=term.node_id, why="leaving"))
+        self._plan = plan
+        if plan.wish.to in (session.name, session.identity.node_id):
+            self._fail(plan, "itself", now)
+            return
+        self._wait_until(plan, now + _ANSWERED_WITHIN_S)
+        everybody = Get(self._keys.nodes, prefix_end(self._keys.nodes))
+        self._desk.call(everybody, session.timing.rpc_timeout_s, partial(self._found, plan, session))
+
+    def act(self, session: Session, reign: Reign, now: float) -> None:
+        """Level-triggered: what does the situation ask for? The reign is announced, and its session live."""
+        plan = self._plan
+        if plan is None:
+            self._look_for_wish(session, reign, now)
+        elif plan.phase is Phase.OFFERED:
+            self._look_for_answer(plan, session, now)
+        elif plan.phase is Phase.READY:
+            self._decide(plan, session, reign, now)
+
+    def drained(self, session: Session, now: float) -> bool:
+        """The owner's work has ended. False: not on behalf of a handover."""
+        plan = self._plan
+        if plan is None or plan.phase is not Phase.DRAINING:
+            return False
+        self._get_ready(plan, session, now)
+        return True
+
+    def on_timer(self, session: Session | None, now: float) -> None:
+        plan = self._plan
+        if plan is None or session is None:
+            return
+        match plan.phase:
+            case Phase.DECIDING:
+                self._send_decision(plan, session)
+            case Phase.LOOKING | Phase.READY:
+                self._fail(plan, "timeout", now)
+            case Phase.OFFERING if now < plan.deadline:
+                self._send_offer(plan, session)
+            case Phase.OFFERING | Phase.OFFERED:
+                self._ask_next(plan, session, now)
+            case Phase.DRAINING:
+                pass
+
+    def is_done(self, leader: KeyValue | None, now: float) -> bool:
+        """Whether the leader key shows that the transaction was applied, before its answer came."""
+        plan = self._plan
+        decision = plan.decision if plan else None
+        if plan is None or decision is None or leader is None or leader.value != decision.leader_value:
+            return False
+        self._applied(plan, decision, leader.mod_revision, now)
+        return True
+
+    # ------------------------------------------------------------ wishes
+
+    def _look_for_wish(self, session: Session, reign: Reign, now: float) -> None:
+        record = self._control.transfer
+        if record is None or record.token != reign.term.token or record.stage is Stage.REFUSED or self._refusing:
+            return
+        known = self._refused is not None and record.wish == self._refused[0]
+        if reign.leaving is not None or known or record.stage is Stage.OFFERED:
+            # Answered before, or a late copy of an offer that was given up: what was begun is over, whoever asks.
+            reason = self._refused[1] if known and self._refused else "leaving" if reign.leaving else "silent"
+            self._refuse(session, reign.term, record, reason)
+        elif now < reign.term.trust.until:
+            self.begin(session, reign.term, now, record)
+
+    def _refuse(self, session: Session, term: Term, record: TransferRecord, reason: str) -> None:
+        self._refusing = True
+        value = record.refused(reason).to_value()
+        txn = transactions.write_transfer(self._keys, term, self._control.transfer_revision, value)
+        self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._was_refused, value))
+
+    def _was_refused(self, value: bytes, result: Any, now: float) -> None:
+        self._refusing = False
+        if isinstance(result, StoreError):
+            self._desk.timers.set_no_later(TIMER, now + self._backoff.next_s())  # brings the elector back to `act`
+        elif result.succeeded:
+            self._backoff.reset()
+            self._control.learn_put(self._keys.transfer, value, result.header.revision)
+        else:
+            self._learn_refusal(result, now)
+
+    def _learn_refusal(self, result: TxnResult, now: float) -> KeyValue | None:
+        """A refused write of ours reads the record that was in its way."""
+        read = result.results[0]
+        assert isinstance(read, GetResult)
+        self._control.learn_read(self._keys.transfer, read)
+        self._owner.learn(result, now)
+        return read.kvs[0] if read.kvs else None
+
+    # ------------------------------------------------------------ whom to ask
+
+    def _found(self, plan: _Plan, session: Session, result: Any, now: float) -> None:
+        if plan is not self._plan:
+            return
+        if isinstance(result, StoreError):
+            self._fail(plan, "timeout", now)
+            return
+        mine = (session.name, session.identity.node_id)
+        others = [
+            each
+            for each in candidates(result.kvs, self._options.name)
+            if each.session != mine[0] and each.node_id != mine[1]
+        ]
+        plan.asked = choose_successor(others, plan.wish.to)
+        plan.reason = "unknown" if plan.wish.to else "no_candidate"
+        self._ask_next(plan, session, now)
+
+    def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
+        if not plan.asked:
+            self._fail(plan, plan.reason, now)
+            return
+        plan.candidate, plan.reason = plan.asked.pop(0), "silent"
+        wish = plan.wish
+        plan.offer = TransferRecord(
+            Stage.OFFERED,
+            plan.term.token,
+            wish.wish,
+            wish.to,
+            wish.by,
+            wish.why,
+            plan.candidate.session,
+            plan.candidate.node_id,
+            self._desk.random_hex(128),
+        )
+        plan.phase = Phase.OFFERING
+        self._wait_until(plan, now + _ANSWERED_WITHIN_S)
+        self._send_offer(plan, session)
+
+    def _send_offer(self, plan: _Plan, session: Session) -> None:
+        assert plan.offer is not None
+        value = plan.offer.to_value()
+        txn = transactions.write_transfer(self._keys, plan.term, self._control.transfer_revision, value)
+        self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._offered, plan, plan.offer, session))
+
+    def _offered(self, plan: _Plan, offer: TransferRecord, session: Session, result: Any, now: float) -> None:
+        if plan is not self._plan or offer is not plan.offer or plan.phase is not Phase.OFFERING:
+            return
+        if isinstance(result, StoreError):
+            self._desk.timers.set(TIMER, min(plan.deadline, now + self._desk.soon()))
+            return
+        value = offer.to_value()
+        if result.succeeded:
+            self._control.learn_put(self._keys.transfer, value, result.header.revision)
+        else:
+            standing = self._learn_refusal(result, now)
+            if self._plan is not plan:
+                return  # the term is over
+            if standing is None or standing.value != value:  # another record came in between: ours goes over it
+                self._desk.timers.set(TIMER, min(plan.deadline, now + self._desk.soon()))
+                return
+        plan.phase = Phase.OFFERED
+        self._wait_until(plan, plan.deadline)
+        self._look_for_answer(plan, session, now)
+
+    def _look_for_answer(self, plan: _Plan, session: Session, now: float) -> None:
+        ack, candidate, offer = self._control.ack, plan.candidate, plan.offer
+        assert candidate is not None
+        assert offer is not None
+        if ack is None or ack.nonce != offer.nonce or ack.session != candidate.session:
+            return
+        if ack.unfit or ack.lease != candidate.lease:
+            plan.reason = "unfit"
+            self._ask_next(plan, session, now)
+            return
+        plan.ack_revision = self._control.ack_revision
+        if self._lending is None:
+            plan.phase = Phase.DRAINING
+            self._desk.timers.clear(TIMER)
+            self._owner.drain_first(now)
+        else:
+            self._get_ready(plan, session, now)
+
+    # ------------------------------------------------------------ the one transaction
+
+    def _get_ready(self, plan: _Plan, session: Session, now: float) -> None:
+        plan.phase = Phase.READY
+        self._wait_until(plan, now + session.timing.ttl_s)
+
+    def _decide(self, plan: _Plan, session: Session, reign: Reign, now: float) -> None:
+        """Begin to decide, once it is known which heartbeat was the last."""
+        heartbeat = reign.heartbeat_revision
+        if heartbeat is None or reign.term is not plan.term:
+            return  # one is under way, or in doubt; the next renewal settles it
+        decision = self._decision(plan, session, heartbeat, reign.term.trust.until, now)
+        self._owner.suspend_for_handover(now)
+        plan.phase, plan.decision = Phase.DECIDING, decision
+        self._send_decision(plan, session)
+
+    def _decision(
+        self, plan: _Plan, session: Session, heartbeat_revision: int, trusted_until: float, now: float
+    ) -> _Decision:
+        candidate, offer, lending = plan.candidate, plan.offer, self._lending
+        assert candidate is not None
+        assert offer is not None
+        epoch = self._view.epoch_number + 1
+        record = LeaderRecord(
+            node_id=candidate.node_id,
+            session=candidate.session,
+            term_id=offer.nonce,
+            ttl_s=candidate.ttl_s,
+            epoch=epoch,
+            endpoint=candidate.endpoint,
+            reason=Reason.HANDOVER.value,
+        )
+        left_behind: tuple[Put, ...] = ()
+        grant_key, grant_value = self._keys.transfer, b""  # without lending: nothing to be recognised by
+        if lending is not None:
+            grant = Grant(session.name, session.identity.node_id, offer.nonce, lending.longest_s)
+            grant_key, grant_value = lending.key(plan.term.token), grant.to_value()
+            left_behind = (Put(grant_key, grant_value),)
+        manifest = self._manifest(epoch)
+        txn = transactions.hand_over(
+            self._keys,
+            self._view,
+            plan.term,
+            heartbeat_revision=heartbeat_revision,
+            ack_revision=plan.ack_revision,
+            session_key=candidate.key,
+            record=record,
+            lease_id=candidate.lease,
+            left_behind=left_behind if manifest is None else (*left_behind, manifest),
+            grant_key=grant_key,
+        )
+        return _Decision(txn, record.to_value(), grant_key, grant_value, trusted_until, now)
+
+    def _send_decision(self, plan: _Plan, session: Session) -> None:
+        decision = plan.decision
+        assert decision is not None
+        self._desk.call(decision.txn, session.timing.rpc_timeout_s, partial(self._decided, plan, decision))
+
+    def _decided(self, plan: _Plan, decision: _Decision, result: Any, now: float) -> None:
+        if plan is not self._plan:
+            return
+        if isinstance(result, LeaseNotFoundError):
+            self._fail(plan, "refused", now)
+        elif isinstance(result, StoreError):
+            self._not_decided(plan, decision, result, now)
+        else:
+            self._backoff.reset()
+            self._desk.note_success(_DOING)
+            self._judge(plan, decision, result, now)
+
+    def _not_decided(self, plan: _Plan, decision: _Decision, error: StoreError, now: float) -> None:
+        self._desk.note_failure(LogEvent.ELECTION_CALL_FAILED, _DOING, error)
+        decision.in_doubt |= error.outcome is Outcome.UNKNOWN
+        if decision.in_doubt:
+            self._desk.timers.set(TIMER, now + self._backoff.next_s())
+        else:
+            self._fail(plan, "refused", now)
+
+    def _judge(self, plan: _Plan, decision: _Decision, result: TxnResult, now: float) -> None:
+        if result.succeeded:
+            self._applied(plan, decision, result.header.revision, now, result)
+            return
+        found, leader = result.results[0], result.results[-3]
+        assert isinstance(found, GetResult)
+        assert isinstance(leader, GetResult)
+        for kv in (*leader.kvs, *found.kvs):
+            if kv.value in (decision.leader_value, decision.grant_value):
+                self._applied(plan, decision, kv.mod_revision, now, result)
+                return
+        self._owner.learn(result, now)
+        self._fail(plan, "refused", now)
+
+    # ------------------------------------------------------------ the end
+
+    def _applied(
+        self, plan: _Plan, decision: _Decision, token: int, now: float, result: TxnResult | None = None
+    ) -> None:
+        """No way back."""
+        self.drop()
+        self.gave = token
+        lent = None
+        if self._lending is not None:
+            lent = Lent(
+                decision.grant_key,
+                decision.grant_value,
+                token,
+                decision.trusted_until,
+                decision.at + self._lending.longest_s,
+            )
+        candidate = plan.candidate
+        assert candidate is not None
+        self._desk.note(
+            logging.INFO, LogEvent.ELECTION_HANDED_OVER, to=candidate.node_id, token=token, old_token=plan.term.token
+        )
+        if result is not None:
+            self._owner.learn(result, now)
+        self._owner.handed_over(token, lent, now)
+
+    def _fail(self, plan: _Plan, reason: str, now: float) -> None:
+        phase = plan.phase
+        self.drop()
+        if plan.wish.wish:
+            self._refused = (plan.wish.wish, reason)
+        self._desk.note(
+            logging.WARNING, LogEvent.ELECTION_NOT_HANDED_OVER, reason=reason, phase=phase.value, to=plan.wish.to
+        )
+        self._owner.not_handed_over(phase, now)
+
+    def _wait_until(self, plan: _Plan, at: float) -> None:
+        plan.deadline = at
+        self._desk.timers.set(TIMER, at)

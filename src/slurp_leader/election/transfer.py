@@ -1,0 +1,209 @@
+"""The records of a handover, and who is asked to take over. Pure values.
+
+One record, ``control/transfer``, goes through its stages in one key, so that no two handovers are ever under way:
+
+    wished (by anybody, for one token) -> offered (by the leader, to one session) -> gone, with the handover itself
+                                      \\-> refused (by the leader, and why), until whoever wished has read it
+
+The answer of the one it was offered to is ``control/ack``. Both mean nothing once another token is in force (A24): they
+are left where they are, and overwritten by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from pydantic_core import to_json
+
+from slurp_leader.errors import RecordError
+from slurp_leader.store import KeyValue
+from slurp_leader.store.records import SCHEMA, read_object
+
+
+class Stage(StrEnum):
+    """How far a handover is."""
+
+    WISHED = "wished"
+    OFFERED = "offered"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRecord:
+    """The value of ``control/transfer``.
+
+    Attributes:
+        token: The term that is to be handed over, and no other.
+        wish: Random; by it whoever wished knows the answer. Empty when the leader began it by itself.
+        to: Node id that is wanted; empty: whoever is the best.
+        by, why: For people.
+        session, node_id, nonce: Of an offer: to whom, and the id that the new term will have.
+        reason: Of a refusal: see `HandoverError`.
+    """
+
+    stage: Stage
+    token: int
+    wish: str = ""
+    to: str = ""
+    by: str = ""
+    why: str = ""
+    session: str = ""
+    node_id: str = ""
+    nonce: str = ""
+    reason: str = ""
+
+    def to_value(self) -> bytes:
+        return to_json(
+            {
+                "schema": SCHEMA,
+                "stage": self.stage.value,
+                "token": self.token,
+                "wish": self.wish,
+                "to": self.to,
+                "by": self.by,
+                "why": self.why,
+                "session": self.session,
+                "node": self.node_id,
+                "nonce": self.nonce,
+                "reason": self.reason,
+            }
+        )
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> TransferRecord:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            texts = {
+                name: _text(data.get(name, "")) for name in ("wish", "to", "by", "why", "session", "nonce", "reason")
+            }
+            return cls(Stage(data["stage"]), _whole(data["token"]), node_id=_text(data.get("node", "")), **texts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad("transfer record", key, error) from error
+
+    def refused(self, reason: str) -> TransferRecord:
+        return replace(self, stage=Stage.REFUSED, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class AckRecord:
+    """The value of ``control/ack``: what a candidate says to an offer.
+
+    Attributes:
+        nonce: Of the offer.
+        revision: Up to which the candidate has seen the keys of the cluster.
+        lease: Of its session, to hang the leader key on.
+        unfit: Why it will not; empty: it will.
+    """
+
+    nonce: str
+    session: str
+    revision: int
+    lease: int
+    unfit: str = ""
+
+    def to_value(self) -> bytes:
+        return to_json(
+            {
+                "schema": SCHEMA,
+                "nonce": self.nonce,
+                "session": self.session,
+                "revision": self.revision,
+                "lease": self.lease,
+                "unfit": self.unfit,
+            }
+        )
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> AckRecord:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            nonce, session, unfit = (_text(data.get(name, "")) for name in ("nonce", "session", "unfit"))
+            return cls(nonce, session, _whole(data["revision"]), _whole(data["lease"]), unfit)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad("answer to an offer", key, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What the owner of a candidate says of it, for an offer.
+
+    Attributes:
+        revision: Up to which it has seen the keys of the cluster; None: it needs to see nothing to lead.
+        unfit: Why it cannot take over at present; empty: it can.
+    """
+
+    revision: int | None = None
+    unfit: str = ""
+
+
+# ---------------------------------------------------------------- who is asked
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A session that stands in an election, from its session key."""
+
+    key: bytes
+    node_id: str
+    session: str
+    lease: int
+    ttl_s: int
+    endpoint: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+def candidates(kvs: Iterable[KeyValue], election: str) -> list[Candidate]:
+    """Who stands in an election, from the session keys of all nodes. Those that cannot be read, or that do not say what
+    they stand in (an older version), are passed over: they could not answer an offer."""
+    found = (_candidate(kv) for kv in kvs if kv.lease)
+    return [candidate for candidate, name in filter(None, found) if name == election]
+
+
+def choose_successor(candidates: Sequence[Candidate], to: str = "") -> list[Candidate]:
+    """Who is to be asked, one after the other, until one of them is fit. The one place where that is decided.
+
+    Args:
+        candidates: Who stands, without the leader.
+        to: Node id or session that is wanted; empty: any.
+    """
+    wanted = [each for each in candidates if to in ("", each.node_id, each.session)]
+    return sorted(wanted, key=lambda each: (each.node_id, each.session))
+
+
+def _candidate(kv: KeyValue) -> tuple[Candidate, str] | None:
+    try:
+        data = read_object(kv.key, kv.value)
+        names = data.get("capabilities", [])
+        candidate = Candidate(
+            kv.key,
+            _text(data["node"]),
+            _text(data["session"]),
+            kv.lease,
+            _whole(data["ttl"]),
+            _text(data.get("endpoint", "")),
+            tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
+        )
+        return candidate, _text(data.get("election", ""))
+    except (RecordError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is not a whole number from 0 on")
+    return value
+
+
+def _bad(what: str, key: bytes, error: Exception) -> RecordError:
+    return RecordError(f"{what}: {error!r}", key=key.decode("ascii", "replace"))

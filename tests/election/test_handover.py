@@ -1,0 +1,332 @@
+"""Handing the lead over: offer, answer, one transaction; no revision without a leader, and no two that trust."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurp_leader.election import Drained, ElectionState, Reason, ResignWanted
+from slurp_leader.election.records import LeaderRecord
+from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
+from slurp_leader.store import Delete, EventKind, Get, Put, Request, Txn
+from support.electing import KEYS, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
+from support.virtual import World, answer_lost, failed, late, puts_of, request_lost, silence, writes_key
+
+
+def hands_over(request: Request[object]) -> bool:
+    """The one transaction of a handover: it takes the key for a lease that is not the sender's."""
+    steps = request.success if isinstance(request, Txn) else ()
+    return any(isinstance(step, Delete) and step.key == KEYS.ack for step in steps)
+
+
+def pair(world: World) -> tuple[Node, Node, BeliefWatch]:
+    leader, other = leading_node(world, "a"), node(world, "b")
+    watch = BeliefWatch([leader, other])
+    world.on_write.append(watch)
+    world.run_for(0.5)
+    return leader, other, watch
+
+
+def wish(world: World, token: int, to: str = "", number: str = "w1") -> None:
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, token, number, to, "operator", "why not").to_value()))
+
+
+def transfer(world: World) -> TransferRecord | None:
+    kvs = world.apply(Get(KEYS.transfer)).kvs
+    return TransferRecord.from_value(KEYS.transfer, kvs[0].value) if kvs else None
+
+
+def refusal(world: World) -> str:
+    record = transfer(world)
+    assert record is not None
+    assert record.stage is Stage.REFUSED
+    return record.reason
+
+
+def vacancies(world: World) -> int:
+    """How often the leader key was deleted."""
+    return sum(e.kind is EventKind.DELETE and e.kv.key == KEYS.leader for w in world.log for e in w.events)
+
+
+# ---------------------------------------------------------------- it works
+
+
+@pytest.mark.parametrize("leaves", ["wish", "stop", "resign"])
+def test_the_lead_is_handed_over_without_a_revision_in_which_nobody_leads(leaves: str) -> None:
+    world = World()
+    leader, other, watch = pair(world)
+    match leaves:
+        case "wish":
+            wish(world, leader.term.token)
+        case "stop":
+            leader.stop()
+        case _:
+            leader.seat.post(ResignWanted(2.0))
+    world.run_until(lambda: other.leads, within_s=0.2)
+    assert vacancies(world) == 0
+    assert other.last_reason is Reason.HANDOVER
+    assert (ElectionState.CANDIDATE, Reason.HANDOVER) in leader.states
+    assert leader_record(world).epoch == leader.term.epoch + 1
+    assert transfer(world) is None
+    assert world.apply(Get(KEYS.ack)).kvs == ()
+    world.run_for(20)
+    assert other.leads
+    assert watch.violations == []
+    assert len(puts_of(world.log, KEYS.leader)) == 2  # nobody rewrote the key of the handed term
+
+
+def test_the_handed_term_has_the_token_of_the_handover_itself() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    wish(world, leader.term.token)
+    world.run_until(lambda: other.leads)
+    handed = puts_of(world.log, KEYS.leader)[1].kv
+    assert other.term.token == handed.mod_revision
+    assert other.term.term_id == LeaderRecord.from_value(handed.key, handed.value).term_id
+    assert handed.lease != puts_of(world.log, KEYS.leader)[0].kv.lease
+
+
+def test_the_lead_can_be_handed_back() -> None:
+    world = World()
+    leader, other, watch = pair(world)
+    wish(world, leader.term.token)
+    world.run_until(lambda: other.leads)
+    wish(world, other.term.token, "a")
+    world.run_until(lambda: leader.leads)
+    assert len(leader.terms) == 2
+    assert watch.violations == []
+
+
+def test_the_node_that_is_wished_for_gets_it() -> None:
+    world = World()
+    leader, _, _ = pair(world)
+    third = node(world, "c")
+    world.run_for(0.5)
+    wish(world, leader.term.token, "c")
+    world.run_until(lambda: third.leads, within_s=0.2)
+
+
+def test_a_candidate_that_does_not_answer_is_passed_over() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    third = node(world, "c")
+    world.run_for(0.5)
+    other.host.deaf = True
+    leader.stop()
+    world.run_until(lambda: third.leads, within_s=2.0)
+    assert vacancies(world) == 0
+
+
+def test_work_that_cannot_be_lent_ends_before_the_key_moves() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    leader.drains_at_once = False
+    wish(world, leader.term.token)
+    world.run_for(OPTIONS.renew_interval_s)
+    assert leader.state is ElectionState.DRAINING
+    assert leader.leads
+    leader.seat.post(Drained(leader.term.token))
+    world.run_until(lambda: other.leads, within_s=0.1)
+    assert vacancies(world) == 0
+
+
+# ---------------------------------------------------------------- it is refused
+
+
+@pytest.mark.parametrize(
+    ("to", "reason"), [("a", "itself"), ("nobody", "unknown")], ids=["to itself", "to nobody that stands"]
+)
+def test_a_wish_that_cannot_be_met_is_answered_and_the_leader_goes_on(to: str, reason: str) -> None:
+    world = World()
+    leader, _, _ = pair(world)
+    wish(world, leader.term.token, to)
+    world.run_for(3.0)
+    assert refusal(world) == reason
+    assert leader.leads
+    assert len(puts_of(world.log, KEYS.leader)) == 1
+
+
+def test_a_wish_without_any_candidate_is_answered() -> None:
+    world = World()
+    leader = leading_node(world)
+    wish(world, leader.term.token)
+    world.run_for(1.0)
+    assert refusal(world) == "no_candidate"
+    assert leader.leads
+
+
+def test_a_wish_for_an_earlier_term_hits_nobody() -> None:
+    """A24."""
+    world = World()
+    leader, _, _ = pair(world)
+    wish(world, leader.term.token - 1)
+    world.run_for(5.0)
+    assert leader.leads
+    assert len(puts_of(world.log, KEYS.leader)) == 1
+    record = transfer(world)
+    assert record is not None
+    assert record.stage is Stage.WISHED
+
+
+def test_a_second_wish_while_one_is_under_way_does_not_disturb_it() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    wish(world, leader.term.token)
+    wish(world, leader.term.token, number="w2")
+    world.run_until(lambda: other.leads, within_s=2.0)
+    world.run_for(10)
+    assert other.leads
+    assert len(puts_of(world.log, KEYS.leader)) == 2
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b'{"schema":1}', b'{"schema":1,"stage":"wished","token":-1}', b"[]"])
+def test_a_forged_or_truncated_record_is_no_wish_and_stands_in_nobodys_way(value: bytes) -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    world.apply(Put(KEYS.transfer, value))
+    world.apply(Put(KEYS.ack, value))
+    world.run_for(5.0)
+    assert leader.leads
+    leader.stop()
+    world.run_until(lambda: other.leads, within_s=0.2)
+    assert vacancies(world) == 0
+
+
+def test_a_forged_offer_gives_nobody_the_lead() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    session = next(iter(world.apply(Get(KEYS.nodes + b"b/", KEYS.nodes + b"b0")).kvs)).key.rpartition(b"/")[2].decode()
+    offer = TransferRecord(Stage.OFFERED, leader.term.token, session=session, node_id="b", nonce="0" * 32)
+    world.apply(Put(KEYS.transfer, offer.to_value()))
+    world.run_for(5.0)
+    assert leader.leads
+    assert not other.terms
+    assert refusal(world) == "silent"  # the leader cleared it away
+
+
+def test_after_a_definite_refusal_the_leader_goes_on_by_a_new_heartbeat() -> None:
+    world = World()
+    leader, _, watch = pair(world)
+    world.order(failed(LeaseNotFoundError()), hands_over, times=1)
+    beats = len(puts_of(world.log, KEYS.heartbeat))
+    leader.drains_at_once = False  # as where work can be lent
+    leader.elector._handover._lending = _lending()
+    wish(world, leader.term.token)
+    world.run_until(lambda: (ElectionState.SUSPENDED, Reason.HANDING_OVER) in leader.states, within_s=0.5)
+    assert not leader.leads
+    world.run_until(lambda: leader.leads, within_s=0.1)
+    assert len(puts_of(world.log, KEYS.heartbeat)) > beats
+    world.run_for(1.0)
+    assert refusal(world) == "refused"
+    world.run_for(30)
+    assert leader.leads
+    assert len(leader.terms) == 1
+    assert watch.violations == []
+
+
+def test_a_busy_store_is_a_definite_refusal() -> None:
+    world = World()
+    leader, _, _ = pair(world)
+    leader.elector._handover._lending = _lending()
+    world.order(failed(StoreBusyError()), hands_over, times=1)
+    wish(world, leader.term.token)
+    world.run_for(1.0)
+    assert leader.leads
+    assert refusal(world) == "refused"
+
+
+# ---------------------------------------------------------------- it is in doubt
+
+
+@pytest.mark.parametrize(
+    "fate", [answer_lost(), late(1.0), request_lost()], ids=["answer lost", "late", "request lost"]
+)
+def test_a_handover_in_doubt_is_sent_again_until_it_is_definite_and_trusts_nothing_meanwhile(fate: object) -> None:
+    world = World()
+    leader, other, watch = pair(world)
+    world.watch_delay_s = lambda: 0.05
+    world.order(fate, hands_over, times=1)
+    leader.stop()
+    world.run_until(lambda: other.leads, within_s=4.0)
+    assert not leader.leads
+    assert watch.violations == []
+    world.run_until(lambda: leader.finished is not None, within_s=6.0)
+    assert (ElectionState.CANDIDATE, Reason.HANDOVER) in leader.states
+    assert vacancies(world) == 0
+
+
+def test_while_it_is_in_doubt_no_heartbeat_is_sent_but_the_lease_is_renewed() -> None:
+    world = World()
+    leader, _, _ = pair(world)
+    leader.elector._handover._lending = _lending()
+    rule = world.order(request_lost(), hands_over)
+    wish(world, leader.term.token)
+    world.run_until(lambda: rule.met > 0)
+    beats = len(puts_of(world.log, KEYS.heartbeat))
+    world.run_for(3 * OPTIONS.lease_ttl_s / 4)
+    assert len(puts_of(world.log, KEYS.heartbeat)) == beats
+    assert leader_key(world) is not None
+    assert not leader.leads
+
+
+def test_a_copy_that_arrives_after_the_term_was_proved_again_is_refused() -> None:
+    """MOD(hb): the heartbeat that brings trust back kills whatever is still under way."""
+    world = World()
+    leader, other, watch = pair(world)
+    leader.elector._handover._lending = _lending()
+    world.order(late(5.0), hands_over, times=1)
+    world.order(failed(LeaseNotFoundError()), hands_over, times=1)  # the second one: definite
+    wish(world, leader.term.token)
+    world.run_until(lambda: leader.state is ElectionState.SUSPENDED)
+    world.run_until(lambda: leader.leads, within_s=4.0)
+    world.run_for(20.0)
+    assert leader.leads
+    assert not other.terms
+    assert watch.violations == []
+
+
+def test_a_silent_successor_is_replaced_by_who_appointed_it_within_the_takeover_timeout() -> None:
+    world = World()
+    leader, other, watch = pair(world)
+    world.order(silence(), writes_key(KEYS.heartbeat), host=other.host)
+    wish(world, leader.term.token)
+    world.run_until(lambda: leader.elector.term is None)
+    world.run_until(lambda: leader.leads, within_s=OPTIONS.takeover_timeout_s + 0.2)
+    assert leader.last_reason is Reason.STOLEN
+    assert not other.leads
+    assert watch.violations == []
+
+
+def test_who_answered_an_offer_begins_the_promised_term_once_only() -> None:
+    """An ended token is never resumed: the same key, written again by force, is one to be rewritten."""
+    world = World()
+    leader, other, _ = pair(world)
+    wish(world, leader.term.token)
+    world.run_until(lambda: other.leads)
+    handed = puts_of(world.log, KEYS.leader)[1].kv
+    leader.stop()
+    world.run_for(1.0)
+    world.apply(Put(KEYS.leader, handed.value, lease=handed.lease))
+    world.run_until(lambda: len(other.terms) == 2)
+    assert other.last_reason is Reason.ADOPTED
+
+
+def test_a_key_that_names_a_session_which_answered_nothing_is_rewritten() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    wish(world, leader.term.token)
+    other.elector._successor._promised = _Forgetful()
+    world.run_until(lambda: other.leads)
+    assert other.last_reason is Reason.ADOPTED
+    assert len(puts_of(world.log, KEYS.leader)) == 3
+
+
+class _Forgetful(set):  # type: ignore[type-arg]
+    def add(self, element: object) -> None:
+        """Nothing is kept."""
+
+
+def _lending() -> object:
+    from slurp_leader.election.handover import Lending
+
+    return Lending(KEYS.nodes.replace(b"nodes/", b"grant/"), 60.0)
