@@ -21,6 +21,7 @@ PRINTS = {
     "fastapi_service": ("completed: Package limiter",),
     "fenced_writes": ("refused: token", "kept: of the second term"),
     "leader_only_loop": ("round 3 of", "3 rounds"),
+    "periodic_report": ("report 2 by", "published 2 reports"),
     "quickstart": ("path/to/file.go: Package limiter", "4 contexts; the leader is"),
     "source_sample": ("ucxl://any:any@example.com:any/*^/path/to/file", "Package limiter"),
 }

@@ -24,11 +24,12 @@ def run(block: str, endpoint: str, folder: Path) -> subprocess.Popen[str]:
         "PYTHONUNBUFFERED": "1",
     }
     command = [sys.executable, "-c", block]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, text=True)
 
 
-def test_there_is_a_block_for_the_election_and_one_for_the_queue() -> None:
-    assert len(BLOCKS) == 2
+def test_there_are_blocks_for_the_election_for_periodic_work_and_for_the_queue() -> None:
+    assert len(BLOCKS) == 3
 
 
 def test_the_election_block_publishes_and_ends_at_ctrl_c(etcd_endpoint: str, tmp_path: Path) -> None:
@@ -43,8 +44,24 @@ def test_the_election_block_publishes_and_ends_at_ctrl_c(etcd_endpoint: str, tmp
         process.communicate()
 
 
-def test_the_queue_block_prints_a_result(etcd_endpoint: str, tmp_path: Path) -> None:
+def test_the_block_of_periodic_work_reports_and_ends_at_return(etcd_endpoint: str, tmp_path: Path) -> None:
     process = run(BLOCKS[1], etcd_endpoint, tmp_path)
+    try:
+        assert process.stdout is not None
+        seen = ""
+        while "report " not in seen:
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        process.communicate("\n", timeout=60)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_queue_block_prints_a_result(etcd_endpoint: str, tmp_path: Path) -> None:
+    process = run(BLOCKS[2], etcd_endpoint, tmp_path)
     try:
         output, _ = process.communicate(timeout=90)
     finally:

@@ -142,6 +142,19 @@ def test_a_claim_of_an_old_term_that_arrives_late_changes_nothing() -> None:
     assert record(world)["node"] == "b"  # type: ignore[index]
 
 
+def test_a_claim_of_an_old_term_does_not_land_where_nobody_wrote_since() -> None:
+    world = World()
+    a, b = leading(world, grace_s=5), worker(world, "b", grace_s=5)
+    before = recorded_due(world)
+    world.order(late(30), writes_key(KEY), host=a.host)
+    world.run_for(59.7)  # sent, and under way
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    world.run_to(1095)
+    assert b.skipped == ["late"]
+    assert recorded_due(world) == before
+
+
 def test_a_claim_whose_answer_was_lost_with_the_term_is_begun_by_nobody() -> None:
     world = World()
     a, b = leading(world), worker(world, "b")
@@ -290,6 +303,18 @@ def test_a_date_set_back_an_hour_begins_no_cron_run_again() -> None:
     world.run_for(1800)
     assert len(a.begun) == 3
     assert len(set(a.dues)) == 3
+
+
+def test_a_date_that_was_years_ahead_and_is_put_right_does_not_stop_cron() -> None:
+    world = World()
+    a = worker(world, schedule=MINUTELY)
+    a.set_date(24 * 3650)
+    world.run_for(130)
+    begun = len(a.begun)
+    assert begun == 2
+    a.set_date(-24 * 3650)
+    world.run_for(130)
+    assert len(a.begun) == begun + 2
 
 
 @pytest.mark.parametrize("schedule", [Interval(60), MINUTELY], ids=["interval", "cron"])

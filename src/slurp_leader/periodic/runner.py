@@ -215,5 +215,6 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
             each.cancel()
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
