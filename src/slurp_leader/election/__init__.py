@@ -55,6 +55,7 @@ from slurp_leader.election.handover import Lending
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, LeaderRecord, nodes_prefix
 from slurp_leader.election.transfer import Readiness
+from slurp_leader.election.wish import Transferred, Wish
 
 __all__ = [
     "Drained",
@@ -78,5 +79,7 @@ __all__ = [
     "ResignWanted",
     "StateChanged",
     "StopWanted",
+    "Transferred",
+    "Wish",
     "nodes_prefix",
 ]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.election import ElectionKeys, ElectionState
+from slurp_leader.election import ElectionKeys, ElectionState, Wish
 from slurp_leader.election.observer import Observer
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
@@ -73,7 +73,7 @@ class SlurpLeaderSystem(Lifetime):
     Attributes:
         settings: The settings in force.
         candidate: Whether this node stands for election.
-        leader: Who leads: ``get``, ``wait``, ``watch``.
+        leader: Who leads: ``get``, ``wait``, ``watch``; and ``transfer``, to change that.
         jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
         aio: The verbs that wait, awaited.
 
@@ -113,8 +113,8 @@ class SlurpLeaderSystem(Lifetime):
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: Parts | None = None
         self._inherited: Parts | None = None
-        self.leader = LeaderView(self._observing)
-        """Who leads: ``get``, ``wait``, ``watch``."""
+        self.leader = LeaderView(self._observing, self._wishing)
+        """Who leads: ``get``, ``wait``, ``watch``; and ``transfer``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
         self.aio = AsyncFace(self._verb)
@@ -183,8 +183,9 @@ class SlurpLeaderSystem(Lifetime):
         )
 
     def stop(self) -> bool:
-        """Finish what runs (up to ``jobs.drain_timeout``), give the term back, and end. Safe twice, before `start`, and
-        from several threads: each returns when all has ended.
+        """Hand the lead over, finish what runs (up to ``jobs.drain_timeout``), and end. With nobody to hand it to,
+        finish first and give the term back. Safe twice, before `start`, and from several threads: each returns when
+        all has ended.
 
         Without etcd it takes a few seconds longer, and what is held is left to the lease.
 
@@ -317,8 +318,8 @@ class SlurpLeaderSystem(Lifetime):
         return self._running_node().election.wait_for_leadership(timeout)
 
     def resign(self, pause: float = 2.0) -> None:
-        """Ask this node to finish what runs (up to ``jobs.drain_timeout``), give the term back, and let others go first
-        for `pause` seconds.
+        """Ask this node to hand the lead over; with nobody to hand it to, to finish what runs (up to
+        ``jobs.drain_timeout``), give the term back, and let others go first for `pause` seconds.
 
         Returns at once: until the term ends, `is_leader` may still be true. To wait for that, keep `term` before, and
         wait for ``term.lost``.
@@ -373,6 +374,8 @@ class SlurpLeaderSystem(Lifetime):
         """The method behind a verb of `aio`: the system's own, or that of one of its views."""
         if name == "wait_for_leader":
             return self.leader.wait
+        if name == "transfer":
+            return self.leader.transfer
         home = self.jobs if name in ("cancel", "list", "report") else self
         method: Callable[..., Any] = getattr(home, name)
         return method
@@ -405,6 +408,11 @@ class SlurpLeaderSystem(Lifetime):
     def _observing(self) -> Observer:
         keys = ElectionKeys.of(self._keyspace, self.settings.election.name)
         return self._running().observe(keys, self._clock)
+
+    def _wishing(self) -> Wish:
+        keys, election = ElectionKeys.of(self._keyspace, self.settings.election.name), self.settings.election
+        by = self.settings.node.id
+        return Wish(self._running().store, keys, election.name, self._clock, election.rpc_timeout_s, by)
 
     def _work(self, spec: Spec, job: JobContext) -> Any:
         """Do one job: on a thread of the pool."""

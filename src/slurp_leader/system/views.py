@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from slurp_leader.election import LeaderChanged, LeaderInfo
+from slurp_leader.election import LeaderChanged, LeaderInfo, Transferred, Wish
 from slurp_leader.election.observer import Observer
 from slurp_leader.jobs.client import JobClient, JobHandle
 from slurp_leader.jobs.records import JobStatus
@@ -17,11 +17,12 @@ from slurp_leader.jobs.submitter import CancelAnswer
 class LeaderView:
     """``system.leader``: who leads, seen from anywhere."""
 
-    def __init__(self, observer: Callable[[], Observer]) -> None:
+    def __init__(self, observer: Callable[[], Observer], wish: Callable[[], Wish]) -> None:
         self._observer = observer
+        self._wish = wish
 
     def __repr__(self) -> str:
-        return "<LeaderView: get, wait, watch>"
+        return "<LeaderView: get, wait, watch, transfer>"
 
     def get(self, timeout: float = 5.0) -> LeaderInfo | None:
         """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
@@ -46,6 +47,26 @@ class LeaderView:
         Ends when the system is stopped, or etcd refuses it for good.
         """
         return self._observer().changes()
+
+    def transfer(
+        self, to: str | None = None, *, why: str = "", dry_run: bool = False, timeout: float = 30.0
+    ) -> Transferred:
+        """Have the lead handed over to another node, without a moment in which nobody leads. From any process.
+
+        Jobs in flight are not interrupted: the old leader ends them, while the new one claims what comes next.
+
+        Args:
+            to: Node id of the successor; None: the best candidate.
+            why: For people; it stands in etcd while the handover is under way.
+            dry_run: Only tell who would be asked first. Nothing is written.
+            timeout: Seconds to wait until the successor has proved its term.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+            HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
+            StoreError: etcd did not answer. Nothing was handed over.
+        """
+        return self._wish().transfer(to, why, timeout, dry_run=dry_run)
 
 
 class JobsView:
