@@ -47,6 +47,7 @@ def test_a_run_goes_on_over_a_handover_and_its_outcome_counts(rig: Rig) -> None:
     assert rig.keys(KEYS.grant) == []
     assert rig.keys(KEYS.run) == []
     assert new.notes(LogEvent.JOB_INTERRUPTED) == []
+    assert new.notes(LogEvent.COMMIT_REFUSED) == []  # it did not even try to close what is granted
 
 
 def test_a_run_that_ends_before_its_leader_knows_of_the_handover_is_not_lost(rig: Rig) -> None:
@@ -99,8 +100,9 @@ def test_a_claim_in_doubt_at_the_handover_that_had_applied_may_run_under_the_gra
 
 def test_a_claim_that_arrives_after_the_handover_is_refused_and_its_job_is_the_successors(rig: Rig) -> None:
     old, new = two(rig)
-    rig.world.order(late(3.0), puts(KEYS.run), times=1)
+    rule = rig.world.order(late(3.0), puts(KEYS.run), times=1)
     job_id = rig.client.submit()
+    rig.world.run_until(lambda: rule.met == 1)
     old.hand_over(new)
     new.do(rig.wait_for_run(job_id, node=new))
     rig.wait_for(job_id)
