@@ -8,9 +8,9 @@ from slurp_leader.election import Drained, ElectionState, Reason, ResignWanted
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
-from slurp_leader.store import Delete, EventKind, Get, Put, Request, Txn
+from slurp_leader.store import Delete, EventKind, Get, Put, Request, Txn, prefix_end
 from support.electing import KEYS, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
-from support.virtual import World, answer_lost, failed, late, puts_of, request_lost, silence, writes_key
+from support.virtual import World, answer_lost, failed, fine, late, puts_of, request_lost, silence, writes_key
 
 
 def hands_over(request: Request[object]) -> bool:
@@ -195,7 +195,7 @@ def test_a_forged_or_truncated_record_is_no_wish_and_stands_in_nobodys_way(value
 def test_a_forged_offer_gives_nobody_the_lead() -> None:
     world = World()
     leader, other, _ = pair(world)
-    session = next(iter(world.apply(Get(KEYS.nodes + b"b/", KEYS.nodes + b"b0")).kvs)).key.rpartition(b"/")[2].decode()
+    session = _session_of(world, "b").rpartition(b"/")[2].decode()
     offer = TransferRecord(Stage.OFFERED, leader.term.token, session=session, node_id="b", nonce="0" * 32)
     world.apply(Put(KEYS.transfer, offer.to_value()))
     world.run_for(5.0)
@@ -222,6 +222,41 @@ def test_after_a_definite_refusal_the_leader_goes_on_by_a_new_heartbeat() -> Non
     assert leader.leads
     assert len(leader.terms) == 1
     assert watch.violations == []
+
+
+def _session_of(world: World, node_id: str) -> bytes:
+    prefix = KEYS.nodes + node_id.encode() + b"/"
+    return next(iter(world.apply(Get(prefix, prefix_end(prefix))).kvs)).key
+
+
+@pytest.mark.parametrize("changed", ["session", "ack", "epoch"])
+def test_what_changed_since_the_answer_refuses_the_handover_and_the_leader_goes_on(changed: str) -> None:
+    world = World()
+    leader, other, watch = pair(world)
+    leader.elector._handover._lending = _lending()
+    session = _session_of(world, "b")
+    rule = world.order(fine(0.5, 0.1), hands_over, times=1)
+    wish(world, leader.term.token)
+    world.run_until(lambda: rule.met == 1)
+    match changed:
+        case "session":
+            world.apply(Delete(session))
+        case "ack":
+            world.apply(Put(KEYS.ack, world.apply(Get(KEYS.ack)).kvs[0].value))
+        case _:
+            world.apply(Put(KEYS.epoch, b"7"))
+    world.run_until(lambda: leader.leads, within_s=1.0)
+    assert refusal_soon(world) == "refused"
+    world.run_for(20.0)
+    assert leader.leads
+    assert len(leader.terms) == 1
+    assert not other.terms
+    assert watch.violations == []
+
+
+def refusal_soon(world: World) -> str:
+    world.run_for(0.5)
+    return refusal(world)
 
 
 def test_a_busy_store_is_a_definite_refusal() -> None:

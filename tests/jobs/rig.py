@@ -22,6 +22,7 @@ from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import (
     HandBack,
     HandedBack,
+    HandedOver,
     JobEnded,
     Lead,
     Lost,
@@ -37,7 +38,7 @@ from slurp_leader.jobs.submitter import CancelAnswered, CancelJob, Submit, Submi
 from slurp_leader.store import Delete, Get, KeyValue, Put, Request, Txn, prefix_end
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.telemetry.events import LogEvent
-from slurp_leader.term import Term, Trust
+from slurp_leader.term import Grant, Lent, Term, Trust
 from support.virtual import World, takes_space
 
 KEYSPACE = Keyspace("test")
@@ -136,6 +137,31 @@ class Node:
 
     def lose(self) -> None:
         self.seat.post(Lost(self.token))
+
+    def hand_over(self, other: Node, longest_s: float = 60.0, *, tell: bool = True) -> Lent:
+        """Hand the lead to another node at one revision, with a grant; then both are told."""
+        assert self.term is not None
+        key = KEYS.grant_of(self.token)
+        grant = Grant(self.term.session, self.name, f"nonce {next(_seeds)}", longest_s).to_value()
+        value = f"{other.name} {next(_seeds)}".encode()
+        token = self.world.apply(Txn(success=(Put(LEADER_KEY, value), Put(key, grant)))).header.revision
+        now = self.host.clock.boottime()
+        lent = self.lent = Lent(key, grant, token, now + 5.0, now + longest_s)
+        self.term.trust.until = -math.inf
+        self.term.trust.lent = lent
+        if tell:
+            self.seat.post(HandedOver(self.token, lent))
+        trust = Trust()
+        trust.until = math.inf
+        session = f"session of {other.name}"
+        other.term = Term("slurp", token, 2, other.name, session, "term", LEADER_KEY, value, other.host.clock, trust)
+        other.seat.post(Lead(other.term))
+        return lent
+
+    def stand(self) -> None:
+        """Put the session key, by which others see that this node lives."""
+        session = self.term.session if self.term is not None else f"session of {self.name}"
+        self.world.apply(Put(KEYSPACE.mirrored + f"nodes/{self.name}/{session}".encode(), b"{}"))
 
     def crash(self) -> None:
         """As SIGKILL does, and then it comes back without a term."""

@@ -302,6 +302,8 @@ class _Replay:
         key = event.kv.key
         if event.kind is EventKind.DELETE:
             token, claim = self._open_claims.pop(key)
+            if token in self._grants_before and self._grants_before[token].node_id != write.author:
+                self.wrong("C", write, f"claim of token {token} closed while its grant stands")
             self._check_dropped(claim, token, write)
             return
         token = int(key[len(JOB_KEYS.run) :].partition(b"-")[0])

@@ -13,8 +13,10 @@ from typing import Any
 
 from simulation.cluster import JOB_KEYS
 from slurp_leader.election.elector import Elector
+from slurp_leader.election.handover import Handover
 from slurp_leader.jobs.commit import Committer
 from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.orphans import Orphans
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.scheduler import Lost, Scheduler, StopRun
 from slurp_leader.jobs.submitter import Submit, Submitted, Submitter
@@ -197,6 +199,38 @@ def _taken_over_at_once() -> tuple[Patch, ...]:
     return ((Picture, "progress", complete),)
 
 
+def _not_suspended_before() -> tuple[Patch, ...]:
+    def rash(self: Elector, now: float) -> None:
+        """Trust goes on while the transaction is under way."""
+        self._reign.term.trust.changing_hands = True
+        self._round = None
+
+    return ((Elector, "suspend_for_handover", rash),)
+
+
+def _handover_given_up_in_doubt() -> tuple[Patch, ...]:
+    def hasty(self: Handover, plan: Any, decision: Any, error: Any, now: float) -> None:
+        self._fail(plan, "refused", now)
+
+    return ((Handover, "_not_decided", hasty),)
+
+
+def _grants_not_seen() -> tuple[Patch, ...]:
+    close_all = Orphans.close_all
+
+    def blind(self: Orphans, now: float) -> None:
+        picture = self._desk.picture
+        grants, picture.grants = picture.grants, {}
+        close_all(self, now)
+        picture.grants = grants
+
+    return ((Orphans, "close_all", blind),)
+
+
+def _hands_over(txn: Txn) -> bool:
+    return _deletes(KEYS.ack)(txn)
+
+
 PLANTED: dict[str, Planted] = {
     "jobs_without_fence": Planted(
         "I2: what a leader writes compares its token", _without(_on(KEYS.leader), _about_jobs)
@@ -243,5 +277,18 @@ PLANTED: dict[str, Planted] = {
     ),
     "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once(), first=29),
     "nothing_stopped_at_loss": Planted("I4: the loss of a term stops its runs", _nothing_stopped_at_loss()),
+    "handed_over_without_suspending": Planted("A6: trust ends before the handover is sent", _not_suspended_before()),
+    "handed_over_without_heartbeat": Planted(
+        "C: a handover compares the last heartbeat, so that the next one kills a late copy",
+        (*_handover_given_up_in_doubt(), *_without(_on(KEYS.heartbeat), _hands_over)),
+        first=13,
+    ),
+    "granted_without_grant": Planted(
+        "C: what is ended under a grant compares it", _without(_on(JOB_KEYS.grant)), first=67
+    ),
+    "granted_runs_closed": Planted(
+        "C: nobody closes what an old leader may still end",
+        (*_without(_on(JOB_KEYS.grant), _deletes(JOB_KEYS.run)), *_grants_not_seen()),
+    ),
     "valid_for_ever": Planted("I3: no body starts without trust", ((Term, "is_valid", property(lambda self: True)),)),
 }

@@ -35,6 +35,7 @@ TROUBLES = (
     "stop",
     "transfer",
     "granted",
+    "grant_ended",
     "deposed",
     "blind_succession",
     "member_isolated",

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from simulation.cluster import ELECTION, Body, Cluster, SimNode
+from simulation.cluster import ELECTION, JOB_KEYS, Body, Cluster, SimNode
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreBusyError
 from slurp_leader.jobs.request import Priority
@@ -203,6 +203,9 @@ class Trouble:
         """
         if not write.author or self._peace:
             return
+        granted = [e.kv.key for e in write.events if e.kv.key.startswith(JOB_KEYS.grant) and e.kv.version]
+        if granted and self.draw.random() < 0.3:
+            self.world.after(self.draw.uniform(0.0, 1.5), self._end_grant, granted[0])
         host = self.world.hosts[write.author]
         keys = {event.kv.key for event in write.events if event.kv.version}
         if KEYS.leader in keys and self.draw.random() < 0.3:
@@ -210,6 +213,14 @@ class Trouble:
             self.world.after(self.draw.choice((0.003, 0.006, self.draw.uniform(0.0, 1.0))), kind, host)
         elif KEYS.heartbeat in keys and self.world.clock.now < self._slow_until and self.draw.random() < 0.5:
             self._cut_off_host(host)
+
+    def _end_grant(self, key: bytes) -> None:
+        """An operator ends a grant by force: its owner cannot know at once."""
+        token = int(key[len(JOB_KEYS.grant) :])
+        if token in self.cluster.history.grants and not self._peace:
+            self.world.count("grant_ended")
+            self.cluster.history.forced.add(token)
+            self.world.apply(Delete(key))
 
     def _isolate_member(self) -> None:
         """The member of etcd that a node talks to is cut off from the others: it goes on answering keepalives."""

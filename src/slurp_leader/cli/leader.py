@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     leader = typer.Typer(name="leader", help="Who leads.", no_args_is_help=True)
     command(leader, "show")(show)
     command(leader, "watch")(watch)
+    command(leader, "transfer")(transfer)
     app.add_typer(leader)
 
 
@@ -84,6 +85,45 @@ def watch(
                 output.line(f"{at}  {_change_as_text(change)}")
             if number == count:
                 return
+
+
+def transfer(
+    call: Invocation,
+    to: Annotated[str | None, typer.Option(metavar="NODE", help="Node id of the successor.")] = None,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="Why, for people.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who would be asked first.")] = False,
+) -> None:
+    """Hand the lead over to another node, without a moment in which nobody leads. Jobs in flight go on."""
+    from slurp_leader.election import ElectionKeys, Wish
+    from slurp_leader.store.keyspace import Keyspace
+
+    settings = call.settings()
+    election = settings.election
+    keys = ElectionKeys.of(Keyspace(settings.node.cluster_id), election.name)
+    with reading(call, settings) as store:
+        wish = Wish(store, keys, election.name, SystemClock(), election.rpc_timeout_s, settings.node.id)
+        done = wish.transfer(to, why, call.timeout_s, dry_run=dry_run)
+    output = call.output()
+    if output.as_json:
+        output.json(
+            {
+                "election": election.name,
+                "dry_run": done.is_dry_run,
+                "from": done.before,
+                "to": done.node_id,
+                "took_s": round(done.took_s, 3),
+                "leader": leader_as_json(done.leader),
+            }
+        )
+    elif done.is_dry_run:
+        output.line(f"{done.before} would hand over to {done.node_id}")
+    else:
+        record = done.leader.record
+        epoch = record.epoch if record else "?"
+        output.line(
+            f"{done.node_id} leads (epoch {epoch}, token {done.leader.token}), "
+            f"handed over by {done.before} in {done.took_s:.3f} s"
+        )
 
 
 def _interruptible(changes: Iterator[LeaderChanged]) -> Iterator[LeaderChanged]:

@@ -64,6 +64,7 @@ from slurp_leader.election.handover import Lending
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, LeaderRecord, nodes_prefix
 from slurp_leader.election.transfer import Readiness
+from slurp_leader.election.wish import Transferred, Wish
 
 __all__ = [
     "BeatSaid",
@@ -95,5 +96,7 @@ __all__ = [
     "SayBeat",
     "StateChanged",
     "StopWanted",
+    "Transferred",
+    "Wish",
     "nodes_prefix",
 ]

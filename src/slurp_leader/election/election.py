@@ -162,10 +162,13 @@ class Election:
         self._teller.start()
         self._loop.start()
 
-    def stop(self) -> bool:
-        """Drain, release the key, end the lease. Safe twice, and before `start`.
+    def stop(self, *, hands_over: bool = True) -> bool:
+        """Hand the lead over, or drain and release the key; then end the lease. Safe twice, and before `start`.
 
         Blocks at most `stop_timeout` for the work of a term, and a few seconds for the rest.
+
+        Args:
+            hands_over: Whether a successor is looked for. A node that hears nothing of etcd any more would only wait.
 
         Returns:
             Whether everything was given back. If not, the lease ends what is left.
@@ -173,7 +176,7 @@ class Election:
         with self._changed:
             if not self._started:
                 return True
-        self._loop.post(StopWanted())
+        self._loop.post(StopWanted(hands_over))
         with self._changed:
             self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + _LONGEST_GOODBYE_S)
             clean = self._gave_all_back

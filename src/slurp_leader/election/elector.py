@@ -221,7 +221,7 @@ class Elector:
             case ResignWanted():
                 self._leave(Reason.RESIGNED, event.pause_s, now)
             case StopWanted():
-                self._on_stop(now)
+                self._on_stop(event.hands_over, now)
             case _:
                 raise TypeError(f"the elector knows no event {event!r}")
 
@@ -763,7 +763,7 @@ class Elector:
 
     # ------------------------------------------------------------ stopping
 
-    def _on_stop(self, now: float) -> None:
+    def _on_stop(self, hands_over: bool, now: float) -> None:
         if self._stopping:
             return
         self._stopping = True
@@ -773,7 +773,11 @@ class Elector:
                 self._timers.set("drain", now + self._options.stop_timeout_s)
             else:
                 self._stop_waiting(now)
-        self._leave(Reason.SHUTDOWN, 0.0, now)
+        if hands_over:
+            self._leave(Reason.SHUTDOWN, 0.0, now)
+        elif not self._handover.is_deciding:
+            self._handover.drop()
+            self._drain(Reason.SHUTDOWN, 0.0, now)
 
     def _stop_waiting(self, now: float) -> None:
         """Nothing that was lent runs any more, or its time is up: let go of the session."""

@@ -188,7 +188,9 @@ class BeatSaid:
 
 @dataclass(frozen=True, slots=True)
 class StopWanted:
-    """Drain, release, end."""
+    """Hand over, or drain and release; then end. `hands_over`: whether a successor is looked for first."""
+
+    hands_over: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -484,9 +484,9 @@ class Handover:
         self.drop()
         if plan.wish.wish:
             self._refused = (plan.wish.wish, reason)
-        self._desk.note(
-            logging.WARNING, LogEvent.ELECTION_NOT_HANDED_OVER, reason=reason, phase=phase.value, to=plan.wish.to
-        )
+        # Nobody to hand over to is nothing unusual for a leader that leaves by itself.
+        level = logging.WARNING if plan.wish.wish or phase is Phase.DECIDING else logging.INFO
+        self._desk.note(level, LogEvent.ELECTION_NOT_HANDED_OVER, reason=reason, phase=phase.value, to=plan.wish.to)
         self._owner.not_handed_over(phase, now)
 
     def _wait_until(self, plan: _Plan, at: float) -> None:

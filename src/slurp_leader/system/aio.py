@@ -27,6 +27,7 @@ VERBS = frozenset(
         "stop",
         "submit",
         "submit_many",
+        "transfer",
         "wait_for_leader",
         "wait_for_leadership",
     }

@@ -12,7 +12,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.election import Election, ElectionEvent, ElectionKeys, ElectionState, Identity, LeaderInfo, Reason
+from slurp_leader.election import (
+    Election,
+    ElectionEvent,
+    ElectionKeys,
+    ElectionState,
+    Identity,
+    LeaderInfo,
+    Reason,
+    Transferred,
+    Wish,
+)
 from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observer import Observer, Sighting
@@ -373,7 +383,8 @@ class LeaderElection(HasHooks, LeaderWork):
         return self._listeners.add(listener)
 
     def resign(self, pause: float = 2.0) -> None:
-        """Ask for the term to be given back, and let others go first for `pause` seconds.
+        """Ask for the lead to be handed over; where nobody can take it, for the term to be given back, and let others
+        go first for `pause` seconds. Work of the term ends before.
 
         Returns at once: until the term ends, `is_leader` may still be true. To wait for that, keep `term` before, and
         wait for ``term.lost``.
@@ -394,6 +405,32 @@ class LeaderElection(HasHooks, LeaderWork):
         parts = self._running_parts
         if parts is not None and parts.guard is not None:
             parts.guard.kill_group(group)
+
+    def transfer(
+        self, to: str | None = None, *, why: str = "", dry_run: bool = False, timeout: float = 30.0
+    ) -> Transferred:
+        """Have the lead handed over, whoever leads, without a moment in which nobody does.
+
+        The leader's work of the term ends before, as for `resign`; see ``term.should_stop``.
+
+        Args:
+            to: Node id of the successor; None: the best candidate.
+            why: For people; it stands in etcd while the handover is under way.
+            dry_run: Only tell who would be asked first. Nothing is written.
+            timeout: Seconds to wait until the successor has proved its term.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+            HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
+            StoreError: etcd did not answer. Nothing was handed over.
+            LifecycleError: Not started.
+        """
+        self._running()
+        parts = self._parts
+        assert parts is not None
+        keys, options = ElectionKeys.of(self._keyspace, self.name), self._options
+        wish = Wish(parts.store, keys, self.name, self._clock, options.rpc_timeout_s, self.settings.node.id)
+        return wish.transfer(to, why, timeout, dry_run=dry_run)
 
     # ------------------------------------------------------------ work that only the leader does
 
@@ -489,7 +526,8 @@ class LeaderElection(HasHooks, LeaderWork):
 
 def stop_aside(election: Election) -> None:
     """Stop an election from a thread that its stop would wait for."""
-    threading.Thread(target=election.stop, name="slurp-give-up", daemon=True).start()
+    give_up = partial(election.stop, hands_over=False)
+    threading.Thread(target=give_up, name="slurp-give-up", daemon=True).start()
 
 
 def identity_of(settings: SlurpSettings) -> Identity:

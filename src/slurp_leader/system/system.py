@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.election import ElectionKeys, ElectionState
+from slurp_leader.election import ElectionKeys, ElectionState, Wish
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
@@ -85,7 +85,7 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
     Attributes:
         settings: The settings in force.
         candidate: Whether this node stands for election.
-        leader: Who leads: ``get``, ``wait``, ``observe``.
+        leader: Who leads: ``get``, ``wait``, ``observe``; and ``transfer``, to change that.
         jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
         aio: The verbs that wait, awaited.
 
@@ -129,8 +129,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: Parts | None = None
         self._inherited: Parts | None = None
-        self.leader = LeaderView(self._observing, self._look)
-        """Who leads: ``get``, ``wait``, ``observe``."""
+        self.leader = LeaderView(self._observing, self._look, self._wishing)
+        """Who leads: ``get``, ``wait``, ``observe``; and ``transfer``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
         self.aio = AsyncFace(self._verb)
@@ -200,8 +200,9 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         )
 
     def stop(self) -> bool:
-        """Finish what runs (up to ``jobs.drain_timeout``), give the term back, and end. Safe twice, before `start`, and
-        from several threads: each returns when all has ended.
+        """Hand the lead over, finish what runs (up to ``jobs.drain_timeout``), and end. With nobody to hand it to,
+        finish first and give the term back. Safe twice, before `start`, and from several threads: each returns when
+        all has ended.
 
         Without etcd it takes a few seconds longer, and what is held is left to the lease.
 
@@ -347,8 +348,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         return self._running_node().election.wait_for_leadership(timeout)
 
     def resign(self, pause: float = 2.0) -> None:
-        """Ask this node to finish what runs (up to ``jobs.drain_timeout``), give the term back, and let others go first
-        for `pause` seconds.
+        """Ask this node to hand the lead over; with nobody to hand it to, to finish what runs (up to
+        ``jobs.drain_timeout``), give the term back, and let others go first for `pause` seconds.
 
         Returns at once: until the term ends, `is_leader` may still be true. To wait for that, keep `term` before, and
         wait for ``term.lost``.
@@ -410,6 +411,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         """The method behind a verb of `aio`: the system's own, or that of one of its views."""
         if name in ("get_leader", "wait_for_leader"):
             return self.leader.get if name == "get_leader" else self.leader.wait
+        if name == "transfer":
+            return self.leader.transfer
         home = self.jobs if name in ("cancel", "list", "report") else self
         method: Callable[..., Any] = getattr(home, name)
         return method
@@ -452,6 +455,11 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
     @property
     def _election_keys(self) -> ElectionKeys:
         return ElectionKeys.of(self._keyspace, self.settings.election.name)
+
+    def _wishing(self) -> Wish:
+        keys, election = ElectionKeys.of(self._keyspace, self.settings.election.name), self.settings.election
+        by = self.settings.node.id
+        return Wish(self._running().store, keys, election.name, self._clock, election.rpc_timeout_s, by)
 
     def _work(self, spec: Spec, job: JobContext) -> Any:
         """Do one job: on a thread of the pool."""

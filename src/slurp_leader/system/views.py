@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from slurp_leader.election import LeaderInfo
+from slurp_leader.election import LeaderInfo, Transferred, Wish
 from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.errors import LifecycleError
 from slurp_leader.jobs.client import JobClient, JobHandle
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.reports import JobReport
@@ -21,14 +22,21 @@ class LeaderView:
     Args:
         observer: The observer of the election; opens its watch when first asked for.
         look: Asks etcd who leads, linearizably, within so many seconds.
+        wish: Makes what asks for a handover; None: here nobody may.
     """
 
-    def __init__(self, observer: Callable[[], Observer], look: Callable[[float], Sighting]) -> None:
+    def __init__(
+        self,
+        observer: Callable[[], Observer],
+        look: Callable[[float], Sighting],
+        wish: Callable[[], Wish] | None = None,
+    ) -> None:
         self._observer = observer
         self._look = look
+        self._wish = wish
 
     def __repr__(self) -> str:
-        return "<LeaderView: get, sighting, wait, observe>"
+        return "<LeaderView: get, sighting, wait, observe, transfer>"
 
     def get(self, timeout: float = 5.0, *, fresh: bool = False) -> LeaderInfo | None:
         """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
@@ -88,6 +96,29 @@ class LeaderView:
     def watch(self) -> LeaderChanges:
         """The older name of `observe`."""
         return self.observe()
+
+    def transfer(
+        self, to: str | None = None, *, why: str = "", dry_run: bool = False, timeout: float = 30.0
+    ) -> Transferred:
+        """Have the lead handed over to another node, without a moment in which nobody leads. From any process.
+
+        Jobs in flight are not interrupted: the old leader ends them, while the new one claims what comes next.
+
+        Args:
+            to: Node id of the successor; None: the best candidate.
+            why: For people; it stands in etcd while the handover is under way.
+            dry_run: Only tell who would be asked first. Nothing is written.
+            timeout: Seconds to wait until the successor has proved its term.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+            HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
+            StoreError: etcd did not answer. Nothing was handed over.
+            LifecycleError: This is a mere observer, or nothing was started.
+        """
+        if self._wish is None:
+            raise LifecycleError("an observer changes nothing: transfer from a node, or with `slurp leader transfer`")
+        return self._wish().transfer(to, why, timeout, dry_run=dry_run)
 
 
 class JobsView:

@@ -1,0 +1,298 @@
+"""Wishing for a handover, from any process: write the wish for the term in force, and follow what becomes of it.
+
+It is the leader that hands over. A wish names the token it means, so it cannot hit the next term (A24), and says who
+wants it and why. Its answer is the handover itself, or the refusal that the leader writes over it.
+"""
+
+from __future__ import annotations
+
+import queue
+import secrets
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from slurp_leader.clock import Clock
+from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord
+from slurp_leader.election.transfer import Candidate, Stage, TransferRecord, candidates, choose_successor
+from slurp_leader.errors import HandoverError, NoLeaderError, Outcome, RecordError, StoreError
+from slurp_leader.resilience import pause_s
+from slurp_leader.store import (
+    Delete,
+    Event,
+    EventKind,
+    Get,
+    KeyValue,
+    Put,
+    Store,
+    Txn,
+    WatchCompacted,
+    WatchEvents,
+    WatchFailed,
+    mod_revision,
+    prefix_end,
+    value_of,
+)
+from slurp_leader.store.requests import CompareOp
+
+_MESSAGES = {
+    "nobody": "no node was named",
+    "itself": "that node leads already",
+    "unknown": "no such candidate stands in this election",
+    "no_candidate": "nobody else stands in this election",
+    "busy": "another handover is under way",
+    "unfit": "the candidate is not ready to take over",
+    "silent": "the candidate did not answer the offer",
+    "refused": "something had changed when the lead was to be handed over; the leader goes on",
+    "changed": "the term that was to be handed over is over",
+    "leaving": "the leader is about to give the term away by itself",
+    "timeout": "it was not decided in time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What came of a transfer.
+
+    Attributes:
+        leader: Who leads now. Of a dry run: who leads, and would hand over.
+        node_id: Who was handed the lead, or would be asked first.
+        before: Who led before; None: a record that cannot be read.
+        took_s: From the wish to the successor's first heartbeat. 0 of a dry run.
+        is_dry_run: Nothing was done.
+    """
+
+    leader: LeaderInfo
+    node_id: str
+    before: str | None
+    took_s: float = 0.0
+    is_dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """What was read at one revision."""
+
+    leader: KeyValue
+    record: LeaderRecord | None
+    transfer: KeyValue | None
+    asked: list[Candidate]
+    revision: int
+
+
+class Wish:
+    """One wish for a handover. Blocks; safe to use from any thread, once.
+
+    Args:
+        store: Where calls go.
+        keys: Of the election.
+        election: Its name.
+        clock: Source of time.
+        rpc_timeout_s: Deadline of one call.
+        by: Who wants it, for people.
+    """
+
+    def __init__(
+        self, store: Store, keys: ElectionKeys, election: str, clock: Clock, rpc_timeout_s: float, by: str
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._election = election
+        self._clock = clock
+        self._rpc_timeout_s = rpc_timeout_s
+        self._by = by
+        self._id = secrets.token_hex(8)
+
+    def transfer(self, to: str | None, why: str, timeout_s: float, *, dry_run: bool = False) -> Transferred:
+        """Have the lead handed over, and wait until the successor has proved it.
+
+        Args:
+            to: Node id of the successor; None: the best candidate.
+            why: For people.
+            timeout_s: Longest wait.
+            dry_run: Only tell who would be asked first.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+            HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
+            StoreError: etcd did not answer. Nothing was handed over.
+        """
+        began = self._clock.boottime()
+        situation = self._look(to)
+        before = situation.record.node_id if situation.record else None
+        if dry_run:
+            info = LeaderInfo(situation.leader.mod_revision, situation.record)
+            return Transferred(info, situation.asked[0].node_id, before, is_dry_run=True)
+        wished_at = self._write(situation, to or "", why, began + timeout_s)
+        leader = self._follow(situation, wished_at, began + timeout_s)
+        assert leader.node_id is not None
+        return Transferred(leader, leader.node_id, before, self._clock.boottime() - began)
+
+    # ------------------------------------------------------------ before anything is written
+
+    def _look(self, to: str | None) -> _Situation:
+        if to is not None and not to.strip():
+            raise _refused("nobody")
+        keys = self._keys
+        txn = Txn(success=(Get(keys.leader), Get(keys.transfer), Get(keys.nodes, prefix_end(keys.nodes))))
+        result = self._call(txn)
+        leader, transfer, nodes = result.results
+        if not leader.kvs:
+            raise NoLeaderError(f"nobody leads the election {self._election!r}: there is nothing to hand over")
+        record = _record_of(leader.kvs[0])
+        standing = transfer.kvs[0] if transfer.kvs else None
+        if record is not None and to in (record.node_id, record.session):
+            raise _refused("itself")
+        holder = (record.session, record.node_id) if record is not None else ("", "")
+        others = [
+            each
+            for each in candidates(nodes.kvs, self._election)
+            if each.session != holder[0] and each.node_id != holder[1]
+        ]
+        asked = choose_successor(others, to or "")
+        if not asked:
+            raise _refused("unknown" if to else "no_candidate")
+        if _is_under_way(standing, leader.kvs[0].mod_revision):
+            raise _refused("busy")
+        return _Situation(leader.kvs[0], record, standing, asked, result.header.revision)
+
+    # ------------------------------------------------------------ the wish
+
+    def _write(self, situation: _Situation, to: str, why: str, deadline: float) -> int:
+        """Write it; the same again until it is definite. Returns its revision."""
+        leader, keys = situation.leader, self._keys
+        value = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, to, self._by, why).to_value()
+        seen = situation.transfer.mod_revision if situation.transfer else 0
+        txn = Txn(
+            compares=(
+                mod_revision(keys.leader, leader.mod_revision),
+                value_of(keys.leader, CompareOp.EQUAL, leader.value),
+                mod_revision(keys.transfer, seen),
+            ),
+            success=(Put(keys.transfer, value),),
+            failure=(Get(keys.transfer), Get(keys.leader)),
+        )
+        result, in_doubt = self._send(txn, deadline)
+        if result.succeeded:
+            return int(result.header.revision)
+        standing, now_leads = result.results
+        for kv in standing.kvs:
+            record = _read(kv)
+            if record is not None and record.wish == self._id:
+                return situation.revision  # an earlier send of ours: follow from before it
+        if in_doubt:
+            return situation.revision  # it may have been met already: what follows tells
+        changed = not now_leads.kvs or now_leads.kvs[0].mod_revision != leader.mod_revision
+        raise _refused("changed" if changed else "busy")
+
+    def _send(self, txn: Txn, deadline: float) -> tuple[Any, bool]:
+        """The same again until it is answered. Returns the answer, and whether an earlier send may have arrived."""
+        failures, in_doubt = 0, False
+        while True:
+            try:
+                return self._call(txn), in_doubt
+            except StoreError as error:
+                in_doubt |= error.outcome is Outcome.UNKNOWN
+                failures += 1
+                if not error.retryable:
+                    raise
+                if self._clock.boottime() >= deadline:
+                    raise _refused("timeout", Outcome.UNKNOWN if in_doubt else Outcome.NOT_APPLIED) from error
+            threading.Event().wait(pause_s(failures))
+
+    # ------------------------------------------------------------ what becomes of it
+
+    def _follow(self, situation: _Situation, since: int, deadline: float) -> LeaderInfo:
+        notices: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        prefix = self._keys.prefix
+        watch = self._store.watch(prefix, prefix_end(prefix), since + 1, notices.put)
+        successor: LeaderInfo | None = None
+        try:
+            while True:
+                for event in self._next(notices, deadline, successor):
+                    if event.kv.key == self._keys.leader:
+                        successor = self._new_leader(event, situation)
+                    elif event.kv.key == self._keys.heartbeat and successor is not None:
+                        return successor
+                    elif event.kv.key == self._keys.transfer:
+                        self._check_refusal(event)
+        finally:
+            watch.cancel()
+
+    def _next(
+        self, notices: queue.SimpleQueue[Any], deadline: float, successor: LeaderInfo | None
+    ) -> tuple[Event, ...]:
+        try:
+            notice = notices.get(timeout=max(0.0, min(0.5, deadline - self._clock.boottime())))
+        except queue.Empty:
+            if self._clock.boottime() < deadline:
+                return ()
+            raise self._too_late(successor) from None
+        if isinstance(notice, WatchEvents):
+            return notice.events
+        if isinstance(notice, WatchFailed):
+            raise _refused("timeout", Outcome.UNKNOWN) from notice.error
+        if isinstance(notice, WatchCompacted):
+            raise _refused("timeout", Outcome.UNKNOWN)
+        return ()
+
+    def _new_leader(self, event: Event, situation: _Situation) -> LeaderInfo:
+        record = _record_of(event.kv) if event.kind is EventKind.PUT else None
+        if record is None or record.reason != "handover" or event.kv.mod_revision <= situation.leader.mod_revision:
+            raise _refused("changed", Outcome.UNKNOWN)
+        return LeaderInfo(event.kv.mod_revision, record)
+
+    def _check_refusal(self, event: Event) -> None:
+        record = _read(event.kv) if event.kind is EventKind.PUT else None
+        if record is not None and record.wish == self._id and record.stage is Stage.REFUSED:
+            self._clear(event.kv.mod_revision)
+            raise _refused(record.reason)
+
+    def _too_late(self, successor: LeaderInfo | None) -> HandoverError:
+        """Take the wish back, if nobody has begun to obey it."""
+        if successor is not None:
+            return _refused("timeout", Outcome.UNKNOWN)
+        try:
+            standing = self._call(Get(self._keys.transfer)).kvs
+            record = _read(standing[0]) if standing else None
+            untouched = record is not None and record.wish == self._id and record.stage is Stage.WISHED
+            if untouched and self._clear(standing[0].mod_revision):
+                return _refused("timeout")
+        except StoreError:
+            pass
+        return _refused("timeout", Outcome.UNKNOWN)
+
+    def _clear(self, revision: int) -> bool:
+        """Delete our record, as it stands. One that stays does no harm: the next handover goes over it."""
+        txn = Txn(compares=(mod_revision(self._keys.transfer, revision),), success=(Delete(self._keys.transfer),))
+        try:
+            return bool(self._call(txn).succeeded)
+        except StoreError:
+            return False
+
+    def _call(self, request: Any) -> Any:
+        return self._store.call(request, self._rpc_timeout_s).result()
+
+
+def _record_of(kv: KeyValue) -> LeaderRecord | None:
+    try:
+        return LeaderRecord.from_value(kv.key, kv.value)
+    except RecordError:
+        return None
+
+
+def _read(kv: KeyValue) -> TransferRecord | None:
+    try:
+        return TransferRecord.from_value(kv.key, kv.value)
+    except RecordError:
+        return None
+
+
+def _is_under_way(standing: KeyValue | None, token: int) -> bool:
+    record = _read(standing) if standing is not None else None
+    return record is not None and record.token == token and record.stage is not Stage.REFUSED
+
+
+def _refused(reason: str, outcome: Outcome = Outcome.NOT_APPLIED) -> HandoverError:
+    message = f"the lead was not handed over: {_MESSAGES.get(reason, reason)}"
+    return HandoverError(message, reason=reason, outcome=outcome)

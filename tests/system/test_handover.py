@@ -1,0 +1,246 @@
+"""Handing the lead over, through the public face, and on real etcd under load."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
+from slurp_leader.election import ElectionKeys
+from slurp_leader.errors import HandoverError, NoLeaderError
+from slurp_leader.store import EventKind, Get, WatchEvents
+from slurp_leader.store.keyspace import Keyspace
+
+WAIT_S = 60
+
+
+def election(shared: Any, node_id: str) -> LeaderElection:
+    return LeaderElection("reports", SlurpSettings(node={"id": node_id}, election={"lease_ttl": 3}), stores=shared)
+
+
+def test_a_transfer_answers_who_leads_now(shared: Any) -> None:
+    with election(shared, "a") as first:
+        assert first.wait_for_leadership(WAIT_S)
+        before = first.require_term()
+        with election(shared, "b") as second:
+            done = _when_it_stands(second.transfer, "b", why="to see", timeout=WAIT_S)
+            assert (done.before, done.node_id, done.is_dry_run) == ("a", "b", False)
+            assert second.wait_for_leadership(WAIT_S)
+            assert done.leader.token == second.require_term().token > before.token
+            assert done.leader.record is not None
+            assert done.leader.record.epoch == before.epoch + 1
+            assert done.took_s > 0
+            assert before.lost.wait(WAIT_S)
+            assert not first.is_leader
+
+
+def test_a_dry_run_changes_nothing(shared: Any) -> None:
+    with election(shared, "a") as first:
+        assert first.wait_for_leadership(WAIT_S)
+        with election(shared, "b") as second:
+            second.wait_for_leader(WAIT_S)
+            done = _when_it_stands(first.transfer, "b", dry_run=True)
+            assert (done.before, done.node_id, done.is_dry_run) == ("a", "b", True)
+            assert first.is_leader
+
+
+def _when_it_stands(ask: Callable[..., Any], node_id: str, **fields: Any) -> Any:
+    """Ask, as soon as the candidate's session is there."""
+    for _ in range(2000):
+        try:
+            return ask(node_id, **fields)
+        except HandoverError as error:
+            if error.reason != "unknown":
+                raise
+            threading.Event().wait(0.01)
+    raise AssertionError("it never stood")
+
+
+@pytest.mark.parametrize(
+    ("to", "reason"),
+    [("a", "itself"), ("", "nobody"), ("nowhere", "unknown"), (None, "no_candidate")],
+    ids=["itself", "nobody", "unknown", "nobody else"],
+)
+def test_what_cannot_be_done_is_refused_by_name_and_the_leader_goes_on(
+    shared: Any, to: str | None, reason: str
+) -> None:
+    with election(shared, "a") as only:
+        assert only.wait_for_leadership(WAIT_S)
+        with pytest.raises(HandoverError) as caught:
+            only.transfer(to)
+        assert caught.value.reason == reason
+        assert only.is_leader
+
+
+def test_nothing_can_be_handed_over_while_nobody_leads(shared: Any) -> None:
+    with election(shared, "a") as only:
+        assert only.wait_for_leadership(WAIT_S)
+        other = LeaderElection("vacant", SlurpSettings(node={"id": "z"}), stores=shared)
+        keys = ElectionKeys.of(Keyspace("default"), "vacant")
+        assert keys.leader.endswith(b"vacant/leader")
+        with pytest.raises(NoLeaderError):
+            _wish(shared, keys).transfer(None, "", 1.0)
+        assert not other.is_leader
+
+
+def _wish(shared: Any, keys: ElectionKeys) -> Any:
+    from slurp_leader.clock import SystemClock
+    from slurp_leader.election import Wish
+
+    return Wish(shared(), keys, "vacant", SystemClock(), 5.0, "test")
+
+
+def test_two_transfers_at_once_are_one_handover(shared: Any) -> None:
+    with election(shared, "a") as first:
+        assert first.wait_for_leadership(WAIT_S)
+        with election(shared, "b") as second:
+            _when_it_stands(first.transfer, "b", dry_run=True)
+            answers: list[Any] = []
+            go = threading.Barrier(2)
+
+            def ask() -> None:
+                go.wait()
+                try:
+                    answers.append(first.transfer("b", timeout=WAIT_S))
+                except HandoverError as error:
+                    answers.append(error.reason)
+
+            threads = [threading.Thread(target=ask) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(WAIT_S)
+            tokens = {answer.leader.token for answer in answers if not isinstance(answer, str)}
+            refused = [answer for answer in answers if isinstance(answer, str)]
+            assert second.wait_for_leadership(WAIT_S)
+            assert tokens == {second.require_term().token}
+            assert set(refused) <= {"busy", "changed", "itself"}
+
+
+def test_a_leader_that_stops_hands_over(shared: Any) -> None:
+    first, second = election(shared, "a"), election(shared, "b")
+    with second, first:
+        assert first.wait_for_leader(WAIT_S)
+        leading, waiting = (first, second) if first.wait_for_leadership(1) else (second, first)
+        _when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
+        leading.stop()
+        assert waiting.wait_for_leadership(WAIT_S)
+        assert waiting.reason == "handover"
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def test_jobs_in_flight_survive_a_transfer_without_an_interruption(make_system: Any) -> None:
+    release = threading.Event()
+    started = threading.Semaphore(0)
+
+    def generate(request: Any, job: Any) -> dict[str, Any]:
+        started.release()
+        while not release.wait(0.01):
+            job.check()
+        return {"token": job.token, "run": job.run}
+
+    first = make_system(generate, jobs={"workers": 2})
+    assert first.wait_for_leadership(WAIT_S)
+    second = make_system(generate, jobs={"workers": 2})
+    handles = [first.submit(f"src/{number}.py") for number in range(6)]
+    for _ in range(2):
+        assert started.acquire(timeout=WAIT_S)
+    done = _when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
+    for _ in range(2):  # the new leader claims while the old one still works
+        assert started.acquire(timeout=WAIT_S)
+    assert second.is_leader
+    release.set()
+    for handle in handles:
+        handle.result(timeout=WAIT_S)
+    reports = [second.jobs.report(handle.id) for handle in handles]
+    assert [report.attempts for report in reports] == [1] * 6
+    assert [report.interruptions for report in reports] == [0] * 6
+    assert done.leader.token == second.term.token
+
+
+@pytest.mark.timeout(180)
+def test_under_load_on_real_etcd_no_revision_is_without_a_leader_and_no_job_runs_twice(etcd_settings: Any) -> None:
+    """Transfers there and back, and a stop, while jobs come in: nothing is interrupted, nothing fails."""
+    runs: list[str] = []
+
+    def generate(request: Any, job: Any) -> dict[str, Any]:
+        runs.append(job.id)
+        job.wait(0.02)
+        job.check()
+        return {"run": job.run}
+
+    def system(node_id: str) -> SlurpLeaderSystem:
+        return SlurpLeaderSystem(etcd_settings(node_id, jobs={"workers": 4}), generator=generate)
+
+    first, second = system("a"), system("b")
+    with second, first:
+        first.leader.wait(WAIT_S)
+        leader_key = ElectionKeys.of(Keyspace(first.settings.node.cluster_id), first.settings.election.name).leader
+        with _Load(second) as load:
+            for target in ("b", "a", "b", "a"):
+                if second.leader.get(WAIT_S).node_id != target:  # type: ignore[union-attr]
+                    _when_it_stands(second.leader.transfer, target, timeout=WAIT_S)
+            assert first.stop()
+            assert second.wait_for_leadership(WAIT_S)
+        assert load.failures == []
+        for handle in load.handles:
+            handle.result(timeout=WAIT_S)
+        reports = [second.jobs.report(handle.id) for handle in load.handles]
+        assert {(report.attempts, report.interruptions, report.run) for report in reports} == {(1, 0, 1)}
+        assert sorted(runs) == sorted(handle.id for handle in load.handles)
+        kinds = _history_of(second, leader_key)
+    assert len(kinds) >= 5
+    assert set(kinds) == {EventKind.PUT}, "there was a revision without a leader"
+
+
+class _Load:
+    """Submits a hundred jobs a second, on a thread of its own."""
+
+    def __init__(self, system: SlurpLeaderSystem) -> None:
+        self.handles: list[Any] = []
+        self.failures: list[Exception] = []
+        self._system = system
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> _Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join(WAIT_S)
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            if self._ending.wait(0.01):
+                return
+            try:
+                self.handles.append(self._system.submit(f"src/{number}.py"))
+            except Exception as error:
+                self.failures.append(error)
+
+
+def _history_of(system: SlurpLeaderSystem, key: bytes) -> list[EventKind]:
+    """Every change of a key, as etcd itself remembers them, up to now."""
+    store = system._running().store
+    kinds: list[EventKind] = []
+    up_to = store.call(Get(key), 5).result().kvs[0].mod_revision
+    seen = threading.Event()
+
+    def note(notice: Any) -> None:
+        if isinstance(notice, WatchEvents):
+            kinds.extend(event.kind for event in notice.events)
+            if notice.revision >= up_to:
+                seen.set()
+
+    watch = store.watch(key, None, 1, note)
+    assert seen.wait(WAIT_S)
+    watch.cancel()
+    return kinds
