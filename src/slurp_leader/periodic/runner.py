@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,14 +125,14 @@ class Runner:
         with self._lock:
             under_way = dict(self._under_way)
             loop, thread = self._loop, self._loop_thread
-            self._loop = None
         until = self._clock.boottime() + timeout_s
         for run_id, each in under_way.items():
             self.cancel(run_id)
             if isinstance(each, threading.Thread) and each is not threading.current_thread():
                 each.join(max(0.0, until - self._clock.boottime()))
         if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            with suppress(RuntimeError):  # closed by an earlier stop, or about to be
+                loop.call_soon_threadsafe(loop.stop)
             thread.join(max(0.0, until - self._clock.boottime()))
         with self._lock:
             return not self._under_way
