@@ -184,7 +184,7 @@ def test_under_load_on_real_etcd_no_revision_is_without_a_leader_and_no_job_runs
         leader_key = ElectionKeys.of(Keyspace(first.settings.node.cluster_id), first.settings.election.name).leader
         with _Load(second) as load:
             for target in ("b", "a", "b", "a"):
-                if second.leader.get(WAIT_S).node_id != target:  # type: ignore[union-attr]
+                if second.leader.get(WAIT_S, fresh=True).node_id != target:  # type: ignore[union-attr]
                     _when_it_stands(second.leader.transfer, target, timeout=WAIT_S)
             assert first.stop()
             assert second.wait_for_leadership(WAIT_S)
