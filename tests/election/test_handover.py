@@ -298,10 +298,28 @@ def test_while_it_is_in_doubt_no_heartbeat_is_sent_but_the_lease_is_renewed() ->
     wish(world, leader.term.token)
     world.run_until(lambda: rule.met > 0)
     beats = len(puts_of(world.log, KEYS.heartbeat))
+    assert leader.terms[0].may_go_on  # whoever leads, what runs is not thrown away
     world.run_for(3 * OPTIONS.lease_ttl_s / 4)
     assert len(puts_of(world.log, KEYS.heartbeat)) == beats
     assert leader_key(world) is not None
     assert not leader.leads
+
+
+def test_what_runs_stops_when_the_proof_is_over_and_it_is_still_in_doubt_who_leads() -> None:
+    world = World()
+    leader, _, watch = pair(world)
+    leader.elector._handover._lending = _lending()
+    rule = world.order(request_lost(), hands_over)
+    until = leader.term.trust.until
+    wish(world, leader.term.token)
+    world.run_until(lambda: rule.met > 0)
+    world.run_to(leader.host.clock.in_world(until) - 0.1)
+    assert leader.term.may_go_on
+    world.run_until(lambda: not leader.term.may_go_on, within_s=0.2)
+    rule.times = 0  # now it can arrive: nobody has waited a whole TTL yet
+    world.run_until(lambda: leader.elector.term is None, within_s=5.0)
+    assert leader.last_reason is Reason.HANDOVER
+    assert watch.violations == []
 
 
 def test_a_copy_that_arrives_after_the_term_was_proved_again_is_refused() -> None:
