@@ -16,6 +16,7 @@ from slurp_leader.election import (
     Finished,
     Identity,
     LeaderChanged,
+    Lending,
     Reason,
     StateChanged,
     StopWanted,
@@ -40,6 +41,7 @@ class Node:
     options: ElectionOptions = OPTIONS
     node_id: str = ""
     drains_at_once: bool = True
+    lending: Lending | None = None
     said: list[Any] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
     told: Callable[[Any], None] | None = None
@@ -55,7 +57,8 @@ class Node:
         world, clock = self.host.world, self.host.clock
         rng = random.Random(world.rng.getrandbits(64))
         sessions = nodes_prefix(KEYSPACE, self.node_id)
-        self.elector = Elector(self.options, Identity(self.node_id, ""), KEYS, sessions, clock, rng)
+        identity = Identity(self.node_id, "")
+        self.elector = Elector(self.options, identity, KEYS, sessions, clock, rng, lending=self.lending)
         self.seat = self.host.seat(self.elector, self._hear)
         self.seat.carry_out(self.elector.start(clock.boottime()))
         self.host.follow(KEYSPACE.mirrored, self.seat.post)
@@ -66,7 +69,8 @@ class Node:
             if command.state is ElectionState.LEADER and command.term not in self.terms:
                 assert command.term is not None
                 self.terms.append(command.term)
-            if command.state is ElectionState.DRAINING and command.term is not None and self.drains_at_once:
+            over = command.state is ElectionState.DRAINING or command.reason is Reason.HANDOVER
+            if over and command.term is not None and self.drains_at_once:
                 self.seat.post(Drained(command.term.token))
         if self.told is not None:
             self.told(command)
@@ -115,15 +119,28 @@ class Node:
         self.seat.post(StopWanted())
 
 
-def node(world: World, name: str = "a", options: ElectionOptions = OPTIONS, *, node_id: str = "") -> Node:
+LENDING = Lending(KEYSPACE.mirrored + b"grant/", 60.0)
+"""Of a node whose work survives a handover."""
+
+
+def node(
+    world: World,
+    name: str = "a",
+    options: ElectionOptions = OPTIONS,
+    *,
+    node_id: str = "",
+    lending: Lending | None = None,
+) -> Node:
     """A node on a host of its own, with a clock of its own."""
     host = world.host(name, zero=1000.0 * (len(world.hosts) + 1), speed=1.0)
-    return Node(host, options, node_id)
+    return Node(host, options, node_id, lending=lending)
 
 
-def leading_node(world: World, name: str = "a", options: ElectionOptions = OPTIONS) -> Node:
+def leading_node(
+    world: World, name: str = "a", options: ElectionOptions = OPTIONS, *, lending: Lending | None = None
+) -> Node:
     """A node that leads, in the middle between two renewals."""
-    standing = node(world, name, options)
+    standing = node(world, name, options, lending=lending)
     world.run_until(lambda: standing.leads)
     world.run_for(options.renew_interval_s / 2)
     return standing

@@ -206,9 +206,10 @@ class Handover:
         plan = self._plan
         if plan is None:
             self._look_for_wish(session, reign, now)
-        elif plan.phase is Phase.OFFERED:
+            return
+        if plan.phase is Phase.OFFERED:
             self._look_for_answer(plan, session, now)
-        elif plan.phase is Phase.READY:
+        if plan is self._plan and plan.phase is Phase.READY:
             self._decide(plan, session, reign, now)
 
     def drained(self, session: Session, now: float) -> bool:
