@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -96,6 +97,26 @@ def test_leader_show_tells_token_and_epoch(slurp: Slurp, node: SlurpLeaderSystem
     shown = slurp("leader", "show", "--for", 1, "--json").json
     assert (shown["leader"]["token"], shown["leader"]["epoch"]) == (node.term.token, 1)
     assert f"token     {node.term.token}" in slurp("leader", "show").out
+
+
+def test_leader_transfer_hands_the_lead_over(slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    refused = slurp("leader", "transfer", "--json")
+    assert (refused.code, refused.error["type"], refused.error["reason"]) == (75, "HandoverError", "no_candidate")
+    assert slurp("leader", "transfer", "--to", "node-a", "--json").error["reason"] == "itself"
+    with SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"})) as other:
+        for _ in range(2000):
+            planned = slurp("leader", "transfer", "--to", "node-b", "--dry-run")
+            if planned.code == 0:
+                break
+            threading.Event().wait(0.01)
+        assert planned.out == "node-a would hand over to node-b\n"
+        assert node.is_leader
+        done = slurp("leader", "transfer", "--to", "node-b", "--why", "to see", "--json").json
+        assert (done["from"], done["to"], done["dry_run"]) == ("node-a", "node-b", False)
+        assert other.wait_for_leadership(WAIT_S)
+        assert other.term is not None
+        assert (done["leader"]["token"], done["leader"]["reason"]) == (other.term.token, "handover")
+        assert slurp("leader", "transfer").out.startswith("node-a leads (epoch 3, token ")
 
 
 def test_leader_watch_begins_with_how_things_stand(slurp: Slurp, node: SlurpLeaderSystem) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from slurp_leader.election import Drained, ElectionState, Reason, ResignWanted
+from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
-from slurp_leader.store import Delete, EventKind, Get, Put, Request, Txn, prefix_end
-from support.electing import KEYS, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
-from support.virtual import World, answer_lost, failed, fine, late, puts_of, request_lost, silence, writes_key
+from slurp_leader.store import Delete, EventKind, Get, Put, Request, Revoke, Txn, prefix_end
+from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
+from support.virtual import Fate, World, answer_lost, failed, fine, late, puts_of, request_lost, silence, writes_key
 
 
 def hands_over(request: Request[object]) -> bool:
@@ -19,8 +19,8 @@ def hands_over(request: Request[object]) -> bool:
     return any(isinstance(step, Delete) and step.key == KEYS.ack for step in steps)
 
 
-def pair(world: World) -> tuple[Node, Node, BeliefWatch]:
-    leader, other = leading_node(world, "a"), node(world, "b")
+def pair(world: World, lending: Lending | None = None) -> tuple[Node, Node, BeliefWatch]:
+    leader, other = leading_node(world, "a", lending=lending), node(world, "b", lending=lending)
     watch = BeliefWatch([leader, other])
     world.on_write.append(watch)
     world.run_for(0.5)
@@ -130,6 +130,45 @@ def test_work_that_cannot_be_lent_ends_before_the_key_moves() -> None:
     assert vacancies(world) == 0
 
 
+def test_a_leader_that_stops_keeps_its_session_until_what_it_lent_has_ended() -> None:
+    """Its session key tells the successor that somebody still ends it."""
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    leader.drains_at_once = False
+    token = leader.term.token
+    leader.stop()
+    world.run_until(lambda: other.leads, within_s=0.2)
+    assert world.apply(Get(LENDING.key(token))).count == 1
+    world.run_for(OPTIONS.stop_timeout_s - 1)
+    assert _session_of(world, "a")
+    assert leader.finished is None
+    leader.seat.post(Drained(token))
+    world.run_until(lambda: leader.finished is not None, within_s=0.2)
+    assert leader.finished is not None
+    assert leader.finished.clean
+    assert world.apply(Get(KEYS.nodes + b"a/", prefix_end(KEYS.nodes + b"a/"))).count == 0
+
+
+def test_what_was_lent_and_does_not_end_delays_a_stop_by_the_stop_timeout_and_no_more() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    leader.drains_at_once = False
+    leader.stop()
+    world.run_until(lambda: leader.finished is not None, within_s=OPTIONS.stop_timeout_s + 1)
+    assert other.leads
+
+
+def test_a_session_that_is_lost_while_a_stop_waits_for_lent_work_ends_the_stop() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    leader.drains_at_once = False
+    leader.stop()
+    world.run_until(lambda: other.leads)
+    lease = world.apply(Get(_session_of(world, "a"))).kvs[0].lease
+    world.apply(Revoke(lease))
+    world.run_until(lambda: leader.finished is not None, within_s=OPTIONS.renew_interval_s + 1)
+
+
 # ---------------------------------------------------------------- it is refused
 
 
@@ -206,11 +245,9 @@ def test_a_forged_offer_gives_nobody_the_lead() -> None:
 
 def test_after_a_definite_refusal_the_leader_goes_on_by_a_new_heartbeat() -> None:
     world = World()
-    leader, _, watch = pair(world)
+    leader, _, watch = pair(world, LENDING)
     world.order(failed(LeaseNotFoundError()), hands_over, times=1)
     beats = len(puts_of(world.log, KEYS.heartbeat))
-    leader.drains_at_once = False  # as where work can be lent
-    leader.elector._handover._lending = _lending()
     wish(world, leader.term.token)
     world.run_until(lambda: (ElectionState.SUSPENDED, Reason.HANDING_OVER) in leader.states, within_s=0.5)
     assert not leader.leads
@@ -232,8 +269,7 @@ def _session_of(world: World, node_id: str) -> bytes:
 @pytest.mark.parametrize("changed", ["session", "ack", "epoch"])
 def test_what_changed_since_the_answer_refuses_the_handover_and_the_leader_goes_on(changed: str) -> None:
     world = World()
-    leader, other, watch = pair(world)
-    leader.elector._handover._lending = _lending()
+    leader, other, watch = pair(world, LENDING)
     session = _session_of(world, "b")
     rule = world.order(fine(0.5, 0.1), hands_over, times=1)
     wish(world, leader.term.token)
@@ -261,8 +297,7 @@ def refusal_soon(world: World) -> str:
 
 def test_a_busy_store_is_a_definite_refusal() -> None:
     world = World()
-    leader, _, _ = pair(world)
-    leader.elector._handover._lending = _lending()
+    leader, _, _ = pair(world, LENDING)
     world.order(failed(StoreBusyError()), hands_over, times=1)
     wish(world, leader.term.token)
     world.run_for(1.0)
@@ -276,7 +311,7 @@ def test_a_busy_store_is_a_definite_refusal() -> None:
 @pytest.mark.parametrize(
     "fate", [answer_lost(), late(1.0), request_lost()], ids=["answer lost", "late", "request lost"]
 )
-def test_a_handover_in_doubt_is_sent_again_until_it_is_definite_and_trusts_nothing_meanwhile(fate: object) -> None:
+def test_a_handover_in_doubt_is_sent_again_until_it_is_definite_and_trusts_nothing_meanwhile(fate: Fate) -> None:
     world = World()
     leader, other, watch = pair(world)
     world.watch_delay_s = lambda: 0.05
@@ -292,23 +327,38 @@ def test_a_handover_in_doubt_is_sent_again_until_it_is_definite_and_trusts_nothi
 
 def test_while_it_is_in_doubt_no_heartbeat_is_sent_but_the_lease_is_renewed() -> None:
     world = World()
-    leader, _, _ = pair(world)
-    leader.elector._handover._lending = _lending()
+    leader, _, _ = pair(world, LENDING)
     rule = world.order(request_lost(), hands_over)
     wish(world, leader.term.token)
     world.run_until(lambda: rule.met > 0)
     beats = len(puts_of(world.log, KEYS.heartbeat))
+    assert leader.terms[0].may_go_on  # whoever leads, what runs is not thrown away
     world.run_for(3 * OPTIONS.lease_ttl_s / 4)
     assert len(puts_of(world.log, KEYS.heartbeat)) == beats
     assert leader_key(world) is not None
     assert not leader.leads
 
 
+def test_what_runs_stops_when_the_proof_is_over_and_it_is_still_in_doubt_who_leads() -> None:
+    world = World()
+    leader, _, watch = pair(world, LENDING)
+    rule = world.order(request_lost(), hands_over)
+    until = leader.term.trust.until
+    wish(world, leader.term.token)
+    world.run_until(lambda: rule.met > 0)
+    world.run_to(leader.host.clock.in_world(until) - 0.1)
+    assert leader.term.may_go_on
+    world.run_until(lambda: not leader.term.may_go_on, within_s=0.2)
+    rule.times = 0  # now it can arrive: nobody has waited a whole TTL yet
+    world.run_until(lambda: leader.elector.term is None, within_s=5.0)
+    assert leader.last_reason is Reason.HANDOVER
+    assert watch.violations == []
+
+
 def test_a_copy_that_arrives_after_the_term_was_proved_again_is_refused() -> None:
     """MOD(hb): the heartbeat that brings trust back kills whatever is still under way."""
     world = World()
-    leader, other, watch = pair(world)
-    leader.elector._handover._lending = _lending()
+    leader, other, watch = pair(world, LENDING)
     world.order(late(5.0), hands_over, times=1)
     world.order(failed(LeaseNotFoundError()), hands_over, times=1)  # the second one: definite
     wish(world, leader.term.token)
@@ -359,9 +409,3 @@ def test_a_key_that_names_a_session_which_answered_nothing_is_rewritten() -> Non
 class _Forgetful(set):  # type: ignore[type-arg]
     def add(self, element: object) -> None:
         """Nothing is kept."""
-
-
-def _lending() -> object:
-    from slurp_leader.election.handover import Lending
-
-    return Lending(KEYS.nodes.replace(b"nodes/", b"grant/"), 60.0)

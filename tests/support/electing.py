@@ -19,6 +19,7 @@ from slurp_leader.election import (
     HoldLease,
     Identity,
     LeaderChanged,
+    Lending,
     Reason,
     SayBeat,
     StateChanged,
@@ -44,6 +45,7 @@ class Node:
     options: ElectionOptions = OPTIONS
     node_id: str = ""
     drains_at_once: bool = True
+    lending: Lending | None = None
     said: list[Any] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
     told: Callable[[Any], None] | None = None
@@ -73,6 +75,7 @@ class Node:
             sessions,
             clock,
             rng,
+            lending=self.lending,
             guarded=self.guarded,
             needs_progress=self.needs_progress,
             needs_consent=lambda: self.needs_consent,
@@ -97,7 +100,8 @@ class Node:
             if command.state is ElectionState.LEADER and command.term not in self.terms:
                 assert command.term is not None
                 self.terms.append(command.term)
-            if command.state is ElectionState.DRAINING and command.term is not None and self.drains_at_once:
+            over = command.state is ElectionState.DRAINING or command.reason is Reason.HANDOVER
+            if over and command.term is not None and self.drains_at_once:
                 self.seat.post(Drained(command.term.token))
         if self.told is not None:
             self.told(command)
@@ -144,6 +148,10 @@ class Node:
 
     def stop(self) -> None:
         self.seat.post(StopWanted())
+
+
+LENDING = Lending(KEYSPACE.mirrored + b"grant/", 60.0)
+"""Of a node whose work survives a handover."""
 
 
 def node(world: World, name: str = "a", options: ElectionOptions = OPTIONS, *, node_id: str = "", **more: Any) -> Node:

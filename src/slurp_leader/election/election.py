@@ -55,8 +55,8 @@ from slurp_leader.term import Term
 
 _logger = logging.getLogger("slurp_leader.election")
 
-_LONGEST_GOODBYE_S = 5.0
-"""A little more than the elector allows itself for giving key and lease back."""
+_LONGEST_GOODBYE_S = 8.0
+"""A little more than the elector allows itself for finding a successor, and for giving key and lease back."""
 
 ElectionEvent = StateChanged | LeaderChanged
 Listener = Callable[[ElectionEvent], None]
@@ -474,6 +474,7 @@ class Election:
         term = self._term
         if term is not None:
             term.trust.until = float("-inf")
+            term.trust.changing_hands = False
         self._on_state(StateChanged(ElectionState.FOLLOWER, Reason.FAILED, term))
         self._on_finished(clean=False)
 

@@ -559,7 +559,10 @@ class Elector:
 
     def _on_held_too_long(self, now: float) -> None:
         reign = self._reign
-        if reign is None or self._handover.is_deciding:
+        if reign is None:
+            return
+        if self._handover.is_deciding:  # what was proved is over, and it is still open whose runs these are: they stop
+            reign.term.trust.changing_hands = False
             return
         if now < reign.held_until:  # the store is full: the term stays, without trust
             self._timers.set("held", reign.held_until)
@@ -712,14 +715,14 @@ class Elector:
         self._enter(ElectionState.DRAINING, Reason.HANDING_OVER, self._reign.term)
 
     def suspend_for_handover(self, now: float) -> None:
-        """Trust nothing from here on. What runs goes on: whoever leads after this, it is lent or ours."""
+        """Trust nothing from here on. What runs goes on, whoever leads after this, as long as the proof would last."""
         reign = self._reign
         assert reign is not None
         trust = reign.term.trust
+        self._timers.set("held", trust.until)
         trust.changing_hands = True
         trust.until = float("-inf")
         self._round = None  # an answer that is still to come proves nothing any more
-        self._timers.clear("held")
         self._timers.set_no_later("renew", now + self._options.renew_interval_s)
         if self._state is not ElectionState.DRAINING:
             self._enter(ElectionState.SUSPENDED, Reason.HANDING_OVER, reign.term)

@@ -51,6 +51,8 @@ TIMER = "handover"
 
 _ANSWERED_WITHIN_S = 1.5
 """How long a candidate may take to answer, before the next one is asked."""
+_FOUND_WITHIN_S = 3.0
+"""How long a successor is looked for in all. A leader that stops is waited for, and drains only after that."""
 _DOING = "hand over"
 
 
@@ -92,6 +94,7 @@ class _Plan:
     candidate: Candidate | None = None
     offer: TransferRecord | None = None
     deadline: float = 0.0
+    give_up_at: float = 0.0
     ack_revision: int = 0
     reason: str = "silent"
     decision: _Decision | None = None
@@ -193,6 +196,7 @@ class Handover:
         if plan.wish.to in (session.name, session.identity.node_id):
             self._fail(plan, "itself", now)
             return
+        plan.give_up_at = now + _FOUND_WITHIN_S
         self._wait_until(plan, now + _ANSWERED_WITHIN_S)
         everybody = Get(self._keys.nodes, prefix_end(self._keys.nodes))
         self._desk.call(everybody, session.timing.rpc_timeout_s, partial(self._found, plan, session))
@@ -202,9 +206,10 @@ class Handover:
         plan = self._plan
         if plan is None:
             self._look_for_wish(session, reign, now)
-        elif plan.phase is Phase.OFFERED:
+            return
+        if plan.phase is Phase.OFFERED:
             self._look_for_answer(plan, session, now)
-        elif plan.phase is Phase.READY:
+        if plan is self._plan and plan.phase is Phase.READY:
             self._decide(plan, session, reign, now)
 
     def drained(self, session: Session, now: float) -> bool:
@@ -297,7 +302,7 @@ class Handover:
         self._ask_next(plan, session, now)
 
     def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
-        if not plan.asked:
+        if not plan.asked or now >= plan.give_up_at:
             self._fail(plan, plan.reason, now)
             return
         plan.candidate, plan.reason = plan.asked.pop(0), "silent"
@@ -314,7 +319,7 @@ class Handover:
             self._desk.random_hex(128),
         )
         plan.phase = Phase.OFFERING
-        self._wait_until(plan, now + _ANSWERED_WITHIN_S)
+        self._wait_until(plan, min(now + _ANSWERED_WITHIN_S, plan.give_up_at))
         self._send_offer(plan, session)
 
     def _send_offer(self, plan: _Plan, session: Session) -> None:
