@@ -369,8 +369,10 @@ class Handover:
     # ------------------------------------------------------------ the one transaction
 
     def _get_ready(self, plan: _Plan, session: Session, now: float) -> None:
+        """A renewal under way settles which heartbeat was the last; a leader that stops is waited for."""
         plan.phase = Phase.READY
-        self._wait_until(plan, now + session.timing.ttl_s)
+        renewal_s = session.timing.renew_interval_s + 2 * session.timing.rpc_timeout_s
+        self._wait_until(plan, now + (renewal_s if plan.wish.wish else min(renewal_s, _FOUND_WITHIN_S)))
 
     def _decide(self, plan: _Plan, session: Session, reign: Reign, now: float) -> None:
         """Begin to decide, once it is known which heartbeat was the last."""
