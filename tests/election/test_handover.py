@@ -355,6 +355,31 @@ def test_what_runs_stops_when_the_proof_is_over_and_it_is_still_in_doubt_who_lea
     assert watch.violations == []
 
 
+def test_a_stop_whose_handover_stays_in_doubt_ends_with_the_proof_of_its_term() -> None:
+    world = World()
+    leader, other, watch = pair(world, LENDING)
+    rule = world.order(request_lost(), hands_over)
+    leader.stop()
+    world.run_until(lambda: rule.met > 0)
+    leader.host.cut_off = True
+    world.run_until(lambda: leader.finished is not None, within_s=OPTIONS.lease_ttl_s + 4.5)
+    world.run_until(lambda: other.leads, within_s=OPTIONS.lease_ttl_s)
+    assert watch.violations == []
+
+
+def test_a_handover_waits_for_the_heartbeat_that_is_under_way() -> None:
+    """Its revision is what the transaction compares; one in doubt is settled by the next renewal."""
+    world = World()
+    leader, other, watch = pair(world, LENDING)
+    rule = world.order(fine(0.3, 0.3), writes_key(KEYS.heartbeat), host=leader.host, times=1)
+    world.run_until(lambda: rule.met == 1)
+    wish(world, leader.term.token)
+    world.run_for(0.5)
+    assert leader.state is ElectionState.LEADER
+    world.run_until(lambda: other.leads, within_s=0.3)
+    assert watch.violations == []
+
+
 def test_a_copy_that_arrives_after_the_term_was_proved_again_is_refused() -> None:
     """MOD(hb): the heartbeat that brings trust back kills whatever is still under way."""
     world = World()

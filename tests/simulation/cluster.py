@@ -68,7 +68,7 @@ JOBS = JobsOptions(
     backoff_cap=2,
     timeout=3,
 )
-LENDING = Lending(JOB_KEYS.grant, 6.0)
+LENDING = Lending(JOB_KEYS.grant, lambda: 6.0)
 BETWEEN_THREADS_S = 0.0005
 """What a word from one thread of a process to another takes."""
 _STOPPED_WITHIN_S = 0.1

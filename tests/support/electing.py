@@ -150,7 +150,7 @@ class Node:
         self.seat.post(StopWanted())
 
 
-LENDING = Lending(KEYSPACE.mirrored + b"grant/", 60.0)
+LENDING = Lending(KEYSPACE.mirrored + b"grant/", lambda: 60.0)
 """Of a node whose work survives a handover."""
 
 

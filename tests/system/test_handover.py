@@ -12,8 +12,10 @@ import pytest
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.election import ElectionKeys
 from slurp_leader.errors import HandoverError, NoLeaderError
+from slurp_leader.jobs.records import JobKeys
 from slurp_leader.store import EventKind, Get, WatchEvents
 from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.term import Grant
 
 WAIT_S = 60
 
@@ -244,3 +246,25 @@ def _history_of(system: SlurpLeaderSystem, key: bytes) -> list[EventKind]:
     assert seen.wait(WAIT_S)
     watch.cancel()
     return kinds
+
+
+def test_a_grant_lasts_as_long_as_the_longest_job_that_runs(make_system: Any, shared: Any) -> None:
+    release, started = threading.Event(), threading.Semaphore(0)
+
+    def generate(request: Any, job: Any) -> dict[str, Any]:
+        started.release()
+        release.wait(WAIT_S)
+        return {}
+
+    first = make_system(generate)
+    assert first.wait_for_leadership(WAIT_S)
+    second = make_system(generate)
+    handle = first.submit("src/main.py", timeout=3600)
+    assert started.acquire(timeout=WAIT_S)
+    token = first.term.token
+    _when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
+    key = JobKeys(Keyspace("default")).grant_of(token)
+    grant = Grant.from_value(key, shared.store.call(Get(key), 5).result().kvs[0].value)
+    release.set()
+    handle.result(timeout=WAIT_S)
+    assert 3600 < grant.longest_s < 3700

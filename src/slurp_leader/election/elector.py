@@ -563,6 +563,8 @@ class Elector:
             return
         if self._handover.is_deciding:  # what was proved is over, and it is still open whose runs these are: they stop
             reign.term.trust.changing_hands = False
+            if self._stopping:  # and nobody can wait for the answer: whatever it is, the end of the lease settles it
+                self._end_term(Reason.EXPIRED, now, holds_key=True)
             return
         if now < reign.held_until:  # the store is full: the term stays, without trust
             self._timers.set("held", reign.held_until)

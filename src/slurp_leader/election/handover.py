@@ -62,11 +62,11 @@ class Lending:
 
     Attributes:
         grants: Prefix of the keys of grants.
-        longest_s: How long a grant is honoured at most.
+        longest_s: Asked at a handover how long its grant is to be honoured at most; must not block.
     """
 
     grants: bytes
-    longest_s: float
+    longest_s: Callable[[], float]
 
     def key(self, token: int) -> bytes:
         return self.grants + b"%d" % token
@@ -102,14 +102,15 @@ class _Plan:
 
 @dataclass(slots=True, eq=False)
 class _Decision:
-    """The one transaction, and what it leads to. `trusted_until`: what was proved before; `at`: when it was begun."""
+    """The one transaction, and what it leads to. `trusted_until`: what was proved before; `end_by`: when what is lent
+    has to have ended."""
 
     txn: Txn
     leader_value: bytes
     grant_key: bytes
     grant_value: bytes
     trusted_until: float
-    at: float
+    end_by: float
     in_doubt: bool = False
 
 
@@ -369,8 +370,10 @@ class Handover:
     # ------------------------------------------------------------ the one transaction
 
     def _get_ready(self, plan: _Plan, session: Session, now: float) -> None:
+        """A renewal under way settles which heartbeat was the last; a leader that stops is waited for."""
         plan.phase = Phase.READY
-        self._wait_until(plan, now + session.timing.ttl_s)
+        renewal_s = session.timing.renew_interval_s + 2 * session.timing.rpc_timeout_s
+        self._wait_until(plan, now + (renewal_s if plan.wish.wish else min(renewal_s, _FOUND_WITHIN_S)))
 
     def _decide(self, plan: _Plan, session: Session, reign: Reign, now: float) -> None:
         """Begin to decide, once it is known which heartbeat was the last."""
@@ -399,9 +402,11 @@ class Handover:
             reason=Reason.HANDOVER.value,
         )
         left_behind: tuple[Put, ...] = ()
+        longest_s = 0.0
         grant_key, grant_value = self._keys.transfer, b""  # without lending: nothing to be recognised by
         if lending is not None:
-            grant = Grant(session.name, session.identity.node_id, offer.nonce, lending.longest_s)
+            longest_s = lending.longest_s()
+            grant = Grant(session.name, session.identity.node_id, offer.nonce, longest_s)
             grant_key, grant_value = lending.key(plan.term.token), grant.to_value()
             left_behind = (Put(grant_key, grant_value),)
         manifest = self._manifest(epoch)
@@ -417,7 +422,7 @@ class Handover:
             left_behind=left_behind if manifest is None else (*left_behind, manifest),
             grant_key=grant_key,
         )
-        return _Decision(txn, record.to_value(), grant_key, grant_value, trusted_until, now)
+        return _Decision(txn, record.to_value(), grant_key, grant_value, trusted_until, now + longest_s)
 
     def _send_decision(self, plan: _Plan, session: Session) -> None:
         decision = plan.decision
@@ -473,7 +478,7 @@ class Handover:
                 decision.grant_value,
                 token,
                 decision.trusted_until,
-                decision.at + self._lending.longest_s,
+                decision.end_by,
             )
         candidate = plan.candidate
         assert candidate is not None

@@ -166,6 +166,12 @@ class JobEngine:
         }
 
     @property
+    def longest_timeout_s(self) -> float:
+        """The longest time that a job which runs here at present may take; 0 when none does."""
+        leading = self._scheduler.leading
+        return leading.longest_timeout_s if leading else 0.0
+
+    @property
     def seen_revision(self) -> int:
         """Up to which revision this node has seen the queue."""
         return self._scheduler.picture.revision

@@ -372,6 +372,11 @@ class Leading:
         return len(self._runs)
 
     @property
+    def longest_timeout_s(self) -> float:
+        """The longest time that one of them may take."""
+        return self._runs.longest_timeout_s
+
+    @property
     def scheduled(self) -> int:
         """Jobs that wait for a date."""
         return len(self._schedule)

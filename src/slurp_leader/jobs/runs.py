@@ -54,6 +54,11 @@ class Runs:
     def __len__(self) -> int:
         return len(self._runs)
 
+    @property
+    def longest_timeout_s(self) -> float:
+        """The longest time that a run under way may take; 0 when there is none."""
+        return max((run.job.spec.limits.timeout_s for run in list(self._runs.values())), default=0.0)
+
     # ------------------------------------------------------------ start
 
     def begin(self, run: Run, now: float) -> None:

@@ -103,7 +103,7 @@ class Node:
             guard=guard,
             hooks=hooks,
             needs_progress=True,
-            lending=Lending(JobKeys(keyspace).grant, jobs.timeout_s + _STOP_RESERVE_S),
+            lending=Lending(JobKeys(keyspace).grant, lambda: self._longest_run_s(jobs.timeout_s)),
             ready=self._readiness,
             manifest=self._manifest,
         )
@@ -223,6 +223,10 @@ class Node:
         if self.engine.failure is not None or self.failure is not None:
             return Readiness(unfit="this node cannot run jobs")
         return Readiness(self.engine.seen_revision)
+
+    def _longest_run_s(self, usual_s: float) -> float:
+        """How long what runs here may take from now on, with what it takes to write that down."""
+        return max(usual_s, self.engine.longest_timeout_s) + _STOP_RESERVE_S
 
     def _manifest(self, epoch: int) -> Put | None:
         """What the successor finds under ``b/failover/{epoch}``."""
