@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from slurp_leader.jobs.result import ContextGenerationResult, ContextNode
     from slurp_leader.jobs.runner import JobContext
     from slurp_leader.settings import SlurpSettings
-    from slurp_leader.system import LeaderElection, LeaderObserver, SlurpLeaderSystem
+    from slurp_leader.system import Elections, LeaderElection, LeaderObserver, SlurpLeaderSystem
     from slurp_leader.term import Term
     from slurp_leader.ucxl import UcxlAddress
 
@@ -48,6 +48,7 @@ _HOME = {
     "ContextNode": "jobs.result",
     "ElectionOptions": "election",
     "ElectionState": "election",
+    "Elections": "system",
     "FileContextGenerator": "generators",
     "FileRefusedError": "errors",
     "Generator": "generators",
@@ -84,6 +85,7 @@ __all__ = [
     "ContextNode",
     "ElectionOptions",
     "ElectionState",
+    "Elections",
     "FileContextGenerator",
     "FileRefusedError",
     "Generator",

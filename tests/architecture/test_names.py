@@ -21,8 +21,8 @@ from slurp_leader.telemetry.metrics import INSTRUMENTS, Kind
 
 PUBLIC = {
     "ContextGenerationRequest", "ContextGenerationResult", "ContextNode", "ElectionOptions", "ElectionState",
-    "FileContextGenerator", "FileRefusedError", "Generator", "JobCancelledError", "JobContext", "JobFailedError",
-    "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged", "LeaderElection", "LeaderInfo",
+    "Elections", "FileContextGenerator", "FileRefusedError", "Generator", "JobCancelledError", "JobContext",
+    "JobFailedError", "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged", "LeaderElection", "LeaderInfo",
     "LeaderObserver", "LeadershipLostError", "NotLeaderError", "Priority", "QueueFullError", "ResultPendingError",
     "RetryAfterError", "SlurpLeaderError", "SlurpLeaderSystem", "SlurpSettings", "StateChanged", "StoreError", "Term",
     "TerminalError", "UcxlAddress",

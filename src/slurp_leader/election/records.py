@@ -34,8 +34,13 @@ class ElectionKeys:
 
     @classmethod
     def of(cls, keyspace: Keyspace, name: str) -> ElectionKeys:
-        prefix = keyspace.mirrored + b"election/" + key_segment("election.name", name).encode() + b"/"
+        prefix = elections_prefix(keyspace) + key_segment("election.name", name).encode() + b"/"
         return cls(prefix, prefix + b"leader", prefix + b"epoch", prefix + b"hb")
+
+
+def elections_prefix(keyspace: Keyspace) -> bytes:
+    """Prefix of all elections of a cluster."""
+    return keyspace.mirrored + b"election/"
 
 
 def nodes_prefix(keyspace: Keyspace, node_id: str) -> bytes:
@@ -102,13 +107,14 @@ class LeaderRecord:
             raise RecordError(f"leader record: {error!r}", key=key.decode("ascii", "replace")) from error
 
 
-def node_value(identity: Identity, lease_id: int, ttl_s: int) -> bytes:
-    """The value of a session key."""
+def node_value(identity: Identity, lease_id: int, ttl_s: int, election: str) -> bytes:
+    """The value of a session key. `election`: the one it stands in; a process has a session for each."""
     return to_json(
         {
             "schema": SCHEMA,
             "node": identity.node_id,
             "session": identity.session,
+            "election": election,
             "lease": lease_id,
             "ttl": ttl_s,
             "endpoint": identity.endpoint,
@@ -116,6 +122,14 @@ def node_value(identity: Identity, lease_id: int, ttl_s: int) -> bytes:
             "version": identity.version,
         }
     )
+
+
+def stands_in(kv: KeyValue, election: str) -> bool:
+    """Whether a session key may be of this election. One that does not say which may be."""
+    try:
+        return bool(read_object(kv.key, kv.value).get("election", election) == election)
+    except RecordError:
+        return True
 
 
 def heartbeat_value(identity: Identity, epoch: int, beat: int, facts: dict[str, Any]) -> bytes:
