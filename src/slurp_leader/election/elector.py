@@ -38,7 +38,7 @@ from slurp_leader.election.events import (
     StopWanted,
 )
 from slurp_leader.election.options import ElectionOptions
-from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value
+from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value, published_ttl
 from slurp_leader.election.reign import Reign, Round, same_raft_term
 from slurp_leader.election.session import Session, SessionKeeper
 from slurp_leader.election.view import View
@@ -192,7 +192,8 @@ class Elector:
         if record is not None and record.session == session.name:
             self._try_to_lead(session, Reason.ADOPTED, leader, now)
             return
-        patience_s = record.ttl_s if record is not None else session.timing.ttl_s
+        # A record of a later version cannot be read, but its holder trusts itself for the TTL that stands in it.
+        patience_s = record.ttl_s if record is not None else max(published_ttl(leader), session.timing.ttl_s)
         silent_until = self._view.changed_at + patience_s
         if now >= silent_until:
             self._try_to_lead(session, Reason.STOLEN, leader, now)

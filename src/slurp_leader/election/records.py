@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from slurp_leader.errors import RecordError
 from slurp_leader.store import KeyValue
@@ -105,6 +105,18 @@ class LeaderRecord:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"leader record: {error!r}", key=key.decode("ascii", "replace")) from error
+
+
+def published_ttl(leader: KeyValue) -> int:
+    """The TTL in a leader key of any schema version, in seconds; 0 where none can be found.
+
+    So every later version has to keep ``ttl`` where it is: its holder trusts itself for so long, and a candidate that
+    cannot read the rest must not take the key before.
+    """
+    try:
+        return _whole(from_json(leader.value)["ttl"], 1, 86_400)
+    except (KeyError, TypeError, ValueError):
+        return 0
 
 
 def node_value(identity: Identity, lease_id: int, ttl_s: int, election: str) -> bytes:
