@@ -18,7 +18,8 @@ def hold(world: World, record: object) -> int:
     """A holder of another version has the key. Returns its token."""
     value = record if isinstance(record, bytes) else json.dumps(record).encode()
     world.apply(Put(KEYS.epoch, b"7"))
-    return world.apply(Put(KEYS.leader, value)).header.revision
+    token: int = world.apply(Put(KEYS.leader, value)).header.revision
+    return token
 
 
 def test_unknown_fields_of_a_leader_record_are_ignored() -> None:
