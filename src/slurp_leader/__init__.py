@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from slurp_leader.jobs.result import ContextGenerationResult, ContextNode
     from slurp_leader.jobs.runner import JobContext
     from slurp_leader.settings import SlurpSettings
-    from slurp_leader.system import LeaderElection, LeaderObserver, SlurpLeaderSystem
+    from slurp_leader.system import Elections, LeaderElection, LeaderObserver, SlurpLeaderSystem
     from slurp_leader.term import Term
     from slurp_leader.ucxl import UcxlAddress
 
@@ -50,6 +50,7 @@ _HOME = {
     "ContextNode": "jobs.result",
     "ElectionOptions": "election",
     "ElectionState": "election",
+    "Elections": "system",
     "FenceGate": "fencing",
     "FenceMiddleware": "fencing",
     "FileContextGenerator": "generators",
@@ -92,6 +93,7 @@ __all__ = [
     "ContextNode",
     "ElectionOptions",
     "ElectionState",
+    "Elections",
     "FenceGate",
     "FenceMiddleware",
     "FileContextGenerator",

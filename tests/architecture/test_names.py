@@ -21,10 +21,10 @@ from slurp_leader.telemetry.metrics import INSTRUMENTS, Kind
 
 PUBLIC = {
     "ContextGenerationRequest", "ContextGenerationResult", "ContextNode", "ElectionOptions", "ElectionState",
-    "FenceGate", "FenceMiddleware", "FileContextGenerator", "FileRefusedError", "Generator", "JobCancelledError",
-    "JobContext", "JobFailedError", "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged", "LeaderElection",
-    "LeaderInfo", "LeaderObserver", "LeadershipLostError", "MemoryFence", "NotLeaderError", "Priority",
-    "QueueFullError", "ResultPendingError", "RetryAfterError", "SlurpLeaderError", "SlurpLeaderSystem",
+    "Elections", "FenceGate", "FenceMiddleware", "FileContextGenerator", "FileRefusedError", "Generator",
+    "JobCancelledError", "JobContext", "JobFailedError", "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged",
+    "LeaderElection", "LeaderInfo", "LeaderObserver", "LeadershipLostError", "MemoryFence", "NotLeaderError",
+    "Priority", "QueueFullError", "ResultPendingError", "RetryAfterError", "SlurpLeaderError", "SlurpLeaderSystem",
     "SlurpSettings", "SqlFence", "StaleTokenError", "StateChanged", "StoreError", "Term", "TerminalError",
     "UcxlAddress", "fence_headers",
 }  # fmt: skip

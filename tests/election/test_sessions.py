@@ -7,7 +7,7 @@ import logging
 from slurp_leader.election import DuplicateNode, ElectionState, Finished, Reason
 from slurp_leader.election.events import Note
 from slurp_leader.errors import LeaseNotFoundError, StoreChangedError, StoreDeniedError
-from slurp_leader.store import Grant, Header, KeepAlive, KeepAliveResult, Revoke
+from slurp_leader.store import Grant, Header, KeepAlive, KeepAliveResult, Put, Revoke
 from support.electing import KEYS, OPTIONS, leader_key, leading_node, node
 from support.virtual import World, answer_lost, connection_refused, failed, request_lost, writes_key
 
@@ -171,3 +171,18 @@ def test_a_store_that_reports_another_cluster_ends_everything_whatever_was_asked
         standing = node(world)
         world.run_until(lambda n=standing: n.finished is not None, within_s=5.0)
         assert standing.last_reason is Reason.STORE_CHANGED
+
+
+def test_sessions_of_one_node_in_other_elections_are_no_duplicates() -> None:
+    """A process that stands in several elections has a session in each, all under its node id."""
+    world = World()
+    world.apply(Put(b"/slurp/v1/test/m/nodes/a/elsewhere", b'{"schema":1,"node":"a","election":"mail"}'))
+    leader = leading_node(world)
+    world.run_for(2 * OPTIONS.lease_ttl_s)
+    assert not any(isinstance(said, DuplicateNode) for said in leader.said)
+
+    world.apply(Put(b"/slurp/v1/test/m/nodes/a/earlier-version", b'{"schema":1,"node":"a"}'))
+    newer = node(world, "b", node_id="a")
+    world.run_for(2 * OPTIONS.lease_ttl_s)
+    found = [said.sessions for said in newer.said if isinstance(said, DuplicateNode)]
+    assert found == [tuple(sorted(("earlier-version", leader.term.session)))]  # one that does not say may be one

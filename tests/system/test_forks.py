@@ -80,6 +80,38 @@ assert election.stop() and system.stop()
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+def test_a_forked_child_holds_none_of_many_elections_and_nothing_of_an_observer(program: Any) -> None:
+    ended = program("""
+from slurp_leader import Elections, LeaderObserver
+elections, leader = Elections(settings), LeaderObserver("reports", settings)
+reports = elections.add("reports")
+elections.add("mail")
+elections.start()
+leader.start()
+changes = leader.observe()
+assert all(elections[name].wait_for_leadership(30) for name in elections)
+tokens = {name: elections[name].require_term().token for name in elections}
+
+def check():
+    assert not any(elections[name].is_leader for name in elections)
+    assert not elections.health()["live"] and list(changes) == []
+    for call in (leader.get, lambda: leader.get(fresh=True), elections.start, leader.start):
+        try:
+            call()
+        except LifecycleError:
+            pass
+        else:
+            raise AssertionError(f"{call} worked in a child")
+    assert elections.stop() and leader.stop()
+
+in_child(check)
+assert {name: elections[name].require_term().token for name in elections} == tokens
+assert leader.wait(30).token == tokens["reports"]
+assert elections.stop() and leader.stop() and system.stop()
+""")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 def test_a_forked_child_that_starts_is_told_how_to_get_a_process_that_can(program: Any) -> None:
     ended = program("""
 def check():

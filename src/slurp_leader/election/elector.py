@@ -46,7 +46,7 @@ from slurp_leader.election.events import (
 )
 from slurp_leader.election.handover import Handover, Lending, Phase
 from slurp_leader.election.options import ElectionOptions
-from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value
+from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value, published_ttl
 from slurp_leader.election.reign import Reign, Round, same_raft_term
 from slurp_leader.election.session import Session, SessionKeeper
 from slurp_leader.election.successor import Successor
@@ -293,8 +293,8 @@ class Elector:
     def _patience_s(self, session: Session, leader: KeyValue) -> float:
         """How long a holder may be silent: its published TTL; less when it was handed the lead and has said nothing."""
         record = self._view.leader_record
-        if record is None:
-            return session.timing.ttl_s
+        if record is None:  # of a later version: its holder trusts itself for the TTL that stands in it
+            return max(published_ttl(leader), session.timing.ttl_s)
         if record.reason != Reason.HANDOVER or self._view.heartbeat_revision > leader.mod_revision:
             return record.ttl_s
         later_s = 0.0 if self._handover.gave == leader.mod_revision else _OTHERS_LATER_S

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from slurp_leader.errors import RecordError
 from slurp_leader.store import KeyValue
@@ -40,7 +40,7 @@ class ElectionKeys:
 
     @classmethod
     def of(cls, keyspace: Keyspace, name: str) -> ElectionKeys:
-        prefix = keyspace.mirrored + b"election/" + key_segment("election.name", name).encode() + b"/"
+        prefix = elections_prefix(keyspace) + key_segment("election.name", name).encode() + b"/"
         control = prefix + b"control/"
         return cls(
             prefix,
@@ -51,6 +51,11 @@ class ElectionKeys:
             control + b"ack",
             keyspace.mirrored + b"nodes/",
         )
+
+
+def elections_prefix(keyspace: Keyspace) -> bytes:
+    """Prefix of all elections of a cluster."""
+    return keyspace.mirrored + b"election/"
 
 
 def nodes_prefix(keyspace: Keyspace, node_id: str) -> bytes:
@@ -117,14 +122,26 @@ class LeaderRecord:
             raise RecordError(f"leader record: {error!r}", key=key.decode("ascii", "replace")) from error
 
 
-def node_value(identity: Identity, lease_id: int, ttl_s: int, election: str = "") -> bytes:
-    """The value of a session key. `election`: the one that this session stands in."""
+def published_ttl(leader: KeyValue) -> int:
+    """The TTL in a leader key of any schema version, in seconds; 0 where none can be found.
+
+    So every later version has to keep ``ttl`` where it is: its holder trusts itself for so long, and a candidate that
+    cannot read the rest must not take the key before.
+    """
+    try:
+        return _whole(from_json(leader.value)["ttl"], 1, 86_400)
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
+def node_value(identity: Identity, lease_id: int, ttl_s: int, election: str) -> bytes:
+    """The value of a session key. `election`: the one it stands in; a process has a session for each."""
     return to_json(
         {
             "schema": SCHEMA,
-            "election": election,
             "node": identity.node_id,
             "session": identity.session,
+            "election": election,
             "lease": lease_id,
             "ttl": ttl_s,
             "endpoint": identity.endpoint,
@@ -132,6 +149,14 @@ def node_value(identity: Identity, lease_id: int, ttl_s: int, election: str = ""
             "version": identity.version,
         }
     )
+
+
+def stands_in(kv: KeyValue, election: str) -> bool:
+    """Whether a session key may be of this election. One that does not say which may be."""
+    try:
+        return bool(read_object(kv.key, kv.value).get("election", election) == election)
+    except RecordError:
+        return True
 
 
 def heartbeat_value(identity: Identity, epoch: int, beat: int, facts: dict[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from slurp_leader.election import transactions
 from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.events import DuplicateNode
 from slurp_leader.election.options import ElectionOptions, LeaseTiming
-from slurp_leader.election.records import ElectionKeys, Identity, node_value
+from slurp_leader.election.records import ElectionKeys, Identity, node_value, stands_in
 from slurp_leader.errors import LeaseExistsError, LeaseNotFoundError, StoreError
 from slurp_leader.store import Get, Grant, KeyValue, Put, Revoke, Txn, TxnResult, prefix_end, version_of
 from slurp_leader.telemetry.events import LogEvent
@@ -169,11 +169,13 @@ class SessionKeeper:
             self._desk.timers.set("duplicates", now + self._options.lease_ttl_s)
 
     def _sessions(self) -> Get:
-        return Get(self._prefix, prefix_end(self._prefix), keys_only=True)
+        return Get(self._prefix, prefix_end(self._prefix))
 
     def _others(self, kvs: tuple[KeyValue, ...]) -> tuple[str, ...]:
-        own = self.current.name if self.current else None
-        found = (kv.key.removeprefix(self._prefix).decode("ascii", "replace") for kv in kvs)
+        """Sessions with our node id in this election. A process may stand in several, with a session in each."""
+        own, name = self.current.name if self.current else None, self._options.name
+        rivals = [kv for kv in kvs if stands_in(kv, name)]
+        found = (kv.key.removeprefix(self._prefix).decode("ascii", "replace") for kv in rivals)
         return tuple(session for session in found if session != own)
 
     # ------------------------------------------------------------ close

@@ -167,6 +167,8 @@ class LeaderElection(HasHooks, LeaderWork):
         metrics: Where measurements go.
         needs_progress: Whether the term ends when its work does not call ``term.beat()`` (or wait in ``term.wait``) for
             `election.stall_timeout`: a leader that is stuck makes room by itself.
+        reaches_etcd: Whether `stores` lead to the etcd of the settings, so that a crash guard can reach it by itself;
+            None: only when no `stores` are given.
         followers: Watches the keys of the election; None: a watch of its own. `Elections` shares one among many.
 
     Raises:
@@ -183,11 +185,12 @@ class LeaderElection(HasHooks, LeaderWork):
         metrics: Metrics | None = None,
         needs_progress: bool = False,
         followers: FollowerFactory | None = None,
+        reaches_etcd: bool | None = None,
     ) -> None:
         super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self._needs_progress = needs_progress
-        self._reaches_etcd = stores is None  # so that a crash guard can
+        self._reaches_etcd = stores is None if reaches_etcd is None else reaches_etcd  # so that a crash guard can
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._make_follower = followers or own_followers(self._clock)
