@@ -19,14 +19,14 @@ QUOTED = (
     ("Kazoo on ZooKeeper, default / shortest (server's tick changed)", "9.1 s / 4.5 s (1.2 s)"),
     ("etcdctl lock, default / shortest", "8.2 s / 1.7 s"),
 )
-QUOTED_ON = "2026, as quoted when this benchmark was asked for"
-"""The figures above: SIGKILL of the leader to the next leader's first action, medians of 10 to 20."""
+"""SIGKILL of the leader to the next leader's first action, medians of 10 to 20; taken over from the issue that asked
+for this benchmark. It does not say on which day they were measured."""
 
 
 def etcdctl(runs: int, *, with_elect: bool) -> CaseReport:
     """SIGKILL of the holder to the first word of the next one; all runs at once, each with a name of its own."""
     report = CaseReport("peers", "etcdctl: SIGKILL of the holder to the first word of the next one")
-    report.notes += [f"measured earlier ({QUOTED_ON}): {name}: {figure}" for name, figure in QUOTED]
+    report.notes += [f"quoted, day of measuring not recorded: {name}: {figure}" for name, figure in QUOTED]
     program = shutil.which("etcdctl")
     if program is None:
         report.skipped = "no `etcdctl` on PATH"

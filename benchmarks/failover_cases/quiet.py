@@ -32,7 +32,7 @@ def hogs(minutes: float, count: int = 8) -> CaseReport:
                 time.sleep(min(60.0, left_s))
                 changes = len(bench.observer.leaders) - before
                 progress(
-                    f"f6: {max(0.0, until - time.monotonic()) / 60:.1f} minutes left, {changes} changes of the leader key"
+                    f"f6: {max(0.0, until - time.monotonic()) / 60:.1f} min left, leader key changed {changes} times"
                 )
         finally:
             for hog in running:
