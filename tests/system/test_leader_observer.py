@@ -84,9 +84,13 @@ def test_candidates_observe_too_each_change_of_every_term(shared: Any) -> None:
         changes = standing.observe()
         assert standing.wait_for_leadership(WAIT_S)
         standing.resign(pause=0)
-        told = [next(changes) for _ in range(4)]
-    names = [each.leader.node_id if each.leader else None for each in told]
-    assert names == [None, "a", None, "a"]
+        names: list[str | None] = []
+        while names.count("a") < 2:
+            told = next(changes).leader
+            names.append(told.node_id if told else None)
+    # The first one tells how things stood, which may be before or after the election.
+    assert names[-3:] == ["a", None, "a"]
+    assert names[:-3] in ([], [None])
     assert [each.leader for each in changes] == [None]  # the stop, and then the end
 
 

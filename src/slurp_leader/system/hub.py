@@ -64,10 +64,11 @@ class Elections(Lifetime):
     One crash guard (see `slurp_leader.guard`) serves them all, with a beat for each lease.
 
     **Cost**, measured without it for 50 elections of TTL 15 s that this process leads (Python 3.11, one etcd member,
-    two cores): one socket, one watch, 100 threads, 4.5 MiB (90 KiB an election) and 3.4 % of a core. Fifty `LeaderElection` by
-    themselves take 50 sockets, 50 watches, 300 threads, 13 MiB and 6 %. Threads that wait cost little, so one loop for
-    all of them would save some 4 MiB, and one election that hangs would hang all: each keeps its own. The watch brings
-    the heartbeats of every election in the cluster, also of those that this process has no part in.
+    two cores): one socket, one watch, 100 threads, 4.5 MiB (90 KiB an election) and 3.4 % of a core. Fifty
+    `LeaderElection` by themselves take 50 sockets, 50 watches, 300 threads, 13 MiB and 6 %. Threads that wait cost
+    little, so one loop for all of them would save some 4 MiB, and one election that hangs would hang all: each keeps
+    its own. The watch brings the heartbeats of every election in the cluster, also of those that this process has no
+    part in.
 
     A forked child holds no part of it: there none of them leads, and it cannot connect to etcd.
 
