@@ -16,8 +16,9 @@ from functools import partial
 from typing import Any
 
 from slurp_leader.election.desk import Backoff, Desk
+from slurp_leader.election.transactions import leader_read
 from slurp_leader.errors import LeaseNotFoundError, Outcome, StoreError
-from slurp_leader.store import GetResult, KeyValue, Txn, TxnResult
+from slurp_leader.store import Txn, TxnResult
 from slurp_leader.telemetry.events import LogEvent
 
 _DOING = "write the leader key"
@@ -25,7 +26,7 @@ _DOING = "write the leader key"
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One transaction made by `transactions`, whose last three results are leader, epoch and heartbeat.
+    """One transaction made by `transactions`, which ends with `read_election`.
 
     Attributes:
         own_value: What the leader key holds once it was applied; None when it gives the key back. A store that will not
@@ -111,11 +112,6 @@ class Attempts:
         if result.succeeded:
             attempt.on_applied(result.header.revision, now)
             return
-        leader = _leader_in(result)
+        leader = leader_read(result)
         if leader is not None and leader.value == attempt.own_value:
             attempt.on_applied(leader.mod_revision, now)  # an earlier copy of this very attempt had arrived
-
-
-def _leader_in(result: TxnResult) -> KeyValue | None:
-    read = result.results[-3]
-    return read.kvs[0] if isinstance(read, GetResult) and read.kvs else None

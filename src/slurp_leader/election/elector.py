@@ -60,7 +60,7 @@ from slurp_leader.errors import (
     StoreFullError,
 )
 from slurp_leader.machine import Answer, Tick
-from slurp_leader.store import GetResult, KeepAlive, KeyValue, Put, TxnResult
+from slurp_leader.store import KeepAlive, KeyValue, Put, TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
@@ -811,10 +811,8 @@ class Elector:
     # ------------------------------------------------------------ small things
 
     def _learn(self, result: TxnResult, now: float) -> None:
-        """Take over the reads of leader, epoch and heartbeat that every transaction of the election ends with."""
-        keys = (self._keys.leader, self._keys.epoch, self._keys.heartbeat)
-        for key, read in zip(keys, result.results[-3:], strict=True):
-            assert isinstance(read, GetResult)
+        """Take over the reads of the election's keys that every transaction of the election ends with."""
+        for key, read in transactions.election_reads(self._keys, result):
             self._view.learn_read(key, read, now)
 
     def _tell_leader(self, now: float) -> None:

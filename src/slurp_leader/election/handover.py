@@ -453,10 +453,9 @@ class Handover:
         if result.succeeded:
             self._applied(plan, decision, result.header.revision, now, result)
             return
-        found, leader = result.results[0], result.results[-3]
+        found, leader = result.results[0], transactions.leader_read(result)
         assert isinstance(found, GetResult)
-        assert isinstance(leader, GetResult)
-        for kv in (*leader.kvs, *found.kvs):
+        for kv in (*((leader,) if leader else ()), *found.kvs):
             if kv.value in (decision.leader_value, decision.grant_value):
                 self._applied(plan, decision, kv.mod_revision, now, result)
                 return

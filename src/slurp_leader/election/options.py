@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from slurp_leader.election.scoring import Weights
 from slurp_leader.errors import ConfigurationError
 from slurp_leader.options import Duration, FieldError, Flag, KeySegment, Options
 
@@ -95,6 +96,38 @@ class ElectionOptions(Options):
     """How long whoever was handed the lead may take to its first heartbeat; then others take the lead from it. 100 ms
     to 5 min. Longer: a slow successor is endured, a longer gap when it died at that very moment."""
 
+    weight_capability: float = Field(default=0.35, ge=0, le=1, allow_inf_nan=False)
+    """How much it counts, in the score that says who campaigns first, what a node can do. 0 to 1. The five weights sum
+    to 1, and are the same on all nodes of a cluster."""
+
+    weight_resources: float = Field(default=0.25, ge=0, le=1, allow_inf_nan=False)
+    """How much it counts what is free of a node's processor, memory and load. 0 to 1."""
+
+    weight_uptime: float = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
+    """How much it counts how long a node's process has run. 0 to 1."""
+
+    weight_network: float = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
+    """How much it counts how fast etcd answers a node. 0 to 1."""
+
+    weight_experience: float = Field(default=0.10, ge=0, le=1, allow_inf_nan=False)
+    """How much it counts how often and how long a node's process has led. 0 to 1."""
+
+    requires: tuple[str, ...] | None = Field(default=None, max_length=64)
+    """Capabilities without which a node does not lead. Unset: none for `LeaderElection`, ``project_manager`` for
+    `SlurpLeaderSystem`."""
+
+    min_nodes: int = Field(default=1, ge=1, le=1000)
+    """Nobody campaigns before so many nodes stand. 1 to 1000. Higher: a half started cluster elects nobody. This is no
+    quorum: that is etcd's own, and all of safety rests on it."""
+
+    rank_wait: Duration = Field(default=timedelta(seconds=1), ge=timedelta(0), le=timedelta(minutes=1))
+    """How long candidates with a lower score let those with a higher one go first; then first come, first served. 0 to
+    1 min; 0: scores decide nothing. Longer: the best leads more often, a longer vacancy when it does not come."""
+
+    publish_interval: Duration = Field(default=timedelta(minutes=1), ge=timedelta(seconds=1), le=timedelta(hours=1))
+    """How often a candidate publishes what its score is made of. 1 s to 1 h. Longer: fewer writes, older
+    scores."""
+
     @model_validator(mode="after")
     def _check_times(self) -> Self:
         if self.lease_ttl % timedelta(seconds=1):
@@ -104,7 +137,22 @@ class ElectionOptions(Options):
             raise FieldError("lease_ttl", self._misfit(timing))
         if timedelta(0) < self.stall_timeout < timedelta(seconds=_SHORTEST_STALL_S):
             raise FieldError("stall_timeout", f"must be {_SHORTEST_STALL_S} s or more, or 0 to switch it off")
+        try:
+            _ = self.weights
+        except ConfigurationError as error:
+            raise FieldError("weight_capability", f"{error}: change one of the weight_ settings") from None
         return self
+
+    @property
+    def weights(self) -> Weights:
+        """The five weights of a score."""
+        return Weights(
+            self.weight_capability,
+            self.weight_resources,
+            self.weight_uptime,
+            self.weight_network,
+            self.weight_experience,
+        )
 
     def for_requested(self) -> LeaseTiming:
         """The times for the TTL that is asked for; `for_granted` has them for what etcd gave."""
@@ -170,6 +218,16 @@ class ElectionOptions(Options):
     def stop_timeout_s(self) -> float:
         """Longest wait of a stop in seconds."""
         return self.stop_timeout.total_seconds()
+
+    @property
+    def rank_wait_s(self) -> float:
+        """The bound of the wait for better candidates, in seconds."""
+        return self.rank_wait.total_seconds()
+
+    @property
+    def publish_interval_s(self) -> float:
+        """Seconds between two publications of a candidate."""
+        return self.publish_interval.total_seconds()
 
     @property
     def takeover_timeout_s(self) -> float:

@@ -6,6 +6,10 @@
 ``m/election/{name}/hb``                  `heartbeat_value`; by the leader, each renewal, fenced
 ``m/election/{name}/control/transfer``    `transfer.TransferRecord`: a handover that is wished for, or offered
 ``m/election/{name}/control/ack``         `transfer.AckRecord`: a candidate's answer to the offer
+``m/election/{name}/control/operator``    `operator.OperatorRecord`: what operators ordered; survives leaders
+``m/election/{name}/candidates/{session}``  (leased) `candidates.Candidate`; by each candidate, now and then
+``b/history/{name}/{epoch}``              `history.HistoryRecord`: in the transaction that begins the term; the newest
+``b/history/{name}/{epoch}-{id}``         `history.ActionRecord`: in the transaction by which an operator orders it
 ``m/nodes/{node_id}/{session}`` (leased)  `node_value`; by each candidate
 ========================================  =========================================================
 
@@ -35,12 +39,18 @@ class ElectionKeys:
     heartbeat: bytes
     transfer: bytes
     ack: bytes
+    operator: bytes
+    candidates: bytes
+    """Prefix of the candidates' records."""
     nodes: bytes
     """Prefix of the session keys of all nodes."""
+    history: bytes
+    """Prefix of the history."""
 
     @classmethod
     def of(cls, keyspace: Keyspace, name: str) -> ElectionKeys:
-        prefix = elections_prefix(keyspace) + key_segment("election.name", name).encode() + b"/"
+        segment = key_segment("election.name", name).encode() + b"/"
+        prefix = elections_prefix(keyspace) + segment
         control = prefix + b"control/"
         return cls(
             prefix,
@@ -49,8 +59,19 @@ class ElectionKeys:
             prefix + b"hb",
             control + b"transfer",
             control + b"ack",
+            control + b"operator",
+            prefix + b"candidates/",
             keyspace.mirrored + b"nodes/",
+            keyspace.bulk + b"history/" + segment,
         )
+
+    def session(self, node_id: str, session: str) -> bytes:
+        """Key of a session."""
+        return self.nodes + f"{node_id}/{session}".encode()
+
+    def candidate(self, session: str) -> bytes:
+        """Key of a candidate's record."""
+        return self.candidates + session.encode()
 
 
 def elections_prefix(keyspace: Keyspace) -> bytes:

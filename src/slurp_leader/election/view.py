@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord, read_epoch
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Event, EventKind, GetResult, KeyValue
 
 
 class View:
-    """The three keys of an election, each as of the newest revision heard of.
+    """The keys of an election that decide, each as of the newest revision heard of.
 
     Knowledge comes from two sides (a watch, and reads inside refused transactions) and may arrive out of order; per
     key, the newer revision wins. `changed_at` is when leader key or heartbeat was last seen to change, by this node's
     own clock: the measure of a holder's silence (PROTOCOL A7).
     """
 
-    __slots__ = ("_keys", "_known", "changed_at", "epoch", "heartbeat", "leader", "leader_record")
+    __slots__ = (
+        "_keys",
+        "_known",
+        "changed_at",
+        "epoch",
+        "heartbeat",
+        "last_leader_record",
+        "leader",
+        "leader_record",
+        "operator",
+        "operator_problem",
+        "operator_revision",
+    )
 
     def __init__(self, keys: ElectionKeys, now: float) -> None:
         self._keys = keys
-        self._known: dict[bytes, int] = {keys.leader: -1, keys.epoch: -1, keys.heartbeat: -1}
+        self._known: dict[bytes, int] = dict.fromkeys((keys.leader, keys.epoch, keys.heartbeat, keys.operator), -1)
         self.leader: KeyValue | None = None
         self.leader_record: LeaderRecord | None = None  # None although there is a leader: its value cannot be read
+        self.last_leader_record: LeaderRecord | None = None  # in force, or of the term before this vacancy
         self.epoch: KeyValue | None = None
+        self.operator = OperatorRecord()
+        self.operator_problem = ""  # why the record cannot be read
+        self.operator_revision = 0  # of the record as it stands, also of one that cannot be read; 0: there is none
         self.heartbeat: KeyValue | None = None
         self.changed_at = now
 
@@ -56,10 +73,16 @@ class View:
         if key == self._keys.epoch:
             self.epoch = kv
             return
+        if key == self._keys.operator:
+            self.operator, self.operator_problem = read_operator(kv)
+            self.operator_revision = kv.mod_revision if kv is not None else 0
+            return
         before = self.leader if key == self._keys.leader else self.heartbeat
         if key == self._keys.leader:
             self.leader = kv
             self.leader_record = None if kv is None else _read_leader(kv)
+            if kv is not None:
+                self.last_leader_record = self.leader_record
         else:
             self.heartbeat = kv
         if (before and before.mod_revision) != (kv and kv.mod_revision):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, get_origin
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -68,7 +69,8 @@ def decode(field: FieldInfo, text: str) -> Any:
 
 
 def _is_list(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) in {list, tuple, set, frozenset}
+    kinds = get_args(field.annotation) if get_origin(field.annotation) is UnionType else (field.annotation,)
+    return any(get_origin(kind) in {list, tuple, set, frozenset} for kind in kinds)
 
 
 def _path(variable: str) -> tuple[str, ...]:

@@ -1,0 +1,112 @@
+"""This node's record among the candidates, and what it takes from all of them: a part of the elector's machine.
+
+The record is written with the session key, then now and then, and at once when the node becomes fit or unfit, warm or
+cold: others rank by it. Nothing waits for it, and a write that fails is made again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from slurp_leader.election.candidates import Candidate
+from slurp_leader.election.desk import Backoff, Desk
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.records import ElectionKeys
+from slurp_leader.election.session import Session
+from slurp_leader.errors import StoreError
+from slurp_leader.store import Put, Txn, lease_of
+from slurp_leader.telemetry.events import LogEvent
+
+TIMER = "publish"
+
+_SOONEST_S = 1.0
+"""Pause between two publications, however often a node becomes fit and unfit."""
+_DOING = "publish the candidate"
+
+
+class Candidacy:
+    """Publishes.
+
+    Args:
+        desk: Shared with the elector. Uses the timer "publish".
+        options: How often.
+        keys: Of the election.
+        describe: What there is to say of this session now; must not block.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        options: ElectionOptions,
+        keys: ElectionKeys,
+        describe: Callable[[Session, float], Candidate],
+    ) -> None:
+        self._desk = desk
+        self._options = options
+        self._keys = keys
+        self._describe = describe
+        self._backoff = Backoff(desk, options.publish_interval_s)
+        self._said: Candidate | None = None  # what stands in etcd, or is on its way there
+        self._not_before = float("-inf")
+        self._is_sending = False
+
+    def first(self, session: Session, now: float) -> Put:
+        """The record to be written with the session key."""
+        self._is_sending = False
+        return self._put(session, now)
+
+    def begin(self, now: float) -> None:
+        """The session is open, and its record written."""
+        self._next(now)
+
+    def forget(self) -> None:
+        """The lease is gone, and with it the record."""
+        self._said = None
+        self._is_sending = False
+        self._desk.timers.clear(TIMER)
+
+    def act(self, session: Session, now: float) -> None:
+        """Level-triggered: does etcd say what others need to know at once?"""
+        said = self._said
+        if said is None or self._is_sending:
+            return
+        fresh = self._describe(session, now)
+        if (fresh.unfit, fresh.warm) == (said.unfit, said.warm):
+            return
+        if now < self._not_before:
+            self._desk.timers.set_no_later(TIMER, self._not_before)
+        else:
+            self.publish(session, now)
+
+    def publish(self, session: Session, now: float) -> None:
+        """Write the record anew; only while the session lives, which its key shows."""
+        if self._is_sending:
+            return
+        self._is_sending = True
+        txn = Txn(
+            compares=(lease_of(self._keys.session(session.identity.node_id, session.name), session.lease_id),),
+            success=(self._put(session, now),),
+        )
+        self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._published, session.name))
+
+    def _published(self, name: str, result: Any, now: float) -> None:
+        if self._said is None or self._said.session != name:
+            return  # of a session that is gone
+        self._is_sending = False
+        if isinstance(result, StoreError):
+            self._desk.note_failure(LogEvent.ELECTION_CALL_FAILED, _DOING, result)
+            self._desk.timers.set(TIMER, now + self._backoff.next_s())
+        else:  # one that was refused belongs to a session that is gone: the next renewal will say so
+            self._desk.note_success(_DOING)
+            self._backoff.reset()
+            self._next(now)
+
+    def _put(self, session: Session, now: float) -> Put:
+        self._said = self._describe(session, now)
+        self._not_before = now + _SOONEST_S
+        return Put(self._keys.candidate(session.name), self._said.to_value(), lease=session.lease_id)
+
+    def _next(self, now: float) -> None:
+        self._desk.timers.set(TIMER, now + self._desk.jittered(self._options.publish_interval_s))

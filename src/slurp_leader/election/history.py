@@ -1,0 +1,236 @@
+"""What is kept of elections, for people: who was elected, who else stood, why, and what operators did. Pure values.
+
+Written in the very transaction that begins a term, or that an operator's order is: what is in force has its entry, and
+nothing else has one. The newest `KEPT` of each kind stay. Nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+
+from slurp_leader.election.candidates import Candidate
+from slurp_leader.election.eligible import Cause, Circumstances, Hindrance, Standing, Verdict
+from slurp_leader.election.operator import OperatorRecord
+from slurp_leader.election.records import ElectionKeys
+from slurp_leader.election.scoring import Score, Weights
+from slurp_leader.errors import RecordError
+from slurp_leader.store import Delete, KeyValue, Put
+from slurp_leader.store.records import SCHEMA, read_object
+
+KEPT = 100
+"""So many elections, and so many actions of operators, are remembered."""
+_MOST_STANDINGS = 32
+"""A record names the best so many candidates: it stands in the transaction that ends a vacancy, and has to be small."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRecord:
+    """How one term came about.
+
+    Attributes:
+        epoch: Number of the term.
+        node_id, session: Who leads in it.
+        reason: As in the leader's record: elected, adopted, stolen or handover.
+        at: When (UTC, by the clock of who wrote it).
+        vacancy_s: How long nobody had led, as the winner saw it; None: it does not know, or there was no vacancy.
+        waited_s: How long of that the winner let better candidates go first.
+        before: Node id that led before; empty: nobody, or not known.
+        by, why: Of a handover that was wished for.
+        standings: The candidates, the best first, as the winner saw them; at most 32.
+        stood: How many candidates there were.
+        circumstances: What counted for all of them.
+        weights: Of the scores.
+    """
+
+    epoch: int
+    node_id: str
+    session: str
+    reason: str
+    at: str = ""
+    vacancy_s: float | None = None
+    waited_s: float = 0.0
+    before: str = ""
+    by: str = ""
+    why: str = ""
+    standings: tuple[Standing, ...] = ()
+    stood: int = 0
+    circumstances: Circumstances = field(default_factory=Circumstances)
+    weights: Weights = field(default_factory=Weights)
+    token: int = field(default=0, compare=False)
+    """Revision of the record, which is the token of its term: the transaction is the same. 0: not read from etcd."""
+
+    def to_value(self) -> bytes:
+        return to_json({"schema": SCHEMA, **self.to_fields()})
+
+    def to_fields(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "epoch": self.epoch,
+            "node": self.node_id,
+            "session": self.session,
+            "reason": self.reason,
+            "at": self.at,
+            "vacancy_s": None if self.vacancy_s is None else round(self.vacancy_s, 4),
+            "waited_s": round(self.waited_s, 4),
+            "before": self.before,
+            "by": self.by,
+            "why": self.why,
+            "stood": self.stood,
+            "requires": list(self.circumstances.requires),
+            "min_nodes": self.circumstances.min_nodes,
+            "orders": self.circumstances.operator.to_fields(),
+            "weights": self.weights.to_fields(),
+            "candidates": [_standing_fields(each) for each in self.standings[:_MOST_STANDINGS]],
+        }
+
+    @classmethod
+    def from_value(cls, kv: KeyValue) -> HistoryRecord:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(kv.key, kv.value)
+        try:
+            standings = tuple(_standing(each) for each in data.get("candidates", ()))
+            circumstances = Circumstances.of(
+                [each.candidate for each in standings],
+                OperatorRecord.from_fields(data.get("orders", {})),
+                requires=tuple(str(name) for name in data.get("requires", ())),
+                min_nodes=int(data.get("min_nodes", 1)),
+                epoch=int(data["epoch"]) - 1,
+            )
+            return cls(
+                epoch=int(data["epoch"]),
+                node_id=str(data["node"]),
+                session=str(data["session"]),
+                reason=str(data["reason"]),
+                at=str(data.get("at", "")),
+                vacancy_s=None if data.get("vacancy_s") is None else float(data["vacancy_s"]),
+                waited_s=float(data.get("waited_s", 0.0)),
+                before=str(data.get("before", "")),
+                by=str(data.get("by", "")),
+                why=str(data.get("why", "")),
+                standings=standings,
+                stood=int(data.get("stood", len(standings))),
+                circumstances=circumstances,
+                weights=Weights(**data.get("weights", {})),
+                token=kv.mod_revision,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise RecordError(f"history: {error!r}", key=kv.key.decode("ascii", "replace")) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRecord:
+    """What an operator ordered.
+
+    Attributes:
+        action: freeze, unfreeze, pin, unpin, block, unblock, require-version, force or step-down.
+        epoch: Of the newest term when it was ordered.
+        by, why, at: Who, why, when (UTC, by that machine's clock).
+        what: The node or the version it is about; empty: none.
+    """
+
+    action: str
+    epoch: int
+    by: str = ""
+    why: str = ""
+    at: str = ""
+    what: str = ""
+    revision: int = field(default=0, compare=False)
+
+    def to_value(self) -> bytes:
+        return to_json({"schema": SCHEMA, **self.to_fields()})
+
+    def to_fields(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "action": self.action,
+            "epoch": self.epoch,
+            "by": self.by,
+            "why": self.why,
+            "at": self.at,
+            "what": self.what,
+        }
+
+    @classmethod
+    def from_value(cls, kv: KeyValue) -> ActionRecord:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(kv.key, kv.value)
+        try:
+            words = {name: str(data.get(name, "")) for name in ("by", "why", "at", "what")}
+            return cls(str(data["action"]), int(data["epoch"]), **words, revision=kv.mod_revision)
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise RecordError(f"history: {error!r}", key=kv.key.decode("ascii", "replace")) from error
+
+
+Entry = HistoryRecord | ActionRecord
+
+
+# ---------------------------------------------------------------- keys
+
+
+def election_key(keys: ElectionKeys, epoch: int) -> bytes:
+    return keys.history + b"%010d" % epoch
+
+
+def action_key(keys: ElectionKeys, epoch: int, action_id: str) -> bytes:
+    return keys.history + b"%010d-" % epoch + action_id.encode()
+
+
+def remember(keys: ElectionKeys, record: HistoryRecord) -> tuple[Put | Delete, ...]:
+    """What the transaction that begins a term writes of it; the oldest entry makes room."""
+    put = Put(election_key(keys, record.epoch), record.to_value())
+    return (put, Delete(election_key(keys, record.epoch - KEPT))) if record.epoch > KEPT else (put,)
+
+
+def read_entries(kvs: Iterable[KeyValue]) -> tuple[list[Entry], int]:
+    """Elections and actions in the order in which they happened, and how many records could not be read."""
+    entries: list[Entry] = []
+    unreadable = 0
+    for kv in sorted(kvs, key=lambda kv: kv.mod_revision):
+        kind = ActionRecord if b"-" in kv.key.rpartition(b"/")[2] else HistoryRecord
+        try:
+            entries.append(kind.from_value(kv))
+        except RecordError:
+            unreadable += 1
+    return entries, unreadable
+
+
+def action_keys(kvs: Sequence[KeyValue]) -> list[bytes]:
+    """Keys of actions, the oldest first."""
+    actions = [kv for kv in kvs if b"-" in kv.key.rpartition(b"/")[2]]
+    return [kv.key for kv in sorted(actions, key=lambda kv: kv.mod_revision)]
+
+
+# ---------------------------------------------------------------- standings
+
+
+def _standing_fields(each: Standing) -> dict[str, Any]:
+    return {
+        **each.candidate.to_fields(),
+        "score": round(each.score.total, 4),
+        "parts": {name: round(part, 4) for name, part in each.score.parts.items()},
+        "place": each.place,
+        "absolute": [_hindrance_fields(hindrance) for hindrance in each.verdict.absolute],
+        "soft": [_hindrance_fields(hindrance) for hindrance in each.verdict.soft],
+    }
+
+
+def _standing(data: Mapping[str, Any]) -> Standing:
+    place = data.get("place")
+    return Standing(
+        Candidate.from_fields(dict(data)),
+        Score(float(data["score"]), {str(name): float(part) for name, part in data.get("parts", {}).items()}),
+        Verdict(_hindrances(data.get("absolute", ())), _hindrances(data.get("soft", ()))),
+        None if place is None else int(place),
+    )
+
+
+def _hindrance_fields(hindrance: Hindrance) -> dict[str, str]:
+    return {"cause": hindrance.cause.value, "text": hindrance.text}
+
+
+def _hindrances(data: Iterable[Mapping[str, Any]]) -> tuple[Hindrance, ...]:
+    return tuple(Hindrance(Cause(each["cause"]), str(each["text"])) for each in data)

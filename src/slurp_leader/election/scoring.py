@@ -1,0 +1,173 @@
+"""What a candidate is worth, from 0 to 1: a pure function of what it measured.
+
+The original names five components and does not show its numbers, so these are ours. A score says who goes first, and
+never who may lead.
+
+==========  ======  ======================================================================================
+component   weight  from
+==========  ======  ======================================================================================
+capability  .35     ``project_manager`` .4, ``context_curation`` .4, ``decision_ingestion`` .2: the original's
+                    functions of an admin; who generates context weighs most
+resources   .25     mean of what is free of processor, memory and load; what was not measured is left out
+uptime      .15     u / (u + 10 min): after ten minutes half; hardly more after a day, when it says nothing new
+network     .15     10 ms / (10 ms + round trip to etcd): in one data centre near 1, across a continent below .2
+experience  .10     mean of terms led t / (t + 3) and time led l / (l + 1 h), by this process
+==========  ======  ======================================================================================
+
+What is not known counts as a half, so that a node is neither preferred nor put back for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from slurp_leader.errors import ConfigurationError
+
+_CAPABILITIES = {"project_manager": 0.4, "context_curation": 0.4, "decision_ingestion": 0.2}
+_HALF_UPTIME_S = 600.0
+_HALF_ROUND_TRIP_S = 0.010
+_HALF_TERMS = 3
+_HALF_LED_S = 3600.0
+_UNKNOWN = 0.5
+_MOST = 1e12
+"""Nothing that is measured is larger; a record with a larger number is forged."""
+_MOST_CAPABILITIES = 64
+_NEAR_ENOUGH = 1e-6
+"""Weights written in decimals sum to 1 up to so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much each component of a score counts: 0 to 1 each, 1 in all. Equal on all nodes of a cluster.
+
+    Raises:
+        ConfigurationError: One is no such number, or they do not sum to 1.
+    """
+
+    capability: float = 0.35
+    resources: float = 0.25
+    uptime: float = 0.15
+    network: float = 0.15
+    experience: float = 0.10
+
+    def __post_init__(self) -> None:
+        for name, weight in self.to_fields().items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+                raise ConfigurationError(f"weight {name} = {weight!r:.40}: from 0 to 1", field=name)
+        total = math.fsum(self.to_fields().values())
+        if abs(total - 1) > _NEAR_ENOUGH:
+            raise ConfigurationError(f"the five weights sum to {total:.6g}; they must sum to 1", field="weights")
+
+    def to_fields(self) -> dict[str, float]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreInputs:
+    """What a candidate measured of itself. None: not known.
+
+    Attributes:
+        capabilities: Names.
+        cpu_free, memory_free, load_free: Shares, 0 to 1.
+        uptime_s: Since the process began to stand.
+        round_trip_s: To etcd, of late.
+        terms_led, led_s: By this process: how many terms, and for how long in all.
+    """
+
+    capabilities: tuple[str, ...] = ()
+    cpu_free: float | None = None
+    memory_free: float | None = None
+    load_free: float | None = None
+    uptime_s: float = 0.0
+    round_trip_s: float | None = None
+    terms_led: int = 0
+    led_s: float = 0.0
+
+    def to_fields(self) -> dict[str, Any]:
+        """As plain data, rounded to what matters; what is not known is left out."""
+        known = {
+            "cpu_free": self.cpu_free,
+            "memory_free": self.memory_free,
+            "load_free": self.load_free,
+            "round_trip_s": self.round_trip_s,
+        }
+        return {
+            "capabilities": list(self.capabilities),
+            **{name: round(value, 5) for name, value in known.items() if value is not None},
+            "uptime_s": round(self.uptime_s, 1),
+            "terms_led": self.terms_led,
+            "led_s": round(self.led_s, 1),
+        }
+
+    @classmethod
+    def from_fields(cls, data: Mapping[str, Any]) -> ScoreInputs:
+        """Raises TypeError or ValueError when it is something else; unknown fields are ignored."""
+        names = data.get("capabilities", [])
+        if not isinstance(names, list) or len(names) > _MOST_CAPABILITIES:
+            raise TypeError(f"capabilities are not a list of at most {_MOST_CAPABILITIES}")
+        if not all(isinstance(name, str) and len(name) <= 64 for name in names):
+            raise TypeError("a capability is not text of at most 64 characters")
+        return cls(
+            capabilities=tuple(names),
+            cpu_free=_known(data, "cpu_free", 1.0),
+            memory_free=_known(data, "memory_free", 1.0),
+            load_free=_known(data, "load_free", 1.0),
+            uptime_s=_number(data.get("uptime_s", 0.0), _MOST),
+            round_trip_s=_known(data, "round_trip_s", _MOST),
+            terms_led=int(_number(data.get("terms_led", 0), _MOST)),
+            led_s=_number(data.get("led_s", 0.0), _MOST),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`parts`: each component, 0 to 1, before it is weighted. `total`: 0 to 1."""
+
+    total: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+def score(inputs: ScoreInputs, weights: Weights) -> Score:
+    """What a candidate is worth."""
+    free = [share for share in (inputs.cpu_free, inputs.memory_free, inputs.load_free) if share is not None]
+    terms = inputs.terms_led / (inputs.terms_led + _HALF_TERMS)
+    led = inputs.led_s / (inputs.led_s + _HALF_LED_S)
+    parts = {
+        "capability": math.fsum(
+            part for name, part in _CAPABILITIES.items() if has_capability(inputs.capabilities, name)
+        ),
+        "resources": math.fsum(free) / len(free) if free else _UNKNOWN,
+        "uptime": inputs.uptime_s / (inputs.uptime_s + _HALF_UPTIME_S),
+        "network": _UNKNOWN
+        if inputs.round_trip_s is None
+        else _HALF_ROUND_TRIP_S / (_HALF_ROUND_TRIP_S + inputs.round_trip_s),
+        "experience": (terms + led) / 2,
+    }
+    total = math.fsum(part * getattr(weights, name) for name, part in parts.items())
+    return Score(min(1.0, max(0.0, total)), parts)
+
+
+def has_capability(capabilities: tuple[str, ...], name: str) -> bool:
+    """Whether it is among them. ``-`` and ``_`` are alike, and so are upper and lower case."""
+    return _normal(name) in map(_normal, capabilities)
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _known(data: Mapping[str, Any], name: str, most: float) -> float | None:
+    value = data.get(name)
+    return None if value is None else _number(value, most)
+
+
+def _number(value: Any, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.80} is not a number")
+    if not 0 <= value <= most:  # NaN is neither
+        raise ValueError(f"{value!r:.80} is not from 0 to {most:g}")
+    return float(value)
