@@ -211,7 +211,7 @@ def _precedence(each: Standing) -> tuple[object, ...]:
     )
 
 
-def waits_s(standing: Standing, of: int, rank_wait_s: float) -> float:
+def waits_s(standing: Standing, of: int, rank_wait_s: float, jitter: float = 0.0) -> float:
     """How long a candidate that may lead lets others go first, from when it first saw the vacancy.
 
     The first goes at once. The others come one after the other in the last quarter of `rank_wait_s`, the better ones
@@ -222,9 +222,10 @@ def waits_s(standing: Standing, of: int, rank_wait_s: float) -> float:
         standing: Its place among the others.
         of: How many may lead.
         rank_wait_s: The bound for those with nothing against them.
+        jitter: From 0 to 1, without 1; drawn once for each vacancy. Candidates of neighbouring places never overlap.
     """
     place = standing.place or 0
-    share = place / max(of, 1)
+    share = (place + jitter) / max(of, 1)
     if any(cause is not Cause.GAVE_UP for cause in standing.verdict.causes):
         return rank_wait_s * (1.75 + share / 4)
     return 0.0 if place == 0 else rank_wait_s * (0.75 + share / 4)
