@@ -67,6 +67,15 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Free:
+    """What is free of a machine, or of the container a process runs in: shares, 0 to 1. None: not known."""
+
+    cpu: float | None = None
+    memory: float | None = None
+    load: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreInputs:
     """What a candidate measured of itself. None: not known.
 
