@@ -190,8 +190,9 @@ class Standing:
 def standings(candidates: Iterable[Candidate], circumstances: Circumstances, weights: Weights) -> list[Standing]:
     """All candidates, the best first, those that may not lead last.
 
-    Fit before unfit, warm before cold, higher scores before lower; scores that differ by noise count as equal, and
-    then the node id decides, so that all nodes see one order.
+    Those with nothing against them come first, then who led until now, then those that should not lead. Among each of
+    these: warm before cold, higher scores before lower; scores that differ by noise count as equal, and then the node
+    id decides, so that all nodes see one order.
     """
     judged = [Standing(each, score(each.inputs, weights), eligible(each, circumstances)) for each in candidates]
     judged.sort(key=_precedence)
@@ -203,7 +204,7 @@ def standings(candidates: Iterable[Candidate], circumstances: Circumstances, wei
 def _precedence(each: Standing) -> tuple[object, ...]:
     candidate = each.candidate
     return (
-        bool(each.verdict.soft),
+        _grade(each.verdict),
         not candidate.warm,
         -round(each.score.total, 2),
         candidate.node_id,
@@ -211,22 +212,36 @@ def _precedence(each: Standing) -> tuple[object, ...]:
     )
 
 
+def _grade(verdict: Verdict) -> int:
+    """0: nothing but an absolute cause is against it. 1: it only led until now. 2: it should not lead."""
+    if any(each.cause is not Cause.GAVE_UP for each in verdict.soft):
+        return 2
+    return 1 if verdict.soft else 0
+
+
 def waits_s(standing: Standing, of: int, rank_wait_s: float, jitter: float = 0.0) -> float:
     """How long a candidate that may lead lets others go first, from when it first saw the vacancy.
 
     The first goes at once. The others come one after the other in the last quarter of `rank_wait_s`, the better ones
     earlier, so that not all of them come when the first does not. Who should not lead waits for twice as long as
-    anybody, even where it is the first: it may know nothing of the others yet. Who led until now is only the last.
+    anybody, even where it is the first: it may know nothing of the others yet. Who led until now is only the last of
+    those with nothing against them.
+
+    Nodes that see one order wait in that order, each in an interval of its own; so the jitter never turns two of them
+    round. It parts those that see different orders, and hold one place both.
 
     Args:
         standing: Its place among the others.
         of: How many may lead.
-        rank_wait_s: The bound for those with nothing against them.
-        jitter: From 0 to 1, without 1; drawn once for each vacancy. Candidates of neighbouring places never overlap.
+        rank_wait_s: The bound for those with nothing against them; for the others it is twice that.
+        jitter: From 0 up to 1, without 1; drawn once for each vacancy. Where in its own interval it comes.
+
+    Returns:
+        Seconds, from 0 to twice `rank_wait_s`.
     """
     place = standing.place or 0
-    share = (place + jitter) / max(of, 1)
-    if any(cause is not Cause.GAVE_UP for cause in standing.verdict.causes):
+    share = min(1.0, (place + jitter) / max(of, 1))  # a place beyond `of` may come of two looks at the candidates
+    if _grade(standing.verdict) == 2:
         return rank_wait_s * (1.75 + share / 4)
     return 0.0 if place == 0 else rank_wait_s * (0.75 + share / 4)
 

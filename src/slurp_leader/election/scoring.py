@@ -68,7 +68,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """What is free of a machine, or of the part of it that a process may use: shares, 0 to 1. None: not known."""
+    """What is free of a machine, or of the container a process runs in: shares, 0 to 1. None: not known."""
 
     cpu: float | None = None
     memory: float | None = None

@@ -55,6 +55,7 @@ class LogEvent(StrEnum):
     COMMIT_UNKNOWN = "commit.unknown"
     COMMIT_REFUSED = "commit.refused"
     HEALTH_CHANGED = "health.changed"
+    RESOURCES_UNREADABLE = "resources.unreadable"
     STORE_UNAVAILABLE = "store.unavailable"
     STORE_BACK = "store.back"
     WATCH_RESUMED = "watch.resumed"
