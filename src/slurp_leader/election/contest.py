@@ -104,7 +104,8 @@ class Contest:
         own = next(each for each in judged if each.candidate.session == session.name)
         if own.verdict.absolute:
             return math.inf
-        return since + self._waits_s(own, judged)
+        # Those that wait for a thaw have all waited long: ranks count from the thaw, which operators alone can cause.
+        return max(since, self._view.thawed_at) + self._waits_s(own, judged)
 
     def reason_to_go(self, session: Session, token: int, now: float) -> TransferRecord | None:
         """A leader's own wish to hand over, to somebody better; None: it has no reason."""

@@ -14,7 +14,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-VERBS = frozenset(
+from slurp_leader.system.leader_view import LEADER_VERBS
+
+VERBS = LEADER_VERBS | frozenset(
     {
         "cancel",
         "get_leader",
@@ -27,7 +29,6 @@ VERBS = frozenset(
         "stop",
         "submit",
         "submit_many",
-        "transfer",
         "wait_for_leader",
         "wait_for_leadership",
     }
