@@ -134,6 +134,11 @@ class CandidateView:
             self._by_key[key] = candidate
 
 
+def read_candidates(kvs: Iterable[KeyValue]) -> list[Candidate]:
+    """Those whose records can be read."""
+    return [candidate for candidate in map(read_candidate, kvs) if candidate is not None]
+
+
 def read_candidate(kv: KeyValue) -> Candidate | None:
     """A candidate from its record; None: it cannot be read, or would not end with its session."""
     if not kv.lease:

@@ -114,6 +114,10 @@ class OperatorRecord:
     def force(self, forced: Forced) -> OperatorRecord:
         return replace(self, forced=forced)
 
+    def without_words(self) -> tuple[object, ...]:
+        """What is ordered, without who ordered it, why and when."""
+        return (self.frozen is not None, self.pinned_to, frozenset(self.blocked), self.oldest_version, self.forced)
+
     # ------------------------------------------------------------ reading and writing it
 
     def to_fields(self) -> dict[str, Any]:

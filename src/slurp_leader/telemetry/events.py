@@ -30,6 +30,7 @@ class LogEvent(StrEnum):
     ELECTION_HOOK_FAILED = "election.hook_failed"
     ELECTION_HOOK_SLOW = "election.hook_slow"
     ELECTION_VETOED = "election.vetoed"
+    ELECTION_HELD_BACK = "election.held_back"
     SESSION_OPENED = "session.opened"
     SESSION_LOST = "session.lost"
     GUARD_LOST = "guard.lost"
