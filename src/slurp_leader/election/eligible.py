@@ -169,9 +169,14 @@ def _missing(candidate: Candidate, requires: tuple[str, ...]) -> list[str]:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """Numbers to compare by; of what is no version: lower than any."""
+    """Numbers to compare by, where ``1.2`` is the same as ``1.2.0``; of what is no version: lower than any."""
     match = re.match(r"\d+(\.\d+)*", text[:64])
-    return tuple(int(number) for number in match[0].split(".")) if match else ()
+    if match is None:
+        return ()
+    numbers = [int(number) for number in match[0].split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return (1, *numbers)
 
 
 # ---------------------------------------------------------------- all of them
