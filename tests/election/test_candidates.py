@@ -173,6 +173,7 @@ def test_other_keys_are_no_candidates() -> None:
     view = CandidateView(KEYS)
     other = KeyValue(KEYS.leader, SOMEBODY.to_value(), 5, 5, 1, 7)
     view.learn_events(5, [Event(EventKind.PUT, other)])
+    assert view.unreadable == set()
     view.learn_snapshot(6, [other])
     assert sessions(view) == []
     assert view.unreadable == set()

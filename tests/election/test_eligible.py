@@ -86,7 +86,10 @@ def test_while_the_one_that_is_wanted_could_lead_no_other_may() -> None:
     assert judge(B, A, orders=orders) == ([], [])
 
 
-@pytest.mark.parametrize("wanted", [None, candidate("n-b", unfit="ill"), candidate("n-b", capabilities=("less",))])
+@pytest.mark.parametrize(
+    "wanted",
+    [None, candidate("n-b", unfit="ill", capabilities=("lead",)), candidate("n-b", capabilities=("less",))],
+)
 def test_while_the_one_that_is_wanted_cannot_lead_the_others_only_wait(wanted: Candidate | None) -> None:
     orders = NO_ORDERS.pin("n-b", OPS)
     leads = candidate("n-a", capabilities=("lead",))
@@ -206,6 +209,7 @@ def test_the_higher_score_goes_first() -> None:
 def test_scores_that_differ_by_noise_are_equal_and_the_node_id_decides() -> None:
     assert order_of([candidate("n-b", 0.502), candidate("n-a", 0.499)]) == [("n-a", 0), ("n-b", 1)]
     assert order_of([candidate("n-b", 0.511), candidate("n-a", 0.499)]) == [("n-b", 0), ("n-a", 1)]
+    assert order_of([candidate("n-b", session="s1"), candidate("n-a", session="s2")]) == [("n-a", 0), ("n-b", 1)]
 
 
 def test_of_one_node_that_was_started_twice_the_session_decides() -> None:
@@ -332,6 +336,11 @@ def test_who_must_not_lead_is_not_asked(orders: OperatorRecord, more: dict[str, 
     circumstances = Circumstances.of(everybody, orders, **more)
     assert choose_successor([A], circumstances, UPTIME) == ([], reason)
     assert choose_successor(everybody, circumstances, UPTIME, "n-a") == ([], reason)
+
+
+def test_where_nobody_may_be_asked_the_reason_is_that_of_the_best() -> None:
+    nodes = [candidate("n-b", 0.2), candidate("n-a", 0.9, capabilities=("lead",))]
+    assert asked(nodes, orders=NO_ORDERS.block("n-a", OPS), requires=("lead",)) == ([], "blocked")
 
 
 def test_a_frozen_election_and_one_with_few_nodes_may_be_handed_on() -> None:

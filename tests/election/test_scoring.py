@@ -132,6 +132,8 @@ def test_weights_that_do_not_sum_to_1_are_refused(weight: float) -> None:
 
 def test_weights_written_in_decimals_sum_to_1() -> None:
     assert Weights(0.3333333, 0.3333333, 0.3333334, 0, 0).capability == 0.3333333
+    best = ScoreInputs(("project_manager", "context_curation", "decision_ingestion"), cpu_free=1.0)
+    assert score(best, Weights(1.0, 5e-7, 0, 0, 0)).total == 1.0
 
 
 def test_weights_are_read_as_people_write_them() -> None:
@@ -199,6 +201,7 @@ def test_what_is_not_there_is_not_known() -> None:
         {"capabilities": ["a"] * 65},
         {"capabilities": ["a" * 65]},
         {"capabilities": [1]},
+        {"capabilities": [["project_manager"]]},
         {"cpu_free": 1.01},
         {"cpu_free": -0.01},
         {"memory_free": 2},

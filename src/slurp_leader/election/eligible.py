@@ -144,7 +144,7 @@ def _put_back(candidate: Candidate, circumstances: Circumstances) -> Iterator[Hi
         yield Hindrance(Cause.NOT_PINNED, text)
     if candidate.unfit:
         yield Hindrance(Cause.UNFIT, f"it is not fit: {candidate.unfit}")
-    if orders.oldest_version and _version(candidate.version) < _version(orders.oldest_version):
+    if _version(candidate.version) < _version(orders.oldest_version):
         text = f"its version {candidate.version or '?'} is older than {orders.oldest_version}, wanted {orders.versions}"
         yield Hindrance(Cause.TOO_OLD, text)
     if candidate.session == circumstances.gave_up:
@@ -209,7 +209,8 @@ def standings(candidates: Iterable[Candidate], circumstances: Circumstances, wei
 def _precedence(each: Standing) -> tuple[object, ...]:
     candidate = each.candidate
     return (
-        _grade(each.verdict),
+        lets_others_go_first(each.verdict),
+        bool(each.verdict.soft),
         not candidate.warm,
         -round(each.score.total, 2),
         candidate.node_id,
@@ -217,11 +218,9 @@ def _precedence(each: Standing) -> tuple[object, ...]:
     )
 
 
-def _grade(verdict: Verdict) -> int:
-    """0: nothing but an absolute cause is against it. 1: it only led until now. 2: it should not lead."""
-    if any(each.cause is not Cause.GAVE_UP for each in verdict.soft):
-        return 2
-    return 1 if verdict.soft else 0
+def lets_others_go_first(verdict: Verdict) -> bool:
+    """Whether it waits for longer than anybody with nothing against it. Who only led until now does not."""
+    return any(each.cause is not Cause.GAVE_UP for each in verdict.soft)
 
 
 def waits_s(standing: Standing, of: int, rank_wait_s: float, jitter: float = 0.0) -> float:
@@ -246,7 +245,7 @@ def waits_s(standing: Standing, of: int, rank_wait_s: float, jitter: float = 0.0
     """
     place = standing.place or 0
     share = min(1.0, (place + jitter) / max(of, 1))  # a place beyond `of` may come of two looks at the candidates
-    if _grade(standing.verdict) == 2:
+    if lets_others_go_first(standing.verdict):
         return rank_wait_s * (1.75 + share / 4)
     return 0.0 if place == 0 else rank_wait_s * (0.75 + share / 4)
 

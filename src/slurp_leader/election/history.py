@@ -136,7 +136,7 @@ class ActionRecord:
     """What an operator ordered.
 
     Attributes:
-        action: freeze, unfreeze, pin, unpin, block, unblock, require-version, force or step-down.
+        action: freeze, unfreeze, pin, unpin, block, unblock, require_version or force.
         epoch: Of the newest term when it was ordered.
         by, why, at: Who, why, when (UTC, by that machine's clock).
         what: The node or the version it is about; empty: none.
