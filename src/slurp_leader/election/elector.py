@@ -149,6 +149,7 @@ class Elector:
             candidate=self._candidacy.first,
             on_open=self._session_opened,
             on_lost=self._lose_session,
+            on_short=self._give_up_session,
             on_closed=self._session_closed,
         )
         self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
@@ -407,9 +408,18 @@ class Elector:
         """The lease is gone, and with it every key that hung on it: nothing is left to give back, or in doubt."""
         session = self._sessions.current
         self._desk.note(logging.WARNING, LogEvent.SESSION_LOST, session=session.name if session else None)
+        self._forget_session(Reason.EXPIRED, now)
+        if not self._stopping:
+            self._sessions.open(now)
+
+    def _give_up_session(self, now: float) -> None:
+        """The lease is given back, and with it every key that hung on it; `SessionKeeper` will open another one."""
+        self._forget_session(Reason.SHORT_TTL, now)
+
+    def _forget_session(self, reason: Reason, now: float) -> None:
         self._sessions.forget()
         self._beats.drop()
-        self._end_term(Reason.EXPIRED, now, holds_key=False)
+        self._end_term(reason, now, holds_key=False)
         self._desk.calls.forget()
         self._attempts.drop()
         self._successor.forget()
@@ -418,9 +428,7 @@ class Elector:
         self._timers.clear_all()
         self._look_at_stalled(now)
         if self._state is not ElectionState.FOLLOWER:
-            self._enter(ElectionState.FOLLOWER, Reason.EXPIRED, None)
-        if not self._stopping:
-            self._sessions.open(now)
+            self._enter(ElectionState.FOLLOWER, reason, None)
 
     def _refresh(self) -> None:
         """Look without an event, so that a watch that went deaf cannot keep this node from standing (A17)."""
@@ -500,6 +508,8 @@ class Elector:
             self._unproven(this, result, now)
         elif result.ttl_s <= 0:
             self._lose_session(now)
+        elif not self._sessions.kept_for(session, result.ttl_s, now):
+            return  # it was given back: it is too short for our times
         elif this.reign is None:
             self._service.answered(now - this.sent_at)
             self._desk.note_success(_RENEW)

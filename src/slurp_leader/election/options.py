@@ -162,7 +162,7 @@ class ElectionOptions(Options):
         """The times for the TTL that etcd granted. What was not set by hand follows that TTL.
 
         Args:
-            ttl_s: Granted TTL in seconds. etcd grants what was asked, or more.
+            ttl_s: Granted TTL in seconds. etcd grants what was asked, or more; what stands before it may give less.
 
         Raises:
             ConfigurationError: The times set by hand do not fit into this TTL.
@@ -170,7 +170,8 @@ class ElectionOptions(Options):
         timing = self._timing(ttl_s)
         if not timing.fits:
             raise ConfigurationError(
-                f"election.lease_ttl: etcd granted {ttl_s} s. {self._misfit(timing)}", field="election.lease_ttl"
+                f"election.lease_ttl: etcd granted {ttl_s} s of {self.lease_ttl_s} s. {self._misfit(timing)}",
+                field="election.lease_ttl",
             )
         return timing
 
@@ -261,6 +262,8 @@ class ElectionOptions(Options):
             f"lower {name} below {room_s:g} s" for name, (by_hand, room_s) in rooms.items() if by_hand and room_s > 0.05
         ]
         enough = next((ttl for ttl in range(timing.ttl_s, _LONGEST_TTL_S + 1) if self._timing(ttl).fits), None)
+        if enough is not None and enough <= self.lease_ttl_s:  # asked for, and not granted
+            return [*remedies, f"let etcd grant {enough} s or more"]
         return remedies if enough is None else [*remedies, f"raise lease_ttl to {enough} s"]
 
 
