@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from slurp_leader.election.scoring import Weights
 from slurp_leader.errors import ConfigurationError
-from slurp_leader.options import Duration, FieldError, Flag, KeySegment, Options
+from slurp_leader.options import Capabilities, Duration, FieldError, Flag, KeySegment, Options
 
 _SHORTEST_TTL_S = 3
 _LONGEST_TTL_S = 3600
@@ -112,9 +112,9 @@ class ElectionOptions(Options):
     weight_experience: float = Field(default=0.10, ge=0, le=1, allow_inf_nan=False)
     """How much it counts how often and how long a node's process has led. 0 to 1."""
 
-    requires: tuple[str, ...] | None = Field(default=None, max_length=64)
-    """Capabilities without which a node does not lead. Unset: none for `LeaderElection`, ``project_manager`` for
-    `SlurpLeaderSystem`."""
+    requires: Capabilities | None = Field(default=None, max_length=64)
+    """Capabilities without which a node does not lead; up to 64 names, as in `node.capabilities`. Unset: none for
+    `LeaderElection`, ``project_manager`` for `SlurpLeaderSystem`."""
 
     min_nodes: int = Field(default=1, ge=1, le=1000)
     """Nobody campaigns before so many nodes stand. 1 to 1000. Higher: a half started cluster elects nobody. This is no
