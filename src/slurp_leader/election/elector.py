@@ -299,8 +299,8 @@ class Elector:
 
     def _take_own(self, session: Session, leader: KeyValue, record: LeaderRecord, now: float) -> None:
         """The key names this session, and there is no term (A7a)."""
-        if self._successor.takes(session, leader, record):
-            self._won(session, record, Reason.HANDOVER, leader.mod_revision, now)
+        if self._successor.takes(session, record):
+            self._won(session, record, Reason.HANDOVER, leader.value, leader.mod_revision, now)
         elif self._contest.must_not_hold(session, now):
             clear = Attempt(transactions.clear(self._keys, leader), None, _key_is_free)
             self._attempts.begin(clear, session.timing.rpc_timeout_s)
@@ -465,11 +465,18 @@ class Elector:
         else:
             txn = transactions.steal(self._keys, self._view, seen, record, session.lease_id, told)
         self._desk.note(logging.DEBUG, LogEvent.ELECTION_CAMPAIGN, reason=reason.value, epoch=record.epoch)
-        won = partial(self._won, session, record, reason)
-        self._attempts.begin(Attempt(txn, record.to_value(), won), session.timing.rpc_timeout_s)
+        value = record.to_value()
+        won = partial(self._won, session, record, reason, value)
+        self._attempts.begin(Attempt(txn, value, won), session.timing.rpc_timeout_s)
 
-    def _won(self, session: Session, record: LeaderRecord, reason: Reason, token: int, now: float) -> None:
-        """The key is ours. Nobody is told before the first full round has proved it (D)."""
+    def _won(
+        self, session: Session, record: LeaderRecord, reason: Reason, value: bytes, token: int, now: float
+    ) -> None:
+        """The key is ours. Nobody is told before the first full round has proved it (D).
+
+        `value` is what stands in it: of a term that was handed over, a later version may have written more than
+        `record` holds, and the fence compares all of it.
+        """
         term = Term(
             election=self._options.name,
             token=token,
@@ -478,7 +485,7 @@ class Elector:
             session=record.session,
             term_id=record.term_id,
             key=self._keys.leader,
-            value=record.to_value(),
+            value=value,
             clock=self._clock,
         )
         self._reign = Reign(term, reason, prove_by=now + session.timing.ttl_s)
