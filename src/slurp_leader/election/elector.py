@@ -154,7 +154,7 @@ class Elector:
         )
         self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
         self._control = ControlView(keys)
-        self._successor = Successor(self._desk, keys, self._control, ready)
+        self._successor = Successor(self._desk, keys, self._control, ready, self._contest.forbids)
         self._handover = Handover(
             self, self._desk, options, keys, self._control, self._view, self._contest, lending, manifest
         )

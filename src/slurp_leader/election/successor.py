@@ -35,13 +35,22 @@ class Successor:
         keys: Of the election.
         control: What is known of the offer.
         ready: Asks the owner; must not block.
+        forbids: What keeps this node from leading at all, by its own rules; those of the leader may be others.
     """
 
-    def __init__(self, desk: Desk, keys: ElectionKeys, control: ControlView, ready: Callable[[], Readiness]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        keys: ElectionKeys,
+        control: ControlView,
+        ready: Callable[[], Readiness],
+        forbids: Callable[[Session, float], str],
+    ) -> None:
         self._desk = desk
         self._keys = keys
         self._control = control
         self._ready = ready
+        self._forbids = forbids
         self._answered = 0  # revision of the offer that was answered, or is being answered
         self._promised: set[str] = set()  # nonces of offers that this session accepted, each for one term
 
@@ -64,7 +73,8 @@ class Successor:
             return
         if self._control.ack is not None and self._control.ack.nonce == offer.nonce:
             return  # written already: a second copy would move the revision that the leader compares
-        ready = self._ready()
+        forbidden = self._forbids(session, now)
+        ready = Readiness(unfit=forbidden) if forbidden else self._ready()
         if not ready.unfit and ready.revision is not None and ready.revision < at:
             self._desk.timers.set(TIMER, now + _SEEN_SOON_S)  # the owner is a moment behind
             return
