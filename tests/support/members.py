@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Self
 
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdCluster, EtcdProcess
@@ -147,6 +148,40 @@ class Trio(EtcdCluster):
         super().close()
         for relay in self._relays.values():
             relay.close()
+
+
+class Cable:
+    """What connects one program to the members: relays, cut and mended together."""
+
+    def __init__(self, cluster: EtcdCluster) -> None:
+        self._relays = [Relay(partial(_client_port, member)) for member in cluster.members]
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The members as they are reached over it, in their order."""
+        return [f"{LOOPBACK}:{relay.port}" for relay in self._relays]
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Cut inside, mended after it."""
+        for relay in self._relays:
+            relay.cut()
+        try:
+            yield
+        finally:
+            for relay in self._relays:
+                relay.mend()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for relay in self._relays:
+            relay.close()
+
+
+def _client_port(member: EtcdProcess) -> int:
+    return int(member.endpoint.rpartition(":")[2])
 
 
 def etcd_leader(cluster: EtcdCluster) -> EtcdProcess:
