@@ -17,10 +17,10 @@ from slurp_leader.cli.commands import command
 from slurp_leader.cli.exits import UsageError
 from slurp_leader.cli.node import logging_of
 from slurp_leader.cli.options import Invocation
-from slurp_leader.cli.signals import Signals
 from slurp_leader.clock import SystemClock
 from slurp_leader.guard.inherited import EPOCH, GUARD_SOCKET, TOKEN
 from slurp_leader.guard.parent import NOT_FOUND, NOT_RUNNABLE
+from slurp_leader.signals import Signals
 
 if TYPE_CHECKING:
     from slurp_leader.system import LeaderElection
@@ -101,8 +101,7 @@ class _Lead:
 
     def run(self) -> int:
         with Signals() as signals, self._election:
-            ended = threading.Event()
-            worker = threading.Thread(target=self._work_until_it_ends, args=(ended, signals), name="slurp-lead")
+            worker = threading.Thread(target=self._work_until_it_ends, args=(signals,), name="slurp-lead")
             worker.start()
             signals.first.wait()  # set, too, when the program has ended
             self._election.stop()
@@ -113,13 +112,12 @@ class _Lead:
             raise self._error
         return 128 + signals.number
 
-    def _work_until_it_ends(self, ended: threading.Event, signals: Signals) -> None:
+    def _work_until_it_ends(self, signals: Signals) -> None:
         try:
             self._code = self._election.run(self._work)
         except BaseException as error:
             self._error = error
         finally:
-            ended.set()
             signals.first.set()
 
     def _work(self, term: Term) -> int:

@@ -13,8 +13,8 @@ from slurp_leader.cli.connection import telemetry
 from slurp_leader.cli.exits import answer_to
 from slurp_leader.cli.loading import load_app
 from slurp_leader.cli.options import Invocation
-from slurp_leader.cli.signals import Signals
 from slurp_leader.errors import LifecycleError, StoreDeniedError, StoreError
+from slurp_leader.signals import Signals
 
 if TYPE_CHECKING:
     from slurp_leader.settings import SlurpSettings
