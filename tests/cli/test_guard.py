@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from slurp_leader import LeaderElection, SlurpSettings
+from slurp_leader import LeaderElection, LeaderObserver, SlurpSettings
 from support.calls import Recorder
 
 from .conftest import WAIT_S
@@ -69,6 +69,59 @@ def test_signals_are_passed_on(start: Start, number: signal.Signals) -> None:
     assert guarded.returncode == 5
 
 
+_SIGNALLED_AT_BIRTH = """
+import signal, subprocess, sys
+from slurp_leader.guard import parent
+class Signalled(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+subprocess.Popen = Signalled
+parent.main(["sleep", "1000"])
+"""
+
+
+def test_a_signal_that_comes_while_the_program_starts_is_passed_on_too() -> None:
+    ended = subprocess.run([sys.executable, "-c", _SIGNALLED_AT_BIRTH], timeout=WAIT_S, check=False)
+    assert ended.returncode == 143
+
+
+def test_what_is_ignored_stays_ignored(start: Start) -> None:
+    """As under nohup."""
+    ignore = "trap '' HUP; exec \"$@\""
+    inner = [*PROGRAM, "guard", "--", "sh", "-c", "kill -HUP $PPID; kill -HUP $$; exit 3"]
+    assert subprocess.run(["sh", "-c", ignore, "sh", *inner], timeout=WAIT_S, check=False).returncode == 3
+
+
+def test_a_job_that_is_stopped_stops_as_a_whole_and_goes_on_as_a_whole(start: Start) -> None:
+    """As by Ctrl-Z, and `fg` after it."""
+    script = 'trap "echo on" CONT; trap "exit 5" TERM; echo $$; while :; do sleep 0.05; done'
+    guarded = start("guard", "--", "bash", "-c", script)
+    program = int(read_until(guarded.stdout, ""))
+    guarded.send_signal(signal.SIGTSTP)
+    assert os.waitid(os.P_PID, guarded.pid, os.WSTOPPED).si_status == signal.SIGSTOP
+    assert Path(f"/proc/{program}/stat").read_text().split()[2] == "T"
+    guarded.send_signal(signal.SIGCONT)
+    read_until(guarded.stdout, "on")
+    guarded.send_signal(signal.SIGTERM)
+    guarded.communicate(timeout=WAIT_S)
+    assert guarded.returncode == 5
+
+
+def test_a_program_that_stands_still_is_guarded_on(start: Start) -> None:
+    """SIGSTOP is no Ctrl-Z."""
+    guarded = start("guard", "--", "sh", "-c", "echo $$; kill -STOP $$; echo on")
+    program = int(read_until(guarded.stdout, ""))
+    stopped = os.pidfd_open(program)
+    while Path(f"/proc/{program}/stat").read_text().split()[2] != "T":
+        select.select([stopped], [], [], 0.01)
+    assert not os.waitid(os.P_PID, guarded.pid, os.WSTOPPED | os.WNOHANG)
+    os.kill(program, signal.SIGCONT)
+    os.close(stopped)
+    out, _ = guarded.communicate(timeout=WAIT_S)
+    assert out == "on\n"
+
+
 def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
     recorder: Recorder[Any] = Recorder()
     standby = LeaderElection(name, SlurpSettings.load(node={"id": "standby"}))
@@ -104,6 +157,22 @@ def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster:
         guarded.wait()
         assert guarded.stdout is not None
         guarded.stdout.close()
+
+
+@pytest.mark.etcd
+def test_a_node_that_outlives_the_program_keeps_its_lease(start: Start, cluster: str) -> None:
+    """It lives and believes. Only what is dead is given back, also when the guard ends."""
+    script = 'echo $$; "$0" -c "$1" & echo $!; wait'
+    guarded = start("guard", "--", "sh", "-c", script, sys.executable, NODE)
+    program, node = (int(read_until(guarded.stdout, "")) for _ in range(2))
+    try:
+        read_until(guarded.stdout, "leading")
+        os.kill(program, signal.SIGKILL)
+        assert guarded.wait(WAIT_S) == 137
+        with LeaderObserver("guarded") as observer:
+            assert observer.get(WAIT_S, fresh=True) is not None
+    finally:
+        os.kill(node, signal.SIGKILL)
 
 
 def _python_below(pid: int) -> int:

@@ -107,10 +107,12 @@ class Watch:
             else:
                 self._revoke(action)
 
-    def revoke_all(self) -> None:
-        """Everything ends: give back what is held, whoever holds it."""
-        for pid in self._holdings.pids:
-            self.died(pid)
+    def end_of_the_dead(self) -> None:
+        """Give back what is held by who has died by now. Who lives may believe in its leases, and keeps them."""
+        self._take_packets()
+        for descriptor in list(self._pidfds):
+            if _is_readable(descriptor):
+                self._forget(descriptor)
 
     def turn(self) -> None:
         """Wait for something to happen, at most one wake-up long, and act."""
@@ -242,6 +244,12 @@ class Watch:
 
 _FIRST_TICKS = 3
 """So many members are asked in quick succession, in case the first ones are down."""
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _empty(descriptor: int) -> None:
