@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from slurp_leader.guard.inherited import GUARD_SOCKET
+from slurp_leader.guard.inherited import GUARD_SOCKET, name_of_door
 from slurp_leader.guard.watch import Watch
 
 NOT_FOUND, NOT_RUNNABLE = 127, 126
@@ -81,7 +81,7 @@ class _Parent:
         process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
-            env={**os.environ, GUARD_SOCKET: str(theirs.fileno())},
+            env={**os.environ, GUARD_SOCKET: name_of_door(theirs)},
             process_group=0,
         )
         if self._has_terminal:
@@ -125,7 +125,7 @@ class _Parent:
                 if is_command:
                     self._on_stop(os.WSTOPSIG(status))
                 continue
-            self._watch.died(pid)
+            self._watch.reaped(pid)
             if is_command:
                 code = os.waitstatus_to_exitcode(status)
                 self._code = code if code >= 0 else 128 - code
