@@ -69,8 +69,8 @@ def lead(
 
     It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back it gets
     SIGTERM, and after --grace SIGKILL; when the term is lost, it is killed before the lease ends. If this command is
-    killed, its crash guard kills the program before the next leader can start. When the program ends by itself, this
-    command ends too, with its exit code.
+    killed or stopped, its crash guard kills the program before the next leader can start. When the program ends by
+    itself, what it has left behind in its process group is killed, and this command ends too, with its exit code.
     """
     from slurp_leader.system import LeaderElection
 
@@ -135,6 +135,8 @@ class _Lead:
             if process.poll() is None:
                 self._stop(process, term)
         finally:
+            _signal_group(process, signal.SIGKILL)  # what it has left behind would run on without the term
+            process.wait()
             self._election.kill_on_death(0)
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
@@ -145,16 +147,13 @@ class _Lead:
                 term.beat()
 
     def _stop(self, process: subprocess.Popen[bytes], term: Term) -> None:
-        """Ask it to end; when its time is up, or the lease may end, make it end."""
+        """Ask it to end, and give it the time it has: until the lease may end, at most. After that it is made to."""
         _signal_group(process, signal.SIGTERM)
         until = self._clock.boottime() + self._grace_s
         with _Death(process) as death:
-            while self._clock.boottime() < until and not death.wait(_LOOK_S):
-                if not term.is_valid:  # nothing may run of a term that is over; trust ends a margin before the lease
-                    break
+            # Nothing may run of a term that is over; trust ends a margin before the lease.
+            while self._clock.boottime() < until and term.is_valid and not death.wait(min(_LOOK_S, term.remaining_s())):
                 term.beat()
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
 
 
 class _Death:
