@@ -7,12 +7,15 @@ import select
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slurp_leader import LeaderElection, LeaderObserver, SlurpSettings
+from slurp_leader.clock import SystemClock
 from support.calls import Recorder
 
 from .conftest import WAIT_S
@@ -177,6 +180,28 @@ def test_a_node_that_outlives_the_program_keeps_its_lease(start: Start, cluster:
             assert observer.get(WAIT_S, fresh=True) is not None
     finally:
         os.kill(node, signal.SIGKILL)
+
+
+@pytest.mark.etcd
+def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: str) -> None:
+    guarded = start("guard", "--", sys.executable, "-c", NODE)
+    read_until(guarded.stdout, "leading")
+    node = _python_below(guarded.pid)
+    try:
+        guarded.kill()
+        give_up_at = SystemClock().boottime() + WAIT_S
+        while not any(file.read_text() for file in Path(f"/proc/{node}/task").glob("*/children")):
+            assert SystemClock().boottime() < give_up_at, "no guard came"
+            threading.Event().wait(0.05)
+        standby, seen = _watch("guarded")
+        with standby:
+            leader = standby.wait_for_leader(WAIT_S)
+            os.kill(node, signal.SIGKILL)
+            changed = seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
+            assert changed.leader.record.reason == "elected"
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(node, signal.SIGKILL)
 
 
 def _python_below(pid: int) -> int:

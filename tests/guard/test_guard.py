@@ -239,6 +239,24 @@ def test_the_guard_does_not_inherit_our_settings(etcd_endpoint: str, monkeypatch
         guard.close()
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_nothing_stays_open_and_no_process_stays_behind(etcd_endpoint: str, dies: bool) -> None:
+    def one_life() -> int:
+        guard = GuardClient(route_of(EtcdOptions(endpoints=[etcd_endpoint])))
+        guard.hold(new_lease_id(), 60, 0)
+        if dies:
+            assert guard.guard_pid is not None
+            os.kill(guard.guard_pid, signal.SIGKILL)
+            beats_until(guard, 0, Told.NOBODY)
+        guard.close()
+        return len(os.listdir("/proc/self/fd"))
+
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    before = children.read_text()
+    assert one_life() == one_life()
+    assert children.read_text() == before
+
+
 # ---------------------------------------------------------------- what may be believed
 
 
