@@ -24,10 +24,10 @@ class Signals:
     A child process that is forked off meanwhile takes signals as if none of this were there.
 
     Args:
-        numbers: Which ones.
+        numbers: Which ones. What is ignored, as under ``nohup``, stays ignored.
     """
 
-    def __init__(self, numbers: Iterable[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
+    def __init__(self, numbers: Iterable[int] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -> None:
         self.first = threading.Event()
         self.number = 0
         """Of the first one; 0: none came yet, whatever `first` says: others may set that too."""
@@ -41,7 +41,8 @@ class Signals:
         self._thread = threading.Thread(target=self._listen, name="slurp-signals", daemon=True)
         self._thread.start()
         self._wakeup_before = signal.set_wakeup_fd(self._in, warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, _only_wake) for number in self._numbers}
+        heard = [number for number in self._numbers if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, _only_wake) for number in heard}
         _heard = self
         return self
 

@@ -240,14 +240,15 @@ def test_it_does_not_run_while_somebody_else_leads(start: Start, cluster: str) -
 
 
 @pytest.mark.etcd
-def test_a_stop_gives_the_program_time_to_end(start: Start, cluster: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_gives_the_program_time_to_end(start: Start, cluster: str, number: signal.Signals) -> None:
     script = 'trap "echo ending; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
     leading = start("lead", "--name", "scripts", "--", "bash", "-c", script)
     read_until(leading.stdout, "ready")
-    leading.send_signal(signal.SIGTERM)
+    leading.send_signal(number)
     out, _ = leading.communicate(timeout=WAIT_S)
     assert out == "ending\n"
-    assert leading.returncode == 143
+    assert leading.returncode == 128 + number
 
 
 @pytest.mark.etcd

@@ -93,6 +93,20 @@ signal.raise_signal({int(number)})
     assert ended.returncode == -number, ended.stderr
 
 
+def test_what_is_ignored_stays_ignored() -> None:
+    ended = run(
+        """
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with Signals() as signals:
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signals.first.wait()
+    print(signals.number)
+"""
+    )
+    assert ended.stdout == "15\n", ended.stderr
+
+
 def test_nothing_of_it_stays_open() -> None:
     ended = run(
         """

@@ -267,11 +267,11 @@ def client(etcd_endpoint: str) -> Iterator[GuardClient]:
     guard.close()
 
 
-def beats_until(guard: GuardClient, lease_id: int, *wanted: Told) -> list[Told]:
+def beats_until(guard: GuardClient, lease_id: int, *wanted: Told, pause_s: float = 0.02) -> list[Told]:
     """What is said of beats, up to one of `wanted`; beats as an election does."""
     said: list[Told] = []
     while not said or said[-1] not in wanted:
-        threading.Event().wait(0.02)
+        threading.Event().wait(pause_s)
         said.append(guard.beat(lease_id))
     return said
 
@@ -332,6 +332,19 @@ def test_a_number_that_is_another_socket_by_now_is_no_door(monkeypatch: pytest.M
         assert guard_door() is None
         monkeypatch.setenv(GUARD_SOCKET, number)
         assert guard_door() is None
+
+
+def test_who_closes_the_door_lets_go_of_what_the_guard_behind_it_knows(
+    monkeypatch: pytest.MonkeyPatch, client: GuardClient
+) -> None:
+    """That guard would take the silence for a standstill, whatever a new one is told."""
+    ours, door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lease_id = new_lease_id()
+    with ours:
+        monkeypatch.setenv(GUARD_SOCKET, name_of_door(door))
+        assert client.hold(lease_id, 60, 60) is Told.YES
+        door.close()
+        assert beats_until(client, lease_id, Told.GIVEN_BACK)[-1] is Told.GIVEN_BACK
 
 
 def test_where_the_parent_guard_is_gone_a_child_does_its_work(

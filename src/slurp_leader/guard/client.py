@@ -249,6 +249,10 @@ class GuardClient:
         """Come in by the door of a guard that is our parent. Many may do so: each brings a socket of its own."""
         door = guard_door()
         if door is None:
+            if self._has_parent:  # the program has closed it: that guard cannot be asked any more, and may act
+                self._has_parent = False
+                for lease in self._leases.values():
+                    lease.is_given_back = lease.is_given_back or lease.said_at is not None
             return None
         ours, theirs = _line()
         with door, theirs:

@@ -28,15 +28,17 @@ def guard_door(environ: Mapping[str, str] | None = None) -> socket.socket | None
     """A socket of our own to the door of the guard that is our parent; None when there is none.
 
     The variable may come without the socket: most ways to start a process close all but the standard streams.
+
+    Raises:
+        OSError: There is one, and too many files are open.
     """
     number, _, inode = (os.environ if environ is None else environ).get(GUARD_SOCKET, "").partition(":")
     try:
         if os.fstat(int(number)).st_ino != int(inode):
             return None
-        own = os.dup(int(number))
     except (OSError, ValueError, OverflowError):
         return None
-    door = socket.socket(fileno=own)
+    door = socket.socket(fileno=os.dup(int(number)))
     if (door.family, door.type) == (socket.AF_UNIX, socket.SOCK_SEQPACKET):
         return door
     door.close()
