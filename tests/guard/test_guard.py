@@ -257,6 +257,27 @@ def test_nothing_stays_open_and_no_process_stays_behind(etcd_endpoint: str, dies
     assert children.read_text() == before
 
 
+def test_what_one_program_says_does_not_end_the_guard_of_the_others(guarded: Any, changes: Recorder[Any]) -> None:
+    program = guarded(
+        """
+from slurp_leader.guard.messages import Hello, Hold, Route, encode
+line = guard._line.end
+line.send(encode(Hello(1, Route((7,)))))
+line.send(encode(Hello(1, Route(()))))
+line.send(encode(Hold(1, lease + 1, "long", None)))
+line.send(encode(Hello("?", Route(("nowhere:1",), settings=(("grpc.x", "y"),)))))
+line.send(b"?")
+while not guard.problem:
+    threading.Event().wait(0.01)
+print("said", flush=True)
+threading.Event().wait()
+"""
+    )
+    assert program.process.stdout.readline() == b"said\n"
+    program.process.kill()
+    await_deletion(changes)
+
+
 # ---------------------------------------------------------------- what may be believed
 
 

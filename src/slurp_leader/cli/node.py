@@ -42,9 +42,9 @@ def run(
 ) -> int:
     """Run a node: it stands for election and, while it leads, runs the queue.
 
-    Ctrl-C, SIGTERM or SIGHUP: it finishes what runs (up to jobs.drain_timeout), hands the rest back, and exits with 130 or 143.
-    A second one: it quits at once, and the next leader runs again what was interrupted. While etcd cannot be reached it
-    goes on trying.
+    Ctrl-C, SIGTERM or SIGHUP: it finishes what runs (up to jobs.drain_timeout), hands the rest back, and exits with
+    130, 143 or 129. A second one: it quits at once, and the next leader runs again what was interrupted. While etcd
+    cannot be reached it goes on trying.
     """
     from slurp_leader.system import SlurpLeaderSystem
 

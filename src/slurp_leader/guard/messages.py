@@ -156,6 +156,8 @@ def decode(packet: bytes) -> Message:
             route = fields["route"]
             settings = tuple((str(name), value) for name, value in route.pop("settings", ()))
             fields["route"] = Route(targets=tuple(route.pop("targets")), settings=settings, **route)
+            if not fields["route"].targets:
+                raise ValueError("a route to nowhere")
         message: Message = kind(**fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{kind.__name__}: {error!r}") from None

@@ -75,6 +75,7 @@ class Watch:
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_out, select.POLLIN)
         self._said: dict[int, str] = {}
+        self._refused = ""
 
     @property
     def wake_fd(self) -> int:
@@ -175,7 +176,10 @@ class Watch:
             for line in new:
                 done.add(line)
                 while (received := self._receive(line)) is not None:
-                    self._take(line, *received)
+                    try:
+                        self._take(line, *received)
+                    except Exception as error:  # such as a route that gRPC refuses: no end for whom else we guard
+                        self._refused = repr(error)
 
     def _take(self, line: int, packet: bytes, descriptors: list[int]) -> None:
         try:
@@ -243,7 +247,8 @@ class Watch:
 
     def _tell(self) -> None:
         """Tell the programs how etcd is reached, when that has changed."""
-        problem = "; ".join(sorted({each.problem for each in self._connections.values() if each.problem}))
+        problems = {each.problem for each in self._connections.values()} | {self._refused}
+        problem = "; ".join(sorted(problems - {""}))
         for who, client in self._clients.items():
             if client.line is not None and self._said.get(client.line) != problem:
                 self._said[client.line] = problem
