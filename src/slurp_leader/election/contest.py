@@ -109,8 +109,10 @@ class Contest:
 
     def reason_to_go(self, session: Session, token: int, now: float) -> TransferRecord | None:
         """A leader's own wish to hand over, to somebody better; None: it has no reason."""
-        own = self.verdict(session, now)
         me, orders = session.identity.node_id, self._view.operator
+        if not (orders.blocked or orders.pinned_to or orders.oldest_version or self._candidacy.own(session, now).unfit):
+            return None  # nearly always, and it is asked at each step
+        own = self.verdict(session, now)
         because = {each.cause: each.text for each in (*own.absolute, *own.soft)}
         wish = TransferRecord(Stage.WISHED, token, by=me)
         if (why := because.get(Cause.BLOCKED)) is not None:
