@@ -42,10 +42,11 @@ from slurp_leader.election.handover import Lending
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
+from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
 from slurp_leader.machine import Loop
-from slurp_leader.store import Put, Store
+from slurp_leader.store import Store
 from slurp_leader.store.follow import Changes, FollowNotice, Snapshot
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.telemetry import metrics as instruments
@@ -78,7 +79,8 @@ class Election:
         facts: Figures to put into each heartbeat; must not block.
         lending: How work in flight survives a handover; None: owners end it before.
         ready: Asks the owner whether this node could take over now; must not block.
-        manifest: A record to leave for the successor of an epoch, written with the handover; must not block.
+        manifest: What to leave for the successor of an epoch when this term is handed over, written with that; must
+            not block.
         rng: Source of ids and jitter.
         guard: Revokes the lease when this process dies or stalls; None: the TTL decides. Not closed here.
         hooks: Whom to call, and who may veto.
@@ -97,7 +99,7 @@ class Election:
         facts: Callable[[], dict[str, Any]] = dict,
         lending: Lending | None = None,
         ready: Callable[[], Readiness] = Readiness,
-        manifest: Callable[[int], Put | None] = lambda _epoch: None,
+        manifest: Callable[[int, Term], Told] = lambda _epoch, _term: (),
         rng: random.Random | None = None,
         guard: CrashGuard | None = None,
         needs_progress: bool = False,

@@ -60,7 +60,7 @@ from slurp_leader.errors import (
     StoreFullError,
 )
 from slurp_leader.machine import Answer, Tick
-from slurp_leader.store import KeepAlive, KeyValue, Put, TxnResult
+from slurp_leader.store import KeepAlive, KeyValue, TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
@@ -98,7 +98,7 @@ class Elector:
         facts: Figures to put into each heartbeat.
         lending: How work in flight survives a handover; None: the owner ends it before.
         ready: Asks the owner whether this node could take over now; must not block.
-        manifest: A record to leave for the successor of an epoch, written with the handover; None: none.
+        manifest: What to leave for the successor of an epoch when this term is handed over, written with that.
         guarded: Whether a crash guard revokes our lease when we die or stall; see `beats`.
         needs_consent: Asked for each term: whether the owner has to agree to it before this node leads.
         needs_progress: Whether the owner's loop has to call `Term.beat` at least every `stall_timeout`.
@@ -115,7 +115,7 @@ class Elector:
         facts: Callable[[], dict[str, Any]] = dict,
         lending: Lending | None = None,
         ready: Callable[[], Readiness] = Readiness,
-        manifest: Callable[[int], Put | None] = lambda _epoch: None,
+        manifest: Callable[[int, Term], transactions.Told] = lambda _epoch, _term: (),
         *,
         guarded: bool = False,
         needs_progress: bool = False,

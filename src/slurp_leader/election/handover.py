@@ -144,7 +144,7 @@ class Handover:
         control: What is known of offers and answers.
         view: What is known of the election.
         lending: How work in flight survives; None: it has to be ended before.
-        manifest: A further record to leave for the successor of this epoch; None: none.
+        manifest: What else to leave for the successor of this epoch, when this term is handed over.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Handover:
         control: ControlView,
         view: View,
         lending: Lending | None,
-        manifest: Callable[[int], Put | None],
+        manifest: Callable[[int, Term], transactions.Told],
     ) -> None:
         self._owner = owner
         self._desk = desk
@@ -409,7 +409,6 @@ class Handover:
             grant = Grant(session.name, session.identity.node_id, offer.nonce, longest_s)
             grant_key, grant_value = lending.key(plan.term.token), grant.to_value()
             left_behind = (Put(grant_key, grant_value),)
-        manifest = self._manifest(epoch)
         txn = transactions.hand_over(
             self._keys,
             self._view,
@@ -419,7 +418,7 @@ class Handover:
             session_key=candidate.key,
             record=record,
             lease_id=candidate.lease,
-            left_behind=left_behind if manifest is None else (*left_behind, manifest),
+            left_behind=(*left_behind, *self._manifest(epoch, plan.term)),
             grant_key=grant_key,
         )
         return _Decision(txn, record.to_value(), grant_key, grant_value, trusted_until, now + longest_s)

@@ -182,6 +182,11 @@ class JobEngine:
         milliseconds at most."""
         return self._scheduler.inventory.stock()
 
+    def control(self) -> dict[str, Any]:
+        """What is in force for the queue by records in etcd, as far as this node has seen."""
+        picture = self._scheduler.picture
+        return {"floor": picture.floor, "closed": picture.closed_revision > 0}
+
     # ------------------------------------------------------------ on the loop's thread
 
     def _perform(self, command: Any) -> None:

@@ -19,6 +19,7 @@ VERBS = frozenset(
         "cancel",
         "get_leader",
         "list",
+        "manifest",
         "ping",
         "report",
         "request_context_generation",
@@ -28,6 +29,7 @@ VERBS = frozenset(
         "submit",
         "submit_many",
         "transfer",
+        "verify",
         "wait_for_leader",
         "wait_for_leadership",
     }

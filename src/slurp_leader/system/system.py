@@ -24,6 +24,7 @@ from slurp_leader.election import ElectionKeys, ElectionState, Wish
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
+from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
 from slurp_leader.jobs.records import Spec
@@ -43,6 +44,7 @@ from slurp_leader.system.connection import (
     look,
     settings_of,
 )
+from slurp_leader.system.failover_view import FailoverView
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_work import LeaderWork
@@ -87,6 +89,7 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         candidate: Whether this node stands for election.
         leader: Who leads: ``get``, ``wait``, ``observe``; and ``transfer``, to change that.
         jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
+        failover: What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``.
         aio: The verbs that wait, awaited.
 
     Args:
@@ -133,6 +136,10 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         """Who leads: ``get``, ``wait``, ``observe``; and ``transfer``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
+        self.failover = FailoverView(
+            lambda: self._running().store, self._own_failover, self._keyspace, self._clock, self.settings.jobs.in_force
+        )
+        """What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``."""
         self.aio = AsyncFace(self._verb)
         """The verbs that wait, awaited: ``await system.aio.submit(...)``."""
         if generator is not None:
@@ -413,6 +420,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
             return self.leader.get if name == "get_leader" else self.leader.wait
         if name == "transfer":
             return self.leader.transfer
+        if name in ("manifest", "verify"):
+            return getattr(self.failover, name)  # type: ignore[no-any-return]
         home = self.jobs if name in ("cancel", "list", "report") else self
         method: Callable[..., Any] = getattr(home, name)
         return method
@@ -445,6 +454,10 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         if node is None:
             raise LifecycleError("this system is no candidate: it was made with candidate=False")
         return node
+
+    def _own_failover(self) -> tuple[Failover, Term | None] | None:
+        node = self._node
+        return (node.failover, node.election.term) if node else None
 
     def _observing(self) -> Observer:
         return self._running().observe(self._election_keys, self._clock)
