@@ -2,6 +2,8 @@
 
 import signal
 
+from hypothesis import settings
+
 from support.etcd import (
     backend,
     etcd_endpoint,
@@ -18,6 +20,10 @@ from support.etcd import (
 # SIGINT would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long one example takes says how busy the machine is.
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 __all__ = [
     "backend",

@@ -12,6 +12,7 @@
     |  +- NoLeaderError                       nobody led within the time given
     |  +- LeadershipLostError                 the term ended under way
     |  +- HandoverError                       the lead was not handed over; `reason` says why
+    |  +- OrderRefusedError                   an order for an election makes no sense as things stand
     |  +- DuplicateNodeError                  another live process has this node id
     |  +- StaleTokenError                     a receiver has seen a newer token for this resource
     +- StoreError                             etcd; carries `outcome`
@@ -163,11 +164,23 @@ class HandoverError(LeadershipError):
 
     `reason`: ``nobody`` (no name was given), ``itself``, ``unknown`` (no such candidate), ``no_candidate`` (nobody else
     stands), ``busy`` (another handover is under way), ``unfit`` (the candidate is not ready), ``silent`` (it did not
-    answer), ``refused`` (etcd refused the transaction: something had changed), ``changed`` (the term it was meant for
-    is over), ``leaving`` (the leader gives the term back), ``timeout``.
+    answer), ``blocked``, ``pinned_elsewhere``, ``capability`` (an order, or what the election requires, forbids it),
+    ``refused`` (etcd refused the transaction: something had changed), ``changed`` (the term it was meant for is over),
+    ``leaving`` (the leader gives the term back), ``timeout``.
     """
 
     retryable = True
+    reason: str = ""
+
+
+class OrderRefusedError(LeadershipError):
+    """An order for an election makes no sense as things stand. Nothing was done.
+
+    `reason`: ``frozen`` (nobody would follow the term that is to be ended), ``blocked``, ``unknown`` (no such
+    candidate), ``itself`` (it leads already), ``pinned_elsewhere``, ``changed`` (the term it was meant for is over),
+    ``busy`` (others give orders all the time).
+    """
+
     reason: str = ""
 
 

@@ -19,6 +19,7 @@ HOMES = {
     "opentelemetry": {"otel"},
     "tree_sitter": {"generators"},
     "pygments": {"generators"},
+    "psutil": {"resources"},
     "pydantic_settings": {"settings"},
     "typer": {"cli", "demo"},
     "rich": {"cli", "demo"},

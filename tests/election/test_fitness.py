@@ -48,6 +48,7 @@ def test_who_is_well_again_does_not_wait() -> None:
     other = node(world, "b")
     other.seat.post(FitnessChanged("disk full"))
     other.seat.post(FitnessChanged(""))
+    world.run_for(2)
     leader.host.cut_off = True
     world.apply(Delete(KEYS.leader))
     world.run_until(lambda: other.leads, within_s=0.5)

@@ -29,6 +29,7 @@ from support.virtual import Write
 
 _LEADER_WITHIN_S = 2 * ELECTION.lease_ttl_s + 2.0
 _OF_ONE_JOB = (JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.done, JOB_KEYS.cancel, JOB_KEYS.progress)
+_OF_ANY_NODE = (KEYS.nodes, KEYS.candidates, KEYS.leader, KEYS.epoch, KEYS.ack)
 _NEXT_STATES = {
     "follower": {"candidate", "follower"},
     "candidate": {"leader", "follower"},
@@ -200,7 +201,7 @@ class _Replay:
         if write.author not in self._nodes:
             return
         kinds = {event.kv.key for event in write.events}
-        if all(b"/m/nodes/" in key or key in (KEYS.leader, KEYS.epoch, KEYS.ack) for key in kinds):
+        if all(_is_any_nodes(key) for key in kinds if not self._goes_with_the_key(key, kinds)):
             return
         if KEYS.leader in kinds and self._current is not None and self._current.record.node_id != write.author:
             return  # a handover, looked at above
@@ -209,6 +210,11 @@ class _Replay:
         if self._current is None or self._current.record.node_id != write.author:
             holder = self._current.record.node_id if self._current else "nobody"
             self.wrong("I2", write, f"{sorted(kinds)} written while {holder} leads")
+
+    @staticmethod
+    def _goes_with_the_key(key: bytes, kinds: set[bytes]) -> bool:
+        """What is written for people with each new term, and the wish that goes with an old one."""
+        return KEYS.leader in kinds and (key == KEYS.transfer or key.startswith(KEYS.history))
 
     def _under_own_grant(self, write: Write) -> bool:
         """Ends of runs, and of the records of this very grant; no claim, and nothing of the leader's own."""
@@ -488,3 +494,8 @@ def _check_peace(history: History, log: _Replay) -> list[str]:
         holder = log._current.token if log._current else None
         wrong.append(f"L4 tokens {history.believers_at_end} are trusted at the end, {holder} is in force")
     return wrong
+
+
+def _is_any_nodes(key: bytes) -> bool:
+    """Whether the key is for any node to write, whoever leads."""
+    return key.startswith(_OF_ANY_NODE)

@@ -16,17 +16,21 @@ from slurp_leader.election import (
     ElectionState,
     Elector,
     Finished,
+    HeldBack,
     HoldLease,
     Identity,
     LeaderChanged,
     Lending,
+    Readiness,
     Reason,
     SayBeat,
     StateChanged,
     StopWanted,
 )
+from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.records import ElectionKeys, LeaderRecord, nodes_prefix
-from slurp_leader.store import EventKind, Get, KeyValue
+from slurp_leader.election.scoring import Free
+from slurp_leader.store import EventKind, Get, KeyValue, Put
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.term import Term
 from support.virtual import Host, Rule, Seat, World, Write
@@ -54,6 +58,11 @@ class Node:
     """Whether the guard takes what it is told; else there is none at present."""
     needs_progress: bool = False
     needs_consent: bool = False
+    capabilities: tuple[str, ...] = ()
+    version: str = ""
+    requires: tuple[str, ...] = ()
+    free: Free = field(default_factory=Free)
+    ready: Callable[[], Readiness] = Readiness
     guard: dict[int, float] = field(default_factory=dict)
     """What a guard of this host knows: leases, and the host's time of the newest beat of each."""
     elector: Elector = field(init=False)
@@ -70,12 +79,15 @@ class Node:
         sessions = nodes_prefix(KEYSPACE, self.node_id)
         self.elector = Elector(
             self.options,
-            Identity(self.node_id, ""),
+            Identity(self.node_id, "", capabilities=self.capabilities, version=self.version),
             KEYS,
             sessions,
             clock,
             rng,
             lending=self.lending,
+            ready=lambda: self.ready(),
+            free=lambda: self.free,
+            requires=self.requires,
             guarded=self.guarded,
             needs_progress=self.needs_progress,
             needs_consent=lambda: self.needs_consent,
@@ -143,6 +155,11 @@ class Node:
         return [change.leader.token if change.leader else None for change in changes]
 
     @property
+    def held_back(self) -> str:
+        """What it said last of what forbids it the key."""
+        return next((said.why for said in reversed(self.said) if isinstance(said, HeldBack)), "")
+
+    @property
     def finished(self) -> Finished | None:
         return next((said for said in self.said if isinstance(said, Finished)), None)
 
@@ -178,6 +195,14 @@ def leader_record(world: World) -> LeaderRecord:
     kv = leader_key(world)
     assert kv is not None
     return LeaderRecord.from_value(kv.key, kv.value)
+
+
+def order(world: World, change: Callable[[OperatorRecord], OperatorRecord]) -> None:
+    """Give an order, as an operator's own transaction does."""
+    kvs = world.apply(Get(KEYS.operator)).kvs
+    orders, problem = read_operator(kvs[0] if kvs else None)
+    assert not problem
+    world.apply(Put(KEYS.operator, change(orders).to_value()))
 
 
 def end(world: World, rule: Rule) -> None:

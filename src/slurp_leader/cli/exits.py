@@ -72,6 +72,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     errors.NoLeaderError: Answer(Exit.NO_LEADER, "start a node with `slurp run`"),
     errors.LeadershipLostError: Answer(Exit.NOT_LEADER, "see `slurp leader show`"),
     errors.HandoverError: Answer(Exit.TRY_AGAIN, "see `slurp leader show`"),
+    errors.OrderRefusedError: Answer(Exit.CONFLICT, "see `slurp leader orders` and `slurp leader show`"),
     errors.DuplicateNodeError: Answer(Exit.CONFLICT, "give each node its own node.id"),
     errors.StaleTokenError: Answer(Exit.NOT_LEADER, "see `slurp leader show`"),
     errors.StoreError: Answer(Exit.UNAVAILABLE),

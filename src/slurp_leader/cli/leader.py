@@ -166,7 +166,7 @@ def leader_of(kv: KeyValue) -> LeaderInfo:
 
 def leader_as_json(info: LeaderInfo) -> dict[str, Any]:
     """A leader as plain data; `readable` is false where only the token is known."""
-    from slurp_leader.system.views import describe_leader
+    from slurp_leader.system.leader_view import describe_leader
 
     record = info.record
     return {

@@ -1,4 +1,4 @@
-"""This node's record among the candidates, and what it takes from all of them: a part of the elector's machine.
+"""This node's record among the candidates: a part of the elector's machine.
 
 The record is written with the session key, then now and then, and at once when the node becomes fit or unfit, warm or
 cold: others rank by it. Nothing waits for it, and a write that fails is made again later.
@@ -7,6 +7,7 @@ cold: others rank by it. Nothing waits for it, and a write that fails is made ag
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from slurp_leader.election.candidates import Candidate
 from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys
+from slurp_leader.election.scoring import ScoreInputs
 from slurp_leader.election.session import Session
 from slurp_leader.errors import StoreError
 from slurp_leader.store import Put, Txn, lease_of
@@ -26,6 +28,19 @@ _SOONEST_S = 1.0
 _DOING = "publish the candidate"
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How this node is at present, as far as others have to know at once.
+
+    Attributes:
+        unfit: Why it should not lead; empty: it should.
+        warm: Whether it has seen what it needs to lead at once.
+    """
+
+    unfit: str = ""
+    warm: bool = True
+
+
 class Candidacy:
     """Publishes.
 
@@ -33,7 +48,8 @@ class Candidacy:
         desk: Shared with the elector. Uses the timer "publish".
         options: How often.
         keys: Of the election.
-        describe: What there is to say of this session now; must not block.
+        condition: How this node is now; asked at each step, so it must be cheap.
+        measure: What its score is made of now; must not block.
     """
 
     def __init__(
@@ -41,16 +57,28 @@ class Candidacy:
         desk: Desk,
         options: ElectionOptions,
         keys: ElectionKeys,
-        describe: Callable[[Session, float], Candidate],
+        condition: Callable[[Session, float], Condition],
+        measure: Callable[[Session, float], ScoreInputs],
     ) -> None:
         self._desk = desk
         self._options = options
         self._keys = keys
-        self._describe = describe
+        self._condition = condition
+        self._measure = measure
         self._backoff = Backoff(desk, options.publish_interval_s)
         self._said: Candidate | None = None  # what stands in etcd, or is on its way there
         self._not_before = float("-inf")
         self._is_sending = False
+
+    def own(self, session: Session, now: float) -> Candidate:
+        """This node, as others see it, but in its present condition."""
+        condition = self._condition(session, now)
+        said = self._said
+        if said is None or said.session != session.name:
+            return self._describe(session, condition, ScoreInputs(session.identity.capabilities))
+        if (condition.unfit, condition.warm) == (said.unfit, said.warm):
+            return said
+        return replace(said, unfit=condition.unfit, warm=condition.warm)
 
     def first(self, session: Session, now: float) -> Put:
         """The record to be written with the session key."""
@@ -72,8 +100,8 @@ class Candidacy:
         said = self._said
         if said is None or self._is_sending:
             return
-        fresh = self._describe(session, now)
-        if (fresh.unfit, fresh.warm) == (said.unfit, said.warm):
+        condition = self._condition(session, now)
+        if (condition.unfit, condition.warm) == (said.unfit, said.warm):
             return
         if now < self._not_before:
             self._desk.timers.set_no_later(TIMER, self._not_before)
@@ -82,7 +110,7 @@ class Candidacy:
 
     def publish(self, session: Session, now: float) -> None:
         """Write the record anew; only while the session lives, which its key shows."""
-        if self._is_sending:
+        if self._is_sending or self._said is None or session.closing:
             return
         self._is_sending = True
         txn = Txn(
@@ -104,9 +132,23 @@ class Candidacy:
             self._next(now)
 
     def _put(self, session: Session, now: float) -> Put:
-        self._said = self._describe(session, now)
+        self._said = self._describe(session, self._condition(session, now), self._measure(session, now))
         self._not_before = now + _SOONEST_S
         return Put(self._keys.candidate(session.name), self._said.to_value(), lease=session.lease_id)
+
+    def _describe(self, session: Session, condition: Condition, inputs: ScoreInputs) -> Candidate:
+        identity = session.identity
+        return Candidate(
+            node_id=identity.node_id,
+            session=identity.session,
+            lease=session.lease_id,
+            ttl_s=session.timing.ttl_s,
+            endpoint=identity.endpoint,
+            version=identity.version,
+            unfit=condition.unfit,
+            warm=condition.warm,
+            inputs=inputs,
+        )
 
     def _next(self, now: float) -> None:
         self._desk.timers.set(TIMER, now + self._desk.jittered(self._options.publish_interval_s))

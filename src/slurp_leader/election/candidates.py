@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from slurp_leader.election import fields
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.election.scoring import ScoreInputs
 from slurp_leader.errors import RecordError
@@ -28,7 +29,7 @@ class Candidate:
         node_id, session, endpoint, version: Who it is.
         lease: Of its session.
         ttl_s: Of that lease, as granted.
-        unfit: Why it should not lead at present; empty: it should.
+        unfit: Why it should not lead at present; empty: it should. Written as far as it is not too long.
         warm: Whether it has seen what it needs to lead at once.
         inputs: What its score is made of.
     """
@@ -55,7 +56,7 @@ class Candidate:
             "ttl": self.ttl_s,
             "endpoint": self.endpoint,
             "version": self.version,
-            "unfit": self.unfit,
+            "unfit": self.unfit[: fields.LONGEST_TEXT],
             "warm": self.warm,
             "inputs": self.inputs.to_fields(),
         }
@@ -76,13 +77,13 @@ class Candidate:
         if not isinstance(inputs, dict):
             raise TypeError("inputs are not an object")
         return cls(
-            node_id=_text(data["node"]),
-            session=_text(data["session"]),
-            lease=_whole(data["lease"]),
-            ttl_s=_whole(data["ttl"]),
-            endpoint=_text(data.get("endpoint", "")),
-            version=_text(data.get("version", "")),
-            unfit=_text(data.get("unfit", "")),
+            node_id=fields.name(data["node"]),
+            session=fields.name(data["session"]),
+            lease=fields.whole(data["lease"]),
+            ttl_s=fields.whole(data["ttl"]),
+            endpoint=fields.text(data.get("endpoint", "")),
+            version=fields.text(data.get("version", "")),
+            unfit=fields.text(data.get("unfit", "")),
             warm=data.get("warm", True) is True,
             inputs=ScoreInputs.from_fields(inputs),
         )
@@ -133,6 +134,11 @@ class CandidateView:
             self._by_key[key] = candidate
 
 
+def read_candidates(kvs: Iterable[KeyValue]) -> list[Candidate]:
+    """Those whose records can be read."""
+    return [candidate for candidate in map(read_candidate, kvs) if candidate is not None]
+
+
 def read_candidate(kv: KeyValue) -> Candidate | None:
     """A candidate from its record; None: it cannot be read, or would not end with its session."""
     if not kv.lease:
@@ -143,15 +149,3 @@ def read_candidate(kv: KeyValue) -> Candidate | None:
         return None
     named = kv.key.rpartition(b"/")[2].decode("ascii", "replace")
     return candidate if candidate.session == named and candidate.lease == kv.lease else None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.80} is not text")
-    return value
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r:.80} is not a whole number from 0 on")
-    return value

@@ -61,6 +61,10 @@ class Desk:
         """About this long: a quarter more or less."""
         return seconds * (0.75 + self._rng.random() / 2)
 
+    def jitter(self) -> float:
+        """From 0 to 1, without 1."""
+        return self._rng.random()
+
     def soon(self) -> float:
         """The pause before a renewal that failed is tried again."""
         return self.jittered(_SOON_S)

@@ -27,6 +27,7 @@ from slurp_leader.election.events import (
     ElectionState,
     Finished,
     FitnessChanged,
+    HeldBack,
     HoldLease,
     LeaderChanged,
     Note,
@@ -42,6 +43,7 @@ from slurp_leader.election.handover import Lending
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
+from slurp_leader.election.scoring import Free
 from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
@@ -81,6 +83,8 @@ class Election:
         ready: Asks the owner whether this node could take over now; must not block.
         manifest: What to leave for the successor of an epoch when this term is handed over, written with that; must
             not block.
+        free: Measures what is free of the machine, for the score; must not block.
+        requires: Capabilities without which nobody leads; `options.requires`, if set, counts instead.
         rng: Source of ids and jitter.
         guard: Revokes the lease when this process dies or stalls; None: the TTL decides. Not closed here.
         hooks: Whom to call, and who may veto.
@@ -100,6 +104,8 @@ class Election:
         lending: Lending | None = None,
         ready: Callable[[], Readiness] = Readiness,
         manifest: Callable[[int, Term], Told] = lambda _epoch, _term: (),
+        free: Callable[[], Free] = Free,
+        requires: tuple[str, ...] = (),
         rng: random.Random | None = None,
         guard: CrashGuard | None = None,
         needs_progress: bool = False,
@@ -124,6 +130,8 @@ class Election:
             lending,
             self._ready,
             manifest,
+            free,
+            requires=requires if options.requires is None else options.requires,
             guarded=guard is not None,
             needs_progress=needs_progress,
             needs_consent=lambda: self.hooks.may_veto,
@@ -148,6 +156,7 @@ class Election:
         self._lent: dict[int, set[str]] = {}  # owners that still have work of a term that was handed over
         self._last_renewal: tuple[float, Renewed] | None = None
         self._trouble: Trouble | None = None
+        self._held_back = ""
 
     # ------------------------------------------------------------ life
 
@@ -238,6 +247,11 @@ class Election:
     def trouble(self) -> Trouble | None:
         """What keeps this node from a session or from the key, of late; None when nothing does."""
         return self._trouble
+
+    @property
+    def held_back(self) -> str:
+        """What forbids this node to take the key although nobody leads, for people; empty: nothing."""
+        return self._held_back
 
     def require_term(self) -> Term:
         """The term in force.
@@ -357,6 +371,8 @@ class Election:
                 self._on_leader(command)
             case DuplicateNode():
                 self._on_duplicates(command)
+            case HeldBack(why):
+                self._on_held_back(why)
             case Renewed():
                 self._last_renewal = (self._clock.boottime(), command)
                 name = self.options.name
@@ -464,6 +480,11 @@ class Election:
                 sessions=list(event.sessions),
                 fix="give each node its own node.id",
             )
+
+    def _on_held_back(self, why: str) -> None:
+        self._held_back = why
+        if why:
+            log_event(_logger, logging.WARNING, LogEvent.ELECTION_HELD_BACK, election=self.options.name, why=why)
 
     def _on_finished(self, *, clean: bool) -> None:
         with self._changed:

@@ -17,16 +17,18 @@ Two rules decide everything that can go wrong:
 from __future__ import annotations
 
 import logging
+import math
 import random
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
-from slurp_leader.election import beats, transactions
+from slurp_leader.election import beats, candidacy, transactions
 from slurp_leader.election.attempt import Attempt, Attempts
 from slurp_leader.election.beats import Beats
+from slurp_leader.election.candidacy import Candidacy
+from slurp_leader.election.contest import Contest
 from slurp_leader.election.control import ControlView
 from slurp_leader.election.desk import Desk
 from slurp_leader.election.events import (
@@ -37,6 +39,7 @@ from slurp_leader.election.events import (
     ElectionState,
     Finished,
     FitnessChanged,
+    HeldBack,
     LeaderChanged,
     Reason,
     Renewed,
@@ -48,9 +51,11 @@ from slurp_leader.election.handover import Handover, Lending, Phase
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value, published_ttl
 from slurp_leader.election.reign import Reign, Round, same_raft_term
+from slurp_leader.election.scoring import Free
+from slurp_leader.election.service import Service
 from slurp_leader.election.session import Session, SessionKeeper
 from slurp_leader.election.successor import Successor
-from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
+from slurp_leader.election.transfer import Readiness
 from slurp_leader.election.view import View
 from slurp_leader.errors import (
     LeaseNotFoundError,
@@ -73,14 +78,8 @@ _FAILURES_BEFORE_SUSPENDED = 2
 _OTHERS_LATER_S = 1.0
 """A successor that stays silent is replaced by who appointed it; so much later by anybody."""
 _RENEW = "renew"
-_VETO_PAUSE_S = 5.0
-"""How long a node stands back that was elected and could not start: twice the longest wait of others, and more."""
-_UNFIT_AGAIN_S = 10.0
-"""Pause before a leader that should not lead, and found nobody better, looks again."""
-_OTHERS_FIRST_S = 2.0
-"""What a node that should not lead waits after it has seen the key free."""
-_WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
-"""Who won more than three times in five minutes keeps losing for a reason, and lets others go first."""
+_MAKES_WAY_AGAIN_S = 10.0
+"""Pause before a leader that should not lead, and found nobody to hand over to, looks again."""
 _OVERSLEPT_S = 1.0
 """A timer that fires so much too late tells of a standstill of our own."""
 
@@ -97,8 +96,10 @@ class Elector:
         rng: Source of ids and jitter; a seeded one makes a history repeatable.
         facts: Figures to put into each heartbeat.
         lending: How work in flight survives a handover; None: the owner ends it before.
-        ready: Asks the owner whether this node could take over now; must not block.
+        ready: Asks the owner whether this node could take over now; must not block, and is asked at each step.
         manifest: What to leave for the successor of an epoch when this term is handed over, written with that.
+        free: Measures what is free of the machine; must not block.
+        requires: Capabilities without which nobody leads.
         guarded: Whether a crash guard revokes our lease when we die or stall; see `beats`.
         needs_consent: Asked for each term: whether the owner has to agree to it before this node leads.
         needs_progress: Whether the owner's loop has to call `Term.beat` at least every `stall_timeout`.
@@ -116,7 +117,9 @@ class Elector:
         lending: Lending | None = None,
         ready: Callable[[], Readiness] = Readiness,
         manifest: Callable[[int, Term], transactions.Told] = lambda _epoch, _term: (),
+        free: Callable[[], Free] = Free,
         *,
+        requires: tuple[str, ...] = (),
         guarded: bool = False,
         needs_progress: bool = False,
         needs_consent: Callable[[], bool] = bool,
@@ -131,10 +134,11 @@ class Elector:
         self._beats = Beats(self._desk, options, guarded=guarded)
         self._progress_s = options.stall_timeout_s if needs_progress else 0.0
         self._stalled: Term | None = None
-        self._unfit = ""
-        self._unfit_until = float("-inf")  # when an unfit leader looks again for somebody better
-        self._wins: deque[float] = deque(maxlen=_WINS_BEFORE_COOL_DOWN)
+        self._makes_way_at = float("-inf")  # when a leader that should not lead looks for a successor again
         self._view = View(keys, float("-inf"))
+        self._service = Service(options, ready, free)
+        self._candidacy = Candidacy(self._desk, options, keys, self._service.condition, self._service.measure)
+        self._contest = Contest(self._desk, options, keys, self._view, requires, self._candidacy, clock)
         self._sessions = SessionKeeper(
             self._desk,
             options,
@@ -142,6 +146,7 @@ class Elector:
             keys,
             sessions_prefix,
             before_grant=self._beats.hold,
+            candidate=self._candidacy.first,
             on_open=self._session_opened,
             on_lost=self._lose_session,
             on_closed=self._session_closed,
@@ -149,7 +154,9 @@ class Elector:
         self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
         self._control = ControlView(keys)
         self._successor = Successor(self._desk, keys, self._control, ready)
-        self._handover = Handover(self, self._desk, options, keys, self._control, self._view, lending, manifest)
+        self._handover = Handover(
+            self, self._desk, options, keys, self._control, self._view, self._contest, lending, manifest
+        )
         self._lent: set[int] = set()  # tokens of terms handed over, with work that has not ended yet
         self._state = ElectionState.FOLLOWER
         self._reign: Reign | None = None
@@ -159,6 +166,7 @@ class Elector:
         self._cluster_id: int | None = None
         self._told_leader: int | None = -1
         self._vacant_since: float | None = None
+        self._told_held_back = ""
 
     @property
     def wake_at(self) -> float:
@@ -179,7 +187,8 @@ class Elector:
         """Begin to stand for election."""
         self._desk.out = []
         self._view.changed_at = now
-        self._sessions.open()
+        self._service.begins(now)
+        self._sessions.open(now)
         return self._desk.out
 
     def step(self, event: Any, now: float) -> list[Any]:
@@ -200,9 +209,11 @@ class Elector:
             case Changes():
                 self._view.learn_events(event.events, now)
                 self._control.learn_events(event.revision, event.events)
+                self._contest.learn_events(event.revision, event.events)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
                 self._control.learn_snapshot(event.revision, event.kvs)
+                self._contest.learn_snapshot(event.revision, event.kvs)
             case Tick():
                 pass
             case _:
@@ -211,7 +222,7 @@ class Elector:
     def _take_from_owner(self, event: Any, now: float) -> None:
         match event:
             case FitnessChanged(unfit):
-                self._unfit = unfit
+                self._service.unfit = unfit
             case Consent():
                 self._on_consent(event, now)
             case BeatSaid():
@@ -230,10 +241,12 @@ class Elector:
         self._notice_deposition(now)
         self._tell_leader(now)
         session = self._sessions.current
-        in_force = self._reign is not None and self._state in (ElectionState.LEADER, ElectionState.DRAINING)
-        if self._reign is not None and in_force and session is not None:
-            self._handover.act(session, self._reign, now)
-            self._hand_over_if_unfit(session, self._reign, now)
+        if session is not None and session.live:
+            self._candidacy.act(session, now)
+            in_force = self._reign is not None and self._state in (ElectionState.LEADER, ElectionState.DRAINING)
+            if self._reign is not None and in_force:
+                self._handover.act(session, self._reign, now)
+                self._make_way(session, self._reign, now)
         if self._reign is not None or self._attempts.current is not None or self._finished:
             return
         if self._stopping:
@@ -247,48 +260,70 @@ class Elector:
 
     def _seek(self, session: Session, now: float) -> None:
         """No term, a live session: is there a key to take?"""
-        leader = self._view.leader
+        leader, record = self._view.leader, self._view.leader_record
         if self._stalled is not None:
             return  # whose loop does not move leads nobody
         if leader is None:
-            not_before = max(session.stands_back_until, self._others_first_until(now))
-            if now >= not_before:
-                self._try_to_lead(session, Reason.ELECTED, None, now)
-            else:
-                self._timers.set("look", not_before)
-            return
-        record = self._view.leader_record
-        if record is not None and record.session == session.name:
-            if self._successor.takes(session, leader, record):
-                self._won(session, record, Reason.HANDOVER, leader.mod_revision, now)
-            else:
-                self._try_to_lead(session, Reason.ADOPTED, leader, now)
-            return
-        silent_until = self._view.changed_at + self._patience_s(session, leader)
-        if now >= silent_until:
-            self._try_to_lead(session, Reason.STOLEN, leader, now)
+            since = now if self._vacant_since is None else self._vacant_since
+            self._take_when_due(session, Reason.ELECTED, None, since, session.stands_back_until, now)
+        elif record is not None and record.session == session.name:
+            self._take_own(session, leader, record, now)
         else:
-            self._timers.set("look", silent_until)
+            silent_since = self._view.changed_at + self._patience_s(session, leader)
+            if self._handover.gave == leader.mod_revision and not self._contest.must_not_hold(session, now):
+                self._take_back(session, leader, silent_since, now)
+            else:
+                self._take_when_due(session, Reason.STOLEN, leader, silent_since, silent_since, now)
 
-    def _hand_over_if_unfit(self, session: Session, reign: Reign, now: float) -> None:
-        """An unfit leader goes only where somebody better is there to lead (A17), and asks for that now and then."""
-        if not self._unfit or self._handover.is_busy or self._state is not ElectionState.LEADER:
+    def _take_back(self, session: Session, leader: KeyValue, silent_since: float, now: float) -> None:
+        """From a successor that stays silent: no new election, so a frozen one, or ranks, do not matter."""
+        if now < silent_since:
+            self._timers.set("look", silent_since)
+        else:
+            self._try_to_lead(session, Reason.STOLEN, leader, silent_since, now)
+
+    def _take_when_due(
+        self, session: Session, reason: Reason, seen: KeyValue | None, since: float, not_before: float, now: float
+    ) -> None:
+        """Take a key that nobody holds, or whose holder is silent, once the better ones have had their time."""
+        if now < since:
+            self._timers.set("look", since)
             return
-        if now < self._unfit_until:
-            self._timers.set_no_later("look", self._unfit_until)
+        due = max(not_before, self._contest.may_take_at(session, since, now))
+        self._tell_held_back(session, due, now)
+        if now >= due:
+            self._try_to_lead(session, reason, seen, since, now)
+        elif due < math.inf:  # else an event will tell of what changes it
+            self._timers.set("look", due)
+
+    def _take_own(self, session: Session, leader: KeyValue, record: LeaderRecord, now: float) -> None:
+        """The key names this session, and there is no term (A7a)."""
+        if self._successor.takes(session, leader, record):
+            self._won(session, record, Reason.HANDOVER, leader.mod_revision, now)
+        elif self._contest.must_not_hold(session, now):
+            clear = Attempt(transactions.clear(self._keys, leader), None, _key_is_free)
+            self._attempts.begin(clear, session.timing.rpc_timeout_s)
+        else:
+            self._try_to_lead(session, Reason.ADOPTED, leader, None, now)
+
+    def _make_way(self, session: Session, reign: Reign, now: float) -> None:
+        """A leader that should not lead looks for somebody better, and asks for that now and then.
+
+        It stays where nobody can take over (A17), but for one that is blocked: it must not lead, so it gives the term
+        back, unless the election is frozen, in which nobody could follow it.
+        """
+        if self._handover.is_busy or self._state is not ElectionState.LEADER:
             return
-        self._unfit_until = now + _UNFIT_AGAIN_S
-        wish = TransferRecord(Stage.WISHED, reign.term.token, by=session.identity.node_id, why=self._unfit)
+        wish = self._contest.reason_to_go(session, reign.term.token, now)
+        if wish is None:
+            return
+        if now < self._makes_way_at:
+            self._timers.set_no_later("look", self._makes_way_at)
+            return
+        self._makes_way_at = now + _MAKES_WAY_AGAIN_S
+        if wish.steps_down:
+            reign.leaving = Reason.RESIGNED
         self._handover.begin(session, reign.term, now, wish)
-
-    def _others_first_until(self, now: float) -> float:
-        """A node that should not lead waits, once for each vacancy, and then leads all the same: all others may be no
-        better, or not there (A17)."""
-        wins = self._wins
-        is_cooling = len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S
-        if self._vacant_since is None or not (self._unfit or is_cooling):
-            return float("-inf")
-        return self._vacant_since + _OTHERS_FIRST_S
 
     def _patience_s(self, session: Session, leader: KeyValue) -> float:
         """How long a holder may be silent: its published TTL; less when it was handed the lead and has said nothing."""
@@ -320,16 +355,19 @@ class Elector:
             case "stop":
                 self._finish(Reason.SHUTDOWN, clean=False)
             case _:
-                self._on_timer_of_a_part(name)
+                self._on_timer_of_a_part(name, now)
 
-    def _on_timer_of_a_part(self, name: str) -> None:
+    def _on_timer_of_a_part(self, name: str, now: float) -> None:
         match name:
             case "again":
                 self._attempts.again()
             case "session":
-                self._sessions.on_timer()
+                self._sessions.on_timer(now)
             case "duplicates":
                 self._sessions.look_for_duplicates()
+            case candidacy.TIMER:
+                if self._sessions.current is not None:
+                    self._candidacy.publish(self._sessions.current, now)
             case beats.TIMER:
                 self._beats.on_timer()
             case _:
@@ -357,8 +395,11 @@ class Elector:
 
     def _session_opened(self, session: Session, result: TxnResult, now: float) -> None:
         self._learn(result, now)
+        if (read := transactions.candidates_read(self._keys, result)) is not None:
+            self._contest.learn_snapshot(read.header.revision, read.kvs)
         self._enter(ElectionState.CANDIDATE, Reason.STARTED, None)
         self._desk.note(logging.INFO, LogEvent.SESSION_OPENED, session=session.name, ttl_s=session.timing.ttl_s)
+        self._candidacy.begin(now)
         self._timers.set("renew", now + session.timing.renew_interval_s)
         self._timers.set("refresh", now + self._desk.jittered(self._options.retry_interval_s))
 
@@ -372,26 +413,33 @@ class Elector:
         self._desk.calls.forget()
         self._attempts.drop()
         self._successor.forget()
+        self._candidacy.forget()
         self._lent.clear()  # with the session, all grants to it are over
         self._timers.clear_all()
         self._look_at_stalled(now)
         if self._state is not ElectionState.FOLLOWER:
             self._enter(ElectionState.FOLLOWER, Reason.EXPIRED, None)
         if not self._stopping:
-            self._sessions.open()
+            self._sessions.open(now)
 
     def _refresh(self) -> None:
         """Look without an event, so that a watch that went deaf cannot keep this node from standing (A17)."""
-        self._desk.call(transactions.look(self._keys), self._options.rpc_timeout_s, self._refreshed)
+        is_vacant = self._view.is_known and self._view.leader is None
+        look = transactions.look(self._keys, with_candidates=is_vacant)
+        self._desk.call(look, self._options.rpc_timeout_s, self._refreshed)
 
     def _refreshed(self, result: Any, now: float) -> None:
         self._timers.set("refresh", now + self._desk.jittered(self._options.retry_interval_s))
         if isinstance(result, TxnResult):
             self._learn(result, now)
+            if (read := transactions.candidates_read(self._keys, result)) is not None:
+                self._contest.learn_snapshot(read.header.revision, read.kvs)
 
     # ------------------------------------------------------------ taking the key
 
-    def _try_to_lead(self, session: Session, reason: Reason, seen: KeyValue | None, now: float) -> None:
+    def _try_to_lead(
+        self, session: Session, reason: Reason, seen: KeyValue | None, since: float | None, now: float
+    ) -> None:
         record = LeaderRecord(
             node_id=session.identity.node_id,
             session=session.name,
@@ -401,12 +449,13 @@ class Elector:
             endpoint=session.identity.endpoint,
             reason=reason.value,
         )
+        told = self._contest.tell_taken(session, record, since, now)
         if seen is None:
-            txn = transactions.campaign(self._keys, self._view, record, session.lease_id)
+            txn = transactions.campaign(self._keys, self._view, record, session.lease_id, told)
         elif reason is Reason.ADOPTED:
-            txn = transactions.adopt(self._keys, self._view, seen, record, session.lease_id)
+            txn = transactions.adopt(self._keys, self._view, seen, record, session.lease_id, told)
         else:
-            txn = transactions.steal(self._keys, self._view, seen, record, session.lease_id)
+            txn = transactions.steal(self._keys, self._view, seen, record, session.lease_id, told)
         self._desk.note(logging.DEBUG, LogEvent.ELECTION_CAMPAIGN, reason=reason.value, epoch=record.epoch)
         won = partial(self._won, session, record, reason)
         self._attempts.begin(Attempt(txn, record.to_value(), won), session.timing.rpc_timeout_s)
@@ -452,9 +501,11 @@ class Elector:
         elif result.ttl_s <= 0:
             self._lose_session(now)
         elif this.reign is None:
+            self._service.answered(now - this.sent_at)
             self._desk.note_success(_RENEW)
             self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
         else:
+            self._service.answered(now - this.sent_at)
             this.ttl_s, this.header = result.ttl_s, result.header
             this.reign.lease_until = this.sent_at + result.ttl_s
             self._send_heartbeat(this, this.reign, session)
@@ -506,7 +557,7 @@ class Elector:
     def _announce(self, reign: Reign, now: float) -> None:
         """From here on this node leads."""
         reign.announced = True
-        self._wins.append(now)
+        self._service.leads(now)
         reign.term.trust.until = min(reign.window, self._beats.until)
         self._await_progress(reign.term, now)
         self._enter(ElectionState.LEADER, reign.reason, reign.term)
@@ -525,7 +576,7 @@ class Elector:
         """Others go first: this node could not start, and would win again at once (A17)."""
         self._desk.note(logging.WARNING, LogEvent.ELECTION_VETOED, why=why)
         if self._sessions.current is not None:
-            self._sessions.current.stands_back_until = now + _VETO_PAUSE_S
+            self._sessions.current.stands_back_until = self._service.vetoed(why, now)
         self._end_term(Reason.VETOED, now, holds_key=True)
 
     def _unproven(self, this: Round, error: StoreError | None, now: float) -> None:
@@ -605,6 +656,7 @@ class Elector:
             self._await_progress(reign.term, now)  # we stood still ourselves: the owner gets a chance to move first
         else:
             self._stalled = reign.term
+            self._service.is_stalled = True
             self._end_term(Reason.STALLED, now, holds_key=True)
             self._timers.set("progress", now + self._progress_s / 5)
 
@@ -612,9 +664,13 @@ class Elector:
         """After such an end: an owner that beats again, or has let go of the term, may lead again."""
         if self._stalled is not None:
             if now - self._stalled.progress.at < self._progress_s:
-                self._stalled = None
+                self._moves_again()
             else:
                 self._timers.set("progress", now + self._progress_s / 5)
+
+    def _moves_again(self) -> None:
+        self._stalled = None
+        self._service.is_stalled = False
 
     # ------------------------------------------------------------ the end of a term
 
@@ -645,6 +701,7 @@ class Elector:
         self._timers.clear("consent")
         session = self._sessions.current
         if reign.announced:
+            self._service.leads_no_more(now)
             state = ElectionState.FOLLOWER if session is None else ElectionState.CANDIDATE
             self._enter(state, reason, reign.term)
         if session is None:
@@ -683,7 +740,7 @@ class Elector:
 
     def _on_drained(self, event: Drained, now: float) -> None:
         if self._stalled is not None and event.token == self._stalled.token:
-            self._stalled = None  # the owner moves again
+            self._moves_again()
         if self._reign is not None and self._reign.term.token == event.token:
             self._stop_draining(now)
         elif event.token in self._lent:
@@ -825,8 +882,18 @@ class Elector:
             return
         vacancy_s = None if token is None or self._vacant_since is None else now - self._vacant_since
         self._vacant_since = now if token is None else None
+        self._contest.begin_vacancy()
+        self._tell_held_back(None, now, now)
         self._told_leader = token
         self._desk.say(LeaderChanged(self._view.leader_info(), self._view.leader_revision, vacancy_s))
+
+    def _tell_held_back(self, session: Session | None, due: float, now: float) -> None:
+        """Report what forbids this node a key that is there to be taken, once each; and that nothing does any more."""
+        verdict = self._contest.verdict(session, now) if session is not None and due == math.inf else None
+        text = "; ".join(each.text for each in verdict.absolute) if verdict is not None else ""
+        if text != self._told_held_back:
+            self._told_held_back = text
+            self._desk.say(HeldBack(text))
 
     def _enter(self, state: ElectionState, reason: Reason, term: Term | None) -> None:
         self._state = state

@@ -144,7 +144,7 @@ def _put_back(candidate: Candidate, circumstances: Circumstances) -> Iterator[Hi
         yield Hindrance(Cause.NOT_PINNED, text)
     if candidate.unfit:
         yield Hindrance(Cause.UNFIT, f"it is not fit: {candidate.unfit}")
-    if orders.oldest_version and _version(candidate.version) < _version(orders.oldest_version):
+    if _version(candidate.version) < _version(orders.oldest_version):
         text = f"its version {candidate.version or '?'} is older than {orders.oldest_version}, wanted {orders.versions}"
         yield Hindrance(Cause.TOO_OLD, text)
     if candidate.session == circumstances.gave_up:
@@ -169,9 +169,14 @@ def _missing(candidate: Candidate, requires: tuple[str, ...]) -> list[str]:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """Numbers to compare by; of what is no version: lower than any."""
+    """Numbers to compare by, where ``1.2`` is the same as ``1.2.0``; of what is no version: lower than any."""
     match = re.match(r"\d+(\.\d+)*", text[:64])
-    return tuple(int(number) for number in match[0].split(".")) if match else ()
+    if match is None:
+        return ()
+    numbers = [int(number) for number in match[0].split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return (1, *numbers)
 
 
 # ---------------------------------------------------------------- all of them
@@ -190,8 +195,9 @@ class Standing:
 def standings(candidates: Iterable[Candidate], circumstances: Circumstances, weights: Weights) -> list[Standing]:
     """All candidates, the best first, those that may not lead last.
 
-    Fit before unfit, warm before cold, higher scores before lower; scores that differ by noise count as equal, and
-    then the node id decides, so that all nodes see one order.
+    Those with nothing against them come first, then who led until now, then those that should not lead. Among each of
+    these: warm before cold, higher scores before lower; scores that differ by noise count as equal, and then the node
+    id decides, so that all nodes see one order.
     """
     judged = [Standing(each, score(each.inputs, weights), eligible(each, circumstances)) for each in candidates]
     judged.sort(key=_precedence)
@@ -203,6 +209,7 @@ def standings(candidates: Iterable[Candidate], circumstances: Circumstances, wei
 def _precedence(each: Standing) -> tuple[object, ...]:
     candidate = each.candidate
     return (
+        lets_others_go_first(each.verdict),
         bool(each.verdict.soft),
         not candidate.warm,
         -round(each.score.total, 2),
@@ -211,21 +218,34 @@ def _precedence(each: Standing) -> tuple[object, ...]:
     )
 
 
-def waits_s(standing: Standing, of: int, rank_wait_s: float) -> float:
+def lets_others_go_first(verdict: Verdict) -> bool:
+    """Whether it waits for longer than anybody with nothing against it. Who only led until now does not."""
+    return any(each.cause is not Cause.GAVE_UP for each in verdict.soft)
+
+
+def waits_s(standing: Standing, of: int, rank_wait_s: float, jitter: float = 0.0) -> float:
     """How long a candidate that may lead lets others go first, from when it first saw the vacancy.
 
     The first goes at once. The others come one after the other in the last quarter of `rank_wait_s`, the better ones
     earlier, so that not all of them come when the first does not. Who should not lead waits for twice as long as
-    anybody, even where it is the first: it may know nothing of the others yet. Who led until now is only the last.
+    anybody, even where it is the first: it may know nothing of the others yet. Who led until now is only the last of
+    those with nothing against them.
+
+    Nodes that see one order wait in that order, each in an interval of its own; so the jitter never turns two of them
+    round. It parts those that see different orders, and hold one place both.
 
     Args:
         standing: Its place among the others.
         of: How many may lead.
-        rank_wait_s: The bound for those with nothing against them.
+        rank_wait_s: The bound for those with nothing against them; for the others it is twice that.
+        jitter: From 0 up to 1, without 1; drawn once for each vacancy. Where in its own interval it comes.
+
+    Returns:
+        Seconds, from 0 to twice `rank_wait_s`.
     """
     place = standing.place or 0
-    share = place / max(of, 1)
-    if any(cause is not Cause.GAVE_UP for cause in standing.verdict.causes):
+    share = min(1.0, (place + jitter) / max(of, 1))  # a place beyond `of` may come of two looks at the candidates
+    if lets_others_go_first(standing.verdict):
         return rank_wait_s * (1.75 + share / 4)
     return 0.0 if place == 0 else rank_wait_s * (0.75 + share / 4)
 

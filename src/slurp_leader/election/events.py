@@ -82,6 +82,13 @@ class LeaderChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """What forbids this node to take the key although nobody leads, in words for people; empty: nothing any more."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class DuplicateNode:
     """Other live sessions carry this node's id for longer than a crashed predecessor leaves behind. Empty: no more."""
 

@@ -33,6 +33,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from slurp_leader.election import transactions
+from slurp_leader.election.candidates import Candidate
+from slurp_leader.election.contest import Contest
 from slurp_leader.election.control import ControlView
 from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.events import Reason
@@ -40,10 +42,10 @@ from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, LeaderRecord
 from slurp_leader.election.reign import Reign
 from slurp_leader.election.session import Session
-from slurp_leader.election.transfer import Candidate, Stage, TransferRecord, candidates, choose_successor
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.election.view import View
 from slurp_leader.errors import LeaseNotFoundError, Outcome, StoreError
-from slurp_leader.store import Get, GetResult, KeyValue, Put, Txn, TxnResult, prefix_end
+from slurp_leader.store import GetResult, KeyValue, Put, Txn, TxnResult
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Grant, Lent, Term
 
@@ -53,6 +55,8 @@ _ANSWERED_WITHIN_S = 1.5
 """How long a candidate may take to answer, before the next one is asked."""
 _FOUND_WITHIN_S = 3.0
 """How long a successor is looked for in all. A leader that stops is waited for, and drains only after that."""
+_STANDS_BACK_S = 2.0
+"""How long others go first when a leader had to step down and found nobody to hand over to."""
 _DOING = "hand over"
 
 
@@ -91,6 +95,7 @@ class _Plan:
     wish: TransferRecord
     phase: Phase = Phase.LOOKING
     asked: list[Candidate] = field(default_factory=list)
+    stand: list[Candidate] = field(default_factory=list)
     candidate: Candidate | None = None
     offer: TransferRecord | None = None
     deadline: float = 0.0
@@ -143,6 +148,7 @@ class Handover:
         keys: Of the election.
         control: What is known of offers and answers.
         view: What is known of the election.
+        contest: Who stands, and who is the best of them.
         lending: How work in flight survives; None: it has to be ended before.
         manifest: What else to leave for the successor of this epoch, when this term is handed over.
     """
@@ -155,6 +161,7 @@ class Handover:
         keys: ElectionKeys,
         control: ControlView,
         view: View,
+        contest: Contest,
         lending: Lending | None,
         manifest: Callable[[int, Term], transactions.Told],
     ) -> None:
@@ -164,6 +171,7 @@ class Handover:
         self._keys = keys
         self._control = control
         self._view = view
+        self._contest = contest
         self._lending = lending
         self._manifest = manifest
         self._backoff = Backoff(desk, options.retry_interval_s)
@@ -199,8 +207,9 @@ class Handover:
             return
         plan.give_up_at = now + _FOUND_WITHIN_S
         self._wait_until(plan, now + _ANSWERED_WITHIN_S)
-        everybody = Get(self._keys.nodes, prefix_end(self._keys.nodes))
-        self._desk.call(everybody, session.timing.rpc_timeout_s, partial(self._found, plan, session))
+        self._desk.call(
+            transactions.read_candidates(self._keys), session.timing.rpc_timeout_s, partial(self._found, plan, session)
+        )
 
     def act(self, session: Session, reign: Reign, now: float) -> None:
         """Level-triggered: what does the situation ask for? The reign is announced, and its session live."""
@@ -252,12 +261,16 @@ class Handover:
         record = self._control.transfer
         if record is None or record.token != reign.term.token or record.stage is Stage.REFUSED or self._refusing:
             return
+        if record.steps_down and reign.leaving is not None:
+            return  # it does, already
         known = self._refused is not None and record.wish == self._refused[0]
         if reign.leaving is not None or known or record.stage is Stage.OFFERED:
             # Answered before, or a late copy of an offer that was given up: what was begun is over, whoever asks.
             reason = self._refused[1] if known and self._refused else "leaving" if reign.leaving else "silent"
             self._refuse(session, reign.term, record, reason)
         elif now < reign.term.trust.until:
+            if record.steps_down and self._view.operator.frozen is None:
+                reign.leaving, reign.pause_s = Reason.RESIGNED, _STANDS_BACK_S
             self.begin(session, reign.term, now, record)
 
     def _refuse(self, session: Session, term: Term, record: TransferRecord, reason: str) -> None:
@@ -292,14 +305,7 @@ class Handover:
         if isinstance(result, StoreError):
             self._fail(plan, "timeout", now)
             return
-        mine = (session.name, session.identity.node_id)
-        others = [
-            each
-            for each in candidates(result.kvs, self._options.name)
-            if each.session != mine[0] and each.node_id != mine[1]
-        ]
-        plan.asked = choose_successor(others, plan.wish.to)
-        plan.reason = "unknown" if plan.wish.to else "no_candidate"
+        plan.asked, plan.stand, plan.reason = self._contest.successors(session, result.kvs, plan.wish.to)
         self._ask_next(plan, session, now)
 
     def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
@@ -318,6 +324,7 @@ class Handover:
             plan.candidate.session,
             plan.candidate.node_id,
             self._desk.random_hex(128),
+            steps_down=wish.steps_down,
         )
         plan.phase = Phase.OFFERING
         self._wait_until(plan, min(now + _ANSWERED_WITHIN_S, plan.give_up_at))
@@ -415,10 +422,14 @@ class Handover:
             plan.term,
             heartbeat_revision=heartbeat_revision,
             ack_revision=plan.ack_revision,
-            session_key=candidate.key,
+            session_key=self._keys.session(candidate.node_id, candidate.session),
             record=record,
             lease_id=candidate.lease,
-            left_behind=(*left_behind, *self._manifest(epoch, plan.term)),
+            left_behind=(
+                *left_behind,
+                *self._manifest(epoch, plan.term),
+                *self._contest.tell_handed(record, plan.wish, plan.stand),
+            ),
             grant_key=grant_key,
         )
         return _Decision(txn, record.to_value(), grant_key, grant_value, trusted_until, now + longest_s)

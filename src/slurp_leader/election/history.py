@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from slurp_leader.election import fields
 from slurp_leader.election.candidates import Candidate
 from slurp_leader.election.eligible import Cause, Circumstances, Hindrance, Standing, Verdict
 from slurp_leader.election.operator import OperatorRecord
@@ -24,7 +25,11 @@ from slurp_leader.store.records import SCHEMA, read_object
 KEPT = 100
 """So many elections, and so many actions of operators, are remembered."""
 _MOST_STANDINGS = 32
-"""A record names the best so many candidates: it stands in the transaction that ends a vacancy, and has to be small."""
+"""A record names the best so many candidates."""
+_LARGEST = 64 * 1024
+"""Bytes of a record. It stands in the transaction that ends a vacancy: were it so large that etcd refuses it, nobody
+could be elected, whatever the reason. So it tells less instead."""
+_LONGEST_S = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class HistoryRecord:
         waited_s: How long of that the winner let better candidates go first.
         before: Node id that led before; empty: nobody, or not known.
         by, why: Of a handover that was wished for.
-        standings: The candidates, the best first, as the winner saw them; at most 32.
+        standings: The candidates, the best first, as the winner saw them; at most 32 are kept.
         stood: How many candidates there were.
         circumstances: What counted for all of them.
         weights: Of the scores.
@@ -64,7 +69,11 @@ class HistoryRecord:
     """Revision of the record, which is the token of its term: the transaction is the same. 0: not read from etcd."""
 
     def to_value(self) -> bytes:
-        return to_json({"schema": SCHEMA, **self.to_fields()})
+        """As it stands in etcd: at most 64 KiB, so it may name fewer candidates, and at last leave out the orders."""
+        told = {"schema": SCHEMA, **self.to_fields()}
+        while len(value := to_json(told)) > _LARGEST and told["candidates"]:
+            told["candidates"] = told["candidates"][: len(told["candidates"]) // 2]
+        return value if len(value) <= _LARGEST else to_json({**told, "orders": {}, "requires": []})
 
     def to_fields(self) -> dict[str, Any]:
         """As plain data."""
@@ -77,8 +86,8 @@ class HistoryRecord:
             "vacancy_s": None if self.vacancy_s is None else round(self.vacancy_s, 4),
             "waited_s": round(self.waited_s, 4),
             "before": self.before,
-            "by": self.by,
-            "why": self.why,
+            "by": self.by[: fields.LONGEST_TEXT],
+            "why": self.why[: fields.LONGEST_TEXT],
             "stood": self.stood,
             "requires": list(self.circumstances.requires),
             "min_nodes": self.circumstances.min_nodes,
@@ -92,32 +101,33 @@ class HistoryRecord:
         """Raises RecordError when it cannot be read."""
         data = read_object(kv.key, kv.value)
         try:
-            standings = tuple(_standing(each) for each in data.get("candidates", ()))
+            standings = tuple(_standing(each) for each in _list(data.get("candidates", [])))
+            epoch = fields.whole(data["epoch"])
             circumstances = Circumstances.of(
                 [each.candidate for each in standings],
                 OperatorRecord.from_fields(data.get("orders", {})),
-                requires=tuple(str(name) for name in data.get("requires", ())),
-                min_nodes=int(data.get("min_nodes", 1)),
-                epoch=int(data["epoch"]) - 1,
+                requires=tuple(fields.text(name) for name in _list(data.get("requires", []))),
+                min_nodes=fields.whole(data.get("min_nodes", 1)),
+                epoch=epoch - 1,
             )
             return cls(
-                epoch=int(data["epoch"]),
-                node_id=str(data["node"]),
-                session=str(data["session"]),
-                reason=str(data["reason"]),
-                at=str(data.get("at", "")),
-                vacancy_s=None if data.get("vacancy_s") is None else float(data["vacancy_s"]),
-                waited_s=float(data.get("waited_s", 0.0)),
-                before=str(data.get("before", "")),
-                by=str(data.get("by", "")),
-                why=str(data.get("why", "")),
+                epoch=epoch,
+                node_id=fields.name(data["node"]),
+                session=fields.name(data["session"]),
+                reason=fields.text(data["reason"]),
+                at=fields.text(data.get("at", "")),
+                vacancy_s=None if data.get("vacancy_s") is None else fields.number(data["vacancy_s"], _LONGEST_S),
+                waited_s=fields.number(data.get("waited_s", 0.0), _LONGEST_S),
+                before=fields.text(data.get("before", "")),
+                by=fields.text(data.get("by", "")),
+                why=fields.text(data.get("why", "")),
                 standings=standings,
-                stood=int(data.get("stood", len(standings))),
+                stood=fields.whole(data.get("stood", len(standings))),
                 circumstances=circumstances,
                 weights=Weights(**data.get("weights", {})),
                 token=kv.mod_revision,
             )
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RecordError(f"history: {error!r}", key=kv.key.decode("ascii", "replace")) from error
 
 
@@ -126,7 +136,7 @@ class ActionRecord:
     """What an operator ordered.
 
     Attributes:
-        action: freeze, unfreeze, pin, unpin, block, unblock, require-version, force or step-down.
+        action: freeze, unfreeze, pin, unpin, block, unblock, require_version or force.
         epoch: Of the newest term when it was ordered.
         by, why, at: Who, why, when (UTC, by that machine's clock).
         what: The node or the version it is about; empty: none.
@@ -145,23 +155,18 @@ class ActionRecord:
 
     def to_fields(self) -> dict[str, Any]:
         """As plain data."""
-        return {
-            "action": self.action,
-            "epoch": self.epoch,
-            "by": self.by,
-            "why": self.why,
-            "at": self.at,
-            "what": self.what,
-        }
+        words = {name: str(getattr(self, name))[: fields.LONGEST_TEXT] for name in ("by", "why", "at", "what")}
+        return {"action": self.action, "epoch": self.epoch, **words}
 
     @classmethod
     def from_value(cls, kv: KeyValue) -> ActionRecord:
         """Raises RecordError when it cannot be read."""
         data = read_object(kv.key, kv.value)
         try:
-            words = {name: str(data.get(name, "")) for name in ("by", "why", "at", "what")}
-            return cls(str(data["action"]), int(data["epoch"]), **words, revision=kv.mod_revision)
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            words = {name: fields.text(data.get(name, "")) for name in ("by", "why", "at", "what")}
+            action, epoch = fields.name(data["action"]), fields.whole(data["epoch"])
+            return cls(action, epoch, **words, revision=kv.mod_revision)
+        except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"history: {error!r}", key=kv.key.decode("ascii", "replace")) from error
 
 
@@ -219,12 +224,12 @@ def _standing_fields(each: Standing) -> dict[str, Any]:
 
 
 def _standing(data: Mapping[str, Any]) -> Standing:
-    place = data.get("place")
+    place, parts = data.get("place"), data.get("parts", {})
     return Standing(
         Candidate.from_fields(dict(data)),
-        Score(float(data["score"]), {str(name): float(part) for name, part in data.get("parts", {}).items()}),
-        Verdict(_hindrances(data.get("absolute", ())), _hindrances(data.get("soft", ()))),
-        None if place is None else int(place),
+        Score(fields.number(data["score"], 1), {name: fields.number(part, 1) for name, part in parts.items()}),
+        Verdict(_hindrances(data.get("absolute", [])), _hindrances(data.get("soft", []))),
+        None if place is None else fields.whole(place),
     )
 
 
@@ -232,5 +237,11 @@ def _hindrance_fields(hindrance: Hindrance) -> dict[str, str]:
     return {"cause": hindrance.cause.value, "text": hindrance.text}
 
 
-def _hindrances(data: Iterable[Mapping[str, Any]]) -> tuple[Hindrance, ...]:
-    return tuple(Hindrance(Cause(each["cause"]), str(each["text"])) for each in data)
+def _hindrances(data: Any) -> tuple[Hindrance, ...]:
+    return tuple(Hindrance(Cause(each["cause"]), fields.words(each["text"])) for each in _list(data))
+
+
+def _list(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise TypeError(f"{data!r:.80} is not a list")
+    return data

@@ -15,20 +15,30 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from slurp_leader.errors import RecordError
+from slurp_leader.election.fields import LONGEST_TEXT, name, text, whole
+from slurp_leader.errors import ConfigurationError, RecordError
 from slurp_leader.store import KeyValue
 from slurp_leader.store.records import SCHEMA, read_object
 
-_LONGEST_TEXT = 1024
+_LARGEST = 64 * 1024
+"""Bytes of a record. It is copied into history, in the transaction that ends a vacancy, and that has to be small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who wants it, why, and when it was said (UTC, by that machine's clock; for people)."""
+    """Who wants it, why, and when it was said (UTC, by that machine's clock; for people).
+
+    Raises:
+        ConfigurationError: One of them is too long: nobody could read a record with it.
+    """
 
     by: str = ""
     why: str = ""
     at: str = ""
+
+    def __post_init__(self) -> None:
+        for field_name in ("by", "why", "at"):
+            _check_length(field_name, getattr(self, field_name))
 
     def __str__(self) -> str:
         return f"by {self.by or 'somebody'}" + (f": {self.why}" if self.why else "")
@@ -60,6 +70,9 @@ class OperatorRecord:
         blocked: Node ids that must not lead.
         oldest_version: Nodes of an older version let others go first; empty: none is too old.
         forced: How the vacancy after a term that was ended by force is filled.
+
+    Raises:
+        ConfigurationError: A node id or version is too long.
     """
 
     frozen: Order | None = None
@@ -69,6 +82,10 @@ class OperatorRecord:
     oldest_version: str = ""
     versions: Order = field(default_factory=Order)
     forced: Forced | None = None
+
+    def __post_init__(self) -> None:
+        for named in (self.pinned_to, self.oldest_version, *self.blocked):
+            _check_length("node or version", named)
 
     # ------------------------------------------------------------ changing it
 
@@ -97,6 +114,10 @@ class OperatorRecord:
     def force(self, forced: Forced) -> OperatorRecord:
         return replace(self, forced=forced)
 
+    def without_words(self) -> tuple[object, ...]:
+        """What is ordered, without who ordered it, why and when."""
+        return (self.frozen is not None, self.pinned_to, frozenset(self.blocked), self.oldest_version, self.forced)
+
     # ------------------------------------------------------------ reading and writing it
 
     def to_fields(self) -> dict[str, Any]:
@@ -117,7 +138,17 @@ class OperatorRecord:
         return fields
 
     def to_value(self) -> bytes:
-        return to_json({"schema": SCHEMA, **self.to_fields()})
+        """As it stands in etcd.
+
+        Raises:
+            ConfigurationError: It is too large: what nobody could read is not written, for it would undo all orders.
+        """
+        value = to_json({"schema": SCHEMA, **self.to_fields()})
+        if len(value) > _LARGEST:
+            fix = f"unblock some of the {len(self.blocked)} nodes, or give shorter reasons"
+            too_large = f"orders of {len(value)} bytes, at most {_LARGEST} are kept"
+            raise ConfigurationError(f"{too_large}: {fix}", field="orders")
+        return value
 
     @classmethod
     def from_value(cls, key: bytes, value: bytes) -> OperatorRecord:
@@ -126,6 +157,8 @@ class OperatorRecord:
         Raises:
             RecordError: It cannot be read; nothing is known to be ordered.
         """
+        if len(value) > _LARGEST:
+            raise RecordError(f"orders of an operator: {len(value)} bytes", key=key.decode("ascii", "replace"))
         data = read_object(key, value)
         try:
             return cls.from_fields(data)
@@ -138,10 +171,10 @@ class OperatorRecord:
         frozen, pinned, oldest, forced = (data.get(name) for name in ("frozen", "pinned", "oldest_version", "forced"))
         return cls(
             frozen=None if frozen is None else _order(frozen),
-            pinned_to="" if pinned is None else _text(pinned["node"]),
+            pinned_to="" if pinned is None else name(pinned["node"]),
             pinned=Order() if pinned is None else _order(pinned),
-            blocked={_text(name): _order(each) for name, each in data.get("blocked", {}).items()},
-            oldest_version="" if oldest is None else _text(oldest["version"]),
+            blocked={name(node_id): _order(each) for node_id, each in data.get("blocked", {}).items()},
+            oldest_version="" if oldest is None else name(oldest["version"]),
             versions=Order() if oldest is None else _order(oldest),
             forced=None if forced is None else _forced(forced),
         )
@@ -162,17 +195,14 @@ def _fields(order: Order) -> dict[str, str]:
 
 
 def _order(data: Mapping[str, Any]) -> Order:
-    return Order(*(_text(data.get(name, "")) for name in ("by", "why", "at")))
+    return Order(text(data.get("by", "")), text(data.get("why", "")), text(data.get("at", "")))
 
 
 def _forced(data: Mapping[str, Any]) -> Forced:
-    epoch = data["epoch"]
-    if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 0:
-        raise ValueError(f"epoch {epoch!r} is not a whole number from 0 on")
-    return Forced(epoch, _text(data.get("to", "")), _text(data.get("instead_of", "")), _order(data))
+    return Forced(whole(data["epoch"]), text(data.get("to", "")), text(data.get("instead_of", "")), _order(data))
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-        raise TypeError(f"{value!r:.80} is not text of at most {_LONGEST_TEXT} characters")
-    return value
+def _check_length(what: str, given: str) -> None:
+    if len(given) > LONGEST_TEXT:
+        too_long = f"{what}: {len(given)} characters, at most {LONGEST_TEXT} are kept: shorten it"
+        raise ConfigurationError(too_long, field=what)

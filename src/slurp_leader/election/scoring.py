@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from slurp_leader.election.fields import number
 from slurp_leader.errors import ConfigurationError
 
 _CAPABILITIES = {"project_manager": 0.4, "context_curation": 0.4, "decision_ingestion": 0.2}
@@ -64,6 +65,15 @@ class Weights:
     def to_fields(self) -> dict[str, float]:
         """As plain data."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """What is free of a machine, or of the part of it that a process may use: shares, 0 to 1. None: not known."""
+
+    cpu: float | None = None
+    memory: float | None = None
+    load: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +126,10 @@ class ScoreInputs:
             cpu_free=_known(data, "cpu_free", 1.0),
             memory_free=_known(data, "memory_free", 1.0),
             load_free=_known(data, "load_free", 1.0),
-            uptime_s=_number(data.get("uptime_s", 0.0), _MOST),
+            uptime_s=number(data.get("uptime_s", 0.0), _MOST),
             round_trip_s=_known(data, "round_trip_s", _MOST),
-            terms_led=int(_number(data.get("terms_led", 0), _MOST)),
-            led_s=_number(data.get("led_s", 0.0), _MOST),
+            terms_led=int(number(data.get("terms_led", 0), _MOST)),
+            led_s=number(data.get("led_s", 0.0), _MOST),
         )
 
 
@@ -151,6 +161,38 @@ def score(inputs: ScoreInputs, weights: Weights) -> Score:
     return Score(min(1.0, max(0.0, total)), parts)
 
 
+def parse_weights(text: str, base: Weights | None = None) -> Weights:
+    """Read weights as people write them: ``capability=.5, network=0``. What is not named stays as it is in `base`.
+
+    Args:
+        text: Pairs of name and number; empty: all of `base`.
+        base: What is not named; None: the defaults.
+
+    Raises:
+        ConfigurationError: No such weight, one named twice, no number, or they do not sum to 1. `field` names which.
+    """
+    weights = (base or Weights()).to_fields()
+    named: dict[str, float] = {}
+    for pair in filter(None, (each.strip() for each in text.split(","))):
+        name, equals, given = (part.strip() for part in pair.partition("="))
+        if name not in weights:
+            raise ConfigurationError(f"no weight {name!r:.40}: there are {', '.join(weights)}", field="weights")
+        if name in named:
+            raise ConfigurationError(f"weight {name} is given twice: name it once", field=name)
+        try:
+            named[name] = float(given)
+        except ValueError:
+            fault = f"= {given!r:.40} is no number" if equals else "has no number"
+            raise ConfigurationError(f"weight {name} {fault}: write {name}=0.2", field=name) from None
+    weights |= named
+    off = math.fsum(weights.values()) - 1
+    if all(0 <= weight <= 1 for weight in named.values()) and abs(off) > _NEAR_ENOUGH:
+        all_of_them = " + ".join(f"{name} {weight:g}" for name, weight in weights.items())
+        change = f"take {off:.6g} away from" if off > 0 else f"add {-off:.6g} to"
+        raise ConfigurationError(f"{all_of_them} = {off + 1:.6g}, not 1: {change} some of them", field="weights")
+    return Weights(**weights)
+
+
 def has_capability(capabilities: tuple[str, ...], name: str) -> bool:
     """Whether it is among them. ``-`` and ``_`` are alike, and so are upper and lower case."""
     return _normal(name) in map(_normal, capabilities)
@@ -162,12 +204,4 @@ def _normal(name: str) -> str:
 
 def _known(data: Mapping[str, Any], name: str, most: float) -> float | None:
     value = data.get(name)
-    return None if value is None else _number(value, most)
-
-
-def _number(value: Any, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r:.80} is not a number")
-    if not 0 <= value <= most:  # NaN is neither
-        raise ValueError(f"{value!r:.80} is not from 0 to {most:g}")
-    return float(value)
+    return None if value is None else number(value, most)

@@ -53,7 +53,8 @@ class SessionKeeper:
         keys: Keys of the election, read on the way.
         prefix: Of all session keys of this node id.
         before_grant: Told of the lease id before it is asked for.
-        on_open: The session is live; the answer's last three results are the election's keys.
+        candidate: The candidate's record, to be written with the session key.
+        on_open: The session is live; the answer ends with reads of the candidates and of the election's keys.
         on_lost: The lease is gone before the session was live.
         on_closed: The lease was given back.
     """
@@ -67,6 +68,7 @@ class SessionKeeper:
         prefix: bytes,
         *,
         before_grant: Callable[[int], None],
+        candidate: Callable[[Session, float], Put],
         on_open: Callable[[Session, TxnResult, float], None],
         on_lost: Callable[[float], None],
         on_closed: Callable[[float], None],
@@ -77,33 +79,34 @@ class SessionKeeper:
         self._keys = keys
         self._prefix = prefix
         self._before_grant = before_grant
+        self._candidate = candidate
         self._on_open = on_open
         self._on_lost = on_lost
         self._on_closed = on_closed
         self._backoff = Backoff(desk, options.retry_interval_s)
-        self._send_again: Callable[[Session], None] | None = None
+        self._send_again: Callable[[Session, float], None] | None = None
         self._duplicates: tuple[str, ...] = ()
         self.current: Session | None = None
 
     # ------------------------------------------------------------ open
 
-    def open(self) -> None:
+    def open(self, now: float) -> None:
         identity = replace(self._identity, session=self._desk.random_hex(64))
         # The id is chosen here, so that a grant whose answer was lost can be repeated (A12).
         self.current = Session(identity, self._desk.random_id(62), self._options.for_requested())
         self._before_grant(self.current.lease_id)
-        self._grant(self.current)
+        self._grant(self.current, now)
 
     def forget(self) -> None:
         """The lease is gone, and with it the node key."""
         self.current = None
 
-    def on_timer(self) -> None:
+    def on_timer(self, now: float) -> None:
         """Send again what failed."""
         if self.current is not None and self._send_again is not None:
-            self._send_again(self.current)
+            self._send_again(self.current, now)
 
-    def _grant(self, session: Session) -> None:
+    def _grant(self, session: Session, _now: float) -> None:
         request = Grant(session.lease_id, self._options.lease_ttl_s)
         self._desk.call(request, session.timing.rpc_timeout_s, partial(self._granted, session))
 
@@ -111,22 +114,27 @@ class SessionKeeper:
         if session is not self.current:
             return
         if isinstance(result, LeaseExistsError):  # our own earlier grant: its answer was lost
-            self._register(session)
+            self._register(session, now)
         elif isinstance(result, StoreError):
             self._failed(_GRANT, result, self._grant, now)
         else:
             session.timing = self._options.for_granted(result.ttl_s)
-            self._register(session)
+            self._register(session, now)
 
-    def _register(self, session: Session) -> None:
-        """Write the session key; see who else carries our node id."""
+    def _register(self, session: Session, now: float) -> None:
+        """Write the session key and the candidate's record; see who else carries our node id."""
         key = self._prefix + session.name.encode()
         value = node_value(session.identity, session.lease_id, session.timing.ttl_s, self._options.name)
-        reads = (self._sessions(), *transactions.read_election(self._keys))
+        reads = (transactions.read_candidates(self._keys), *transactions.read_election(self._keys))
         txn = Txn(
             compares=(version_of(key, 0),),
-            success=(Put(key, value, lease=session.lease_id), *reads),
-            failure=(Get(key), *reads),  # an earlier copy was applied: nobody else can write this key
+            success=(
+                self._sessions(),
+                Put(key, value, lease=session.lease_id),
+                self._candidate(session, now),
+                *reads,
+            ),
+            failure=(self._sessions(), *reads),  # an earlier copy was applied: nobody else can write this key
         )
         self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._registered, session))
 
@@ -142,12 +150,12 @@ class SessionKeeper:
             self._desk.note_success(_GRANT)
             self._desk.note_success(_REGISTER)
             session.live = True
-            if self._others(result.results[1].kvs):
+            if self._others(result.results[0].kvs):
                 # Left behind by a crash of ours, or another process: after a TTL it is known which (A23).
                 self._desk.timers.set("duplicates", now + session.timing.ttl_s + 1)
             self._on_open(session, result, now)
 
-    def _failed(self, doing: str, error: StoreError, again: Callable[[Session], None], now: float) -> None:
+    def _failed(self, doing: str, error: StoreError, again: Callable[[Session, float], None], now: float) -> None:
         self._desk.note_failure(LogEvent.ELECTION_CALL_FAILED, doing, error)
         self._send_again = again
         self._desk.timers.set("session", now + self._backoff.next_s())
@@ -187,9 +195,9 @@ class SessionKeeper:
             self._on_closed(now)
         elif not session.closing:
             session.closing = True
-            self._revoke(session)
+            self._revoke(session, now)
 
-    def _revoke(self, session: Session) -> None:
+    def _revoke(self, session: Session, _now: float) -> None:
         self._desk.call(Revoke(session.lease_id), session.timing.rpc_timeout_s, partial(self._revoked, session))
 
     def _revoked(self, session: Session, result: Any, now: float) -> None:

@@ -20,6 +20,7 @@ from slurp_leader.store import (
     TxnResult,
     lease_of,
     mod_revision,
+    prefix_end,
     version_of,
 )
 from slurp_leader.term import Term
@@ -48,9 +49,20 @@ def leader_read(result: TxnResult) -> KeyValue | None:
     return read.kvs[0] if isinstance(read, GetResult) and read.kvs else None
 
 
-def look(keys: ElectionKeys) -> Txn:
-    """Read the four keys at one revision."""
-    return Txn(success=read_election(keys))
+def read_candidates(keys: ElectionKeys) -> Get:
+    """Read the records of all candidates; stands right before `read_election`."""
+    return Get(keys.candidates, prefix_end(keys.candidates))
+
+
+def candidates_read(keys: ElectionKeys, result: TxnResult) -> GetResult | None:
+    """What `read_candidates` found; None: it was not asked."""
+    before = result.results[: -len(read_election(keys))]
+    return before[-1] if before and isinstance(before[-1], GetResult) else None
+
+
+def look(keys: ElectionKeys, *, with_candidates: bool = False) -> Txn:
+    """Read the four keys, and the candidates where they matter, at one revision."""
+    return Txn(success=(*((read_candidates(keys),) if with_candidates else ()), *read_election(keys)))
 
 
 def campaign(keys: ElectionKeys, view: View, record: LeaderRecord, lease_id: int, told: Told = ()) -> Txn:
@@ -168,7 +180,8 @@ def hand_over(
     """Hand the lead over, whatever is in flight (PROTOCOL C). There is no revision without a leader.
 
     The last heartbeat is compared, so that the next one kills a late copy; the lease of the successor's session key, so
-    that the leader key never hangs on anything but a live session of just that candidate (A23).
+    that the leader key never hangs on anything but a live session of just that candidate (A23); the operator's record,
+    so that nobody is handed the lead whom an order forbids it.
     """
     return Txn(
         compares=(
@@ -177,6 +190,7 @@ def hand_over(
             lease_of(session_key, lease_id),
             mod_revision(keys.ack, ack_revision),
             mod_revision(keys.epoch, view.epoch_revision),
+            mod_revision(keys.operator, view.operator_revision),
         ),
         success=(
             Put(keys.leader, record.to_value(), lease=lease_id),

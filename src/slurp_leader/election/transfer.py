@@ -1,4 +1,4 @@
-"""The records of a handover, and who is asked to take over. Pure values.
+"""The records of a handover. Pure values. Who is asked to take over, `eligible` says.
 
 One record, ``control/transfer``, goes through its stages in one key, so that no two handovers are ever under way:
 
@@ -11,7 +11,6 @@ are left where they are, and overwritten by the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 from pydantic_core import to_json
 
 from slurp_leader.errors import RecordError
-from slurp_leader.store import KeyValue
 from slurp_leader.store.records import SCHEMA, read_object
 
 
@@ -42,6 +40,7 @@ class TransferRecord:
         by, why: For people.
         session, node_id, nonce: Of an offer: to whom, and the id that the new term will have.
         reason: Of a refusal: see `HandoverError`.
+        steps_down: The leader gives the term back if nobody can take it over.
     """
 
     stage: Stage
@@ -54,6 +53,7 @@ class TransferRecord:
     node_id: str = ""
     nonce: str = ""
     reason: str = ""
+    steps_down: bool = False
 
     def to_value(self) -> bytes:
         return to_json(
@@ -69,6 +69,7 @@ class TransferRecord:
                 "node": self.node_id,
                 "nonce": self.nonce,
                 "reason": self.reason,
+                "steps_down": self.steps_down,
             }
         )
 
@@ -80,7 +81,13 @@ class TransferRecord:
             texts = {
                 name: _text(data.get(name, "")) for name in ("wish", "to", "by", "why", "session", "nonce", "reason")
             }
-            return cls(Stage(data["stage"]), _whole(data["token"]), node_id=_text(data.get("node", "")), **texts)
+            return cls(
+                Stage(data["stage"]),
+                _whole(data["token"]),
+                node_id=_text(data.get("node", "")),
+                steps_down=data.get("steps_down", False) is True,
+                **texts,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise _bad("transfer record", key, error) from error
 
@@ -139,58 +146,6 @@ class Readiness:
 
     revision: int | None = None
     unfit: str = ""
-
-
-# ---------------------------------------------------------------- who is asked
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A session that stands in an election, from its session key."""
-
-    key: bytes
-    node_id: str
-    session: str
-    lease: int
-    ttl_s: int
-    endpoint: str = ""
-    capabilities: tuple[str, ...] = ()
-
-
-def candidates(kvs: Iterable[KeyValue], election: str) -> list[Candidate]:
-    """Who stands in an election, from the session keys of all nodes. Those that cannot be read, or that do not say what
-    they stand in (an older version), are passed over: they could not answer an offer."""
-    found = (_candidate(kv) for kv in kvs if kv.lease)
-    return [candidate for candidate, name in filter(None, found) if name == election]
-
-
-def choose_successor(candidates: Sequence[Candidate], to: str = "") -> list[Candidate]:
-    """Who is to be asked, one after the other, until one of them is fit. The one place where that is decided.
-
-    Args:
-        candidates: Who stands, without the leader.
-        to: Node id or session that is wanted; empty: any.
-    """
-    wanted = [each for each in candidates if to in ("", each.node_id, each.session)]
-    return sorted(wanted, key=lambda each: (each.node_id, each.session))
-
-
-def _candidate(kv: KeyValue) -> tuple[Candidate, str] | None:
-    try:
-        data = read_object(kv.key, kv.value)
-        names = data.get("capabilities", [])
-        candidate = Candidate(
-            kv.key,
-            _text(data["node"]),
-            _text(data["session"]),
-            kv.lease,
-            _whole(data["ttl"]),
-            _text(data.get("endpoint", "")),
-            tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
-        )
-        return candidate, _text(data.get("election", ""))
-    except (RecordError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,7 @@ class View:
         "operator",
         "operator_problem",
         "operator_revision",
+        "thawed_at",
     )
 
     def __init__(self, keys: ElectionKeys, now: float) -> None:
@@ -41,6 +42,7 @@ class View:
         self.epoch: KeyValue | None = None
         self.operator = OperatorRecord()
         self.operator_problem = ""  # why the record cannot be read
+        self.thawed_at = float("-inf")  # when it was seen last that elections are held again
         self.operator_revision = 0  # of the record as it stands, also of one that cannot be read; 0: there is none
         self.heartbeat: KeyValue | None = None
         self.changed_at = now
@@ -74,7 +76,10 @@ class View:
             self.epoch = kv
             return
         if key == self._keys.operator:
+            was_frozen = self.operator.frozen is not None
             self.operator, self.operator_problem = read_operator(kv)
+            if was_frozen and self.operator.frozen is None:
+                self.thawed_at = now
             self.operator_revision = kv.mod_revision if kv is not None else 0
             return
         before = self.leader if key == self._keys.leader else self.heartbeat

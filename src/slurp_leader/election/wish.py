@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.election.candidates import Candidate
+from slurp_leader.election.eligible import choose_successor
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord
-from slurp_leader.election.transfer import Candidate, Stage, TransferRecord, candidates, choose_successor
+from slurp_leader.election.situation import Situation, look_at
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import HandoverError, NoLeaderError, Outcome, RecordError, StoreError
 from slurp_leader.resilience import pause_s
 from slurp_leader.store import (
@@ -42,6 +45,9 @@ _MESSAGES = {
     "no_candidate": "nobody else stands in this election",
     "busy": "another handover is under way",
     "unfit": "the candidate is not ready to take over",
+    "blocked": "an operator has blocked the candidate",
+    "pinned_elsewhere": "an operator has pinned the lead to another node",
+    "capability": "the candidate lacks a capability that the election requires",
     "silent": "the candidate did not answer the offer",
     "refused": "something had changed when the lead was to be handed over; the leader goes on",
     "changed": "the term that was to be handed over is over",
@@ -70,14 +76,18 @@ class Transferred:
 
 
 @dataclass(frozen=True, slots=True)
-class _Situation:
-    """What was read at one revision."""
+class SteppedDown:
+    """What came of stepping down.
 
-    leader: KeyValue
-    record: LeaderRecord | None
-    transfer: KeyValue | None
-    asked: list[Candidate]
-    revision: int
+    Attributes:
+        leader: Who was handed the lead; None: nobody could take over, so the term was given back.
+        before: Who led before; None: a record that cannot be read.
+        took_s: From the wish to the successor's first heartbeat, or to the end of the term.
+    """
+
+    leader: LeaderInfo | None
+    before: str | None
+    took_s: float
 
 
 class Wish:
@@ -118,65 +128,78 @@ class Wish:
             StoreError: etcd did not answer. Nothing was handed over.
         """
         began = self._clock.boottime()
-        situation = self._look(to)
+        situation, leader = self._look()
+        asked = self._check(situation, to)
         before = situation.record.node_id if situation.record else None
         if dry_run:
-            info = LeaderInfo(situation.leader.mod_revision, situation.record)
-            return Transferred(info, situation.asked[0].node_id, before, is_dry_run=True)
-        wished_at = self._write(situation, to or "", why, began + timeout_s)
-        leader = self._follow(situation, wished_at, began + timeout_s)
-        assert leader.node_id is not None
-        return Transferred(leader, leader.node_id, before, self._clock.boottime() - began)
+            return Transferred(_info(situation), asked[0].node_id, before, is_dry_run=True)
+        wish = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, to or "", self._by, why)
+        wished_at = self._write(situation, leader, wish, began + timeout_s)
+        successor = self._follow(leader, wished_at, began + timeout_s, steps_down=False)
+        assert successor is not None
+        assert successor.node_id is not None
+        return Transferred(successor, successor.node_id, before, self._clock.boottime() - began)
+
+    def step_down(self, why: str, timeout_s: float) -> SteppedDown:
+        """Have the leader hand over to whoever can take over, or else give the term back; and wait for that.
+
+        Args:
+            why: For people.
+            timeout_s: Longest wait. The leader's work in flight may have to end first.
+
+        Raises:
+            NoLeaderError, HandoverError, StoreError: As `transfer`; with a frozen election also because nobody can take
+                over: then the leader goes on.
+        """
+        began = self._clock.boottime()
+        situation, leader = self._look()
+        before = situation.record.node_id if situation.record else None
+        wish = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, "", self._by, why, steps_down=True)
+        wished_at = self._write(situation, leader, wish, began + timeout_s)
+        successor = self._follow(leader, wished_at, began + timeout_s, steps_down=True)
+        return SteppedDown(successor, before, self._clock.boottime() - began)
 
     # ------------------------------------------------------------ before anything is written
 
-    def _look(self, to: str | None) -> _Situation:
+    def _look(self) -> tuple[Situation, KeyValue]:
+        situation = look_at(self._call, self._keys)
+        if situation.leader is None:
+            raise NoLeaderError(f"nobody leads the election {self._election!r}: there is nothing to hand over")
+        return situation, situation.leader
+
+    def _check(self, situation: Situation, to: str | None) -> list[Candidate]:
+        """Refuse what cannot work as things stand; the leader decides anew. Who would be asked, the first one first."""
         if to is not None and not to.strip():
             raise _refused("nobody")
-        keys = self._keys
-        txn = Txn(success=(Get(keys.leader), Get(keys.transfer), Get(keys.nodes, prefix_end(keys.nodes))))
-        result = self._call(txn)
-        leader, transfer, nodes = result.results
-        if not leader.kvs:
-            raise NoLeaderError(f"nobody leads the election {self._election!r}: there is nothing to hand over")
-        record = _record_of(leader.kvs[0])
-        standing = transfer.kvs[0] if transfer.kvs else None
+        record = situation.record
         if record is not None and to in (record.node_id, record.session):
             raise _refused("itself")
-        holder = (record.session, record.node_id) if record is not None else ("", "")
-        others = [
-            each
-            for each in candidates(nodes.kvs, self._election)
-            if each.session != holder[0] and each.node_id != holder[1]
-        ]
-        asked = choose_successor(others, to or "")
+        asked, reason = choose_successor(situation.others, situation.circumstances, situation.weights, to or "")
         if not asked:
-            raise _refused("unknown" if to else "no_candidate")
-        if _is_under_way(standing, leader.kvs[0].mod_revision):
-            raise _refused("busy")
-        return _Situation(leader.kvs[0], record, standing, asked, result.header.revision)
+            raise _refused(reason)
+        return asked
 
     # ------------------------------------------------------------ the wish
 
-    def _write(self, situation: _Situation, to: str, why: str, deadline: float) -> int:
+    def _write(self, situation: Situation, leader: KeyValue, wish: TransferRecord, deadline: float) -> int:
         """Write it; the same again until it is definite. Returns its revision."""
-        leader, keys = situation.leader, self._keys
-        value = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, to, self._by, why).to_value()
-        seen = situation.transfer.mod_revision if situation.transfer else 0
+        keys, standing = self._keys, situation.transfer
+        if _is_under_way(standing, leader.mod_revision):
+            raise _refused("busy")
         txn = Txn(
             compares=(
                 mod_revision(keys.leader, leader.mod_revision),
                 value_of(keys.leader, CompareOp.EQUAL, leader.value),
-                mod_revision(keys.transfer, seen),
+                mod_revision(keys.transfer, standing.mod_revision if standing else 0),
             ),
-            success=(Put(keys.transfer, value),),
+            success=(Put(keys.transfer, wish.to_value()),),
             failure=(Get(keys.transfer), Get(keys.leader)),
         )
         result, in_doubt = self._send(txn, deadline)
         if result.succeeded:
             return int(result.header.revision)
-        standing, now_leads = result.results
-        for kv in standing.kvs:
+        stands_now, now_leads = result.results
+        for kv in stands_now.kvs:
             record = _read(kv)
             if record is not None and record.wish == self._id:
                 return situation.revision  # an earlier send of ours: follow from before it
@@ -202,7 +225,8 @@ class Wish:
 
     # ------------------------------------------------------------ what becomes of it
 
-    def _follow(self, situation: _Situation, since: int, deadline: float) -> LeaderInfo:
+    def _follow(self, leader: KeyValue, since: int, deadline: float, *, steps_down: bool) -> LeaderInfo | None:
+        """Wait for the successor's first heartbeat. None: a leader that stepped down has given the key back."""
         notices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         prefix = self._keys.prefix
         watch = self._store.watch(prefix, prefix_end(prefix), since + 1, notices.put)
@@ -211,7 +235,9 @@ class Wish:
             while True:
                 for event in self._next(notices, deadline, successor):
                     if event.kv.key == self._keys.leader:
-                        successor = self._new_leader(event, situation)
+                        if steps_down and event.kind is EventKind.DELETE and event.kv.mod_revision > since:
+                            return None
+                        successor = self._new_leader(event, leader)
                     elif event.kv.key == self._keys.heartbeat and successor is not None:
                         return successor
                     elif event.kv.key == self._keys.transfer:
@@ -236,9 +262,9 @@ class Wish:
             raise _refused("timeout", Outcome.UNKNOWN)
         return ()
 
-    def _new_leader(self, event: Event, situation: _Situation) -> LeaderInfo:
+    def _new_leader(self, event: Event, leader: KeyValue) -> LeaderInfo:
         record = _record_of(event.kv) if event.kind is EventKind.PUT else None
-        if record is None or record.reason != "handover" or event.kv.mod_revision <= situation.leader.mod_revision:
+        if record is None or record.reason != "handover" or event.kv.mod_revision <= leader.mod_revision:
             raise _refused("changed", Outcome.UNKNOWN)
         return LeaderInfo(event.kv.mod_revision, record)
 
@@ -272,6 +298,11 @@ class Wish:
 
     def _call(self, request: Any) -> Any:
         return self._store.call(request, self._rpc_timeout_s).result()
+
+
+def _info(situation: Situation) -> LeaderInfo:
+    assert situation.leader is not None
+    return LeaderInfo(situation.leader.mod_revision, situation.record)
 
 
 def _record_of(kv: KeyValue) -> LeaderRecord | None:

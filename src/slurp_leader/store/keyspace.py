@@ -34,10 +34,11 @@ def key_segment(field: str, text: str) -> str:
     """Check that `text` can stand between two slashes of a key.
 
     Raises:
-        ConfigurationError: It cannot; the message names `field`.
+        ConfigurationError: It cannot; message and error name `field`.
     """
     if not _SEGMENT.fullmatch(text) or text in {".", ".."}:
         raise ConfigurationError(
-            f"{field}: {text!r} cannot be part of a key; use 1 to 128 of letters, digits, '.', '_' and '-'"
+            f"{field}: {text!r:.160} cannot be part of a key; use 1 to 128 of letters, digits, '.', '_' and '-'",
+            field=field,
         )
     return text

@@ -42,6 +42,8 @@ class Facts:
     failing_checks: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)
     """Health checks that fail: what they say, and since when, in boottime seconds."""
     trouble: Trouble | None = None
+    held_back: str = ""
+    """What forbids this node to take the key although nobody leads."""
     outage: StoreOutage | None = None
     lost_store: BaseException | None = None
     """Why nothing is heard of etcd any more, and never will be."""
@@ -129,6 +131,10 @@ def _of_the_election(facts: Facts, clock: Clock) -> list[Problem]:
         message = f"this node cannot stand for election: it could not {trouble.doing}: {trouble.error}"
         since = date_of(trouble.since, clock)
         problems.append(Problem("cannot_stand", message, "put right what the message names", since))
+    if facts.held_back:
+        message = f"nobody leads, and this node may not: {facts.held_back}"
+        fix = "see `slurp leader orders`, and whether other nodes that may lead are up"
+        problems.append(Problem("held_back", message, fix))
     if facts.state is ElectionState.SUSPENDED:
         message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"
         problems.append(Problem("suspended", message, "look at etcd: does it answer in time?"))

@@ -13,6 +13,9 @@ from slurp_leader.store import Store
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.term import Term
 
+FAILOVER_VERBS = frozenset({"manifest", "verify"})
+"""Those of its verbs that ``system.aio`` has."""
+
 
 class FailoverView:
     """``system.failover``: ``manifest``, ``verify``, ``kept``, ``last``.

@@ -26,10 +26,12 @@ from slurp_leader.election import (
 from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
 from slurp_leader.periodic import Periodic
+from slurp_leader.resources import MachineMeter
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowFailed, FollowNotice
@@ -49,8 +51,8 @@ from slurp_leader.system.connection import (
 )
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
+from slurp_leader.system.leader_view import LeaderControl
 from slurp_leader.system.leader_work import LeaderWork, periodic_of
-from slurp_leader.system.views import LeaderView
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -201,7 +203,8 @@ class LeaderElection(HasHooks, LeaderWork):
         self._checks = HealthChecks(self.settings.health, self._clock, self._on_health, metrics)
         self._keyspace = Keyspace(self.settings.node.cluster_id)
         self._keys = ElectionKeys.of(self._keyspace, self._options.name)
-        self._view = LeaderView(self._observing, self._look)
+        self.control = LeaderControl(self._observing, self._look, self._ordering, self._wishing)
+        """Who leads, and why; and what changes that: ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ..."""
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: _Parts | None = None
         self._inherited: _Parts | None = None
@@ -241,6 +244,7 @@ class LeaderElection(HasHooks, LeaderWork):
                 guard=guard,
                 hooks=self._hooks,
                 needs_progress=self._needs_progress,
+                free=MachineMeter(self._clock).sample,
             )
             parts = _Parts(store, election, Observer(self._keys, self._clock, asker(store)), guard)
             parts.follower = self._make_follower(store, self._keys.prefix, parts.take)
@@ -336,6 +340,7 @@ class LeaderElection(HasHooks, LeaderWork):
             has_ended=parts.election.has_ended,
             duplicates=parts.election.duplicates,
             trouble=parts.election.trouble,
+            held_back=parts.election.held_back,
             failing_checks=self._checks.failing,
             slow_hooks=self._hooks.slow,
             outage=outage_of(parts.store),
@@ -363,7 +368,7 @@ class LeaderElection(HasHooks, LeaderWork):
             StoreError: `fresh`, and etcd did not answer in time, or refused.
             LifecycleError: Not started.
         """
-        return self._view.get(timeout, fresh=fresh)
+        return self.control.get(timeout, fresh=fresh)
 
     def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
         """Every change of leader from now on, for ``for`` and ``async for``, until `stop`: as `LeaderObserver.observe`.
@@ -374,7 +379,7 @@ class LeaderElection(HasHooks, LeaderWork):
         Raises:
             LifecycleError: Not started.
         """
-        return self._view.observe(limit)
+        return self.control.observe(limit)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` of every change from now on, in order, on a thread of the election. Best called before
@@ -428,12 +433,7 @@ class LeaderElection(HasHooks, LeaderWork):
             StoreError: etcd did not answer. Nothing was handed over.
             LifecycleError: Not started.
         """
-        self._running()
-        parts = self._parts
-        assert parts is not None
-        keys, options = ElectionKeys.of(self._keyspace, self.name), self._options
-        wish = Wish(parts.store, keys, self.name, self._clock, options.rpc_timeout_s, self.settings.node.id)
-        return wish.transfer(to, why, timeout, dry_run=dry_run)
+        return self.control.transfer(to, why=why, dry_run=dry_run, timeout=timeout)
 
     # ------------------------------------------------------------ work that only the leader does
 
@@ -522,6 +522,14 @@ class LeaderElection(HasHooks, LeaderWork):
 
     def _observing(self) -> Observer:
         return self._need_parts().observer
+
+    def _wishing(self) -> Wish:
+        store, by = self._need_parts().store, self.settings.node.id
+        return Wish(store, self._keys, self.name, self._clock, self._options.rpc_timeout_s, by)
+
+    def _ordering(self) -> Orders:
+        store, by = self._need_parts().store, self.settings.node.id
+        return Orders(store, self._keys, self.name, self._clock, self._options.rpc_timeout_s, by)
 
     def _look(self, timeout: float) -> Sighting:
         return look(self._need_parts().store, self._keys, self._clock, timeout)

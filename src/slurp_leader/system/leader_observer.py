@@ -11,6 +11,7 @@ from typing import Any
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys
 from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LifecycleError
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
@@ -23,11 +24,11 @@ from slurp_leader.system.connection import (
     look,
     settings_of,
 )
+from slurp_leader.system.leader_view import LeaderView
 from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.system.parts import ElectionView
-from slurp_leader.system.views import LeaderView
 
-_VERBS = frozenset({"get", "sighting", "wait", "start", "stop"})
+_VERBS = frozenset({"get", "history", "orders", "sighting", "wait", "start", "stop"})
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class LeaderObserver(LeaderView, Lifetime):
         stores: StoreFactory | None = None,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(self._observing, self._ask_etcd)
+        super().__init__(self._observing, self._ask_etcd, self._ordering)
         self.settings: SlurpSettings = settings_of(settings)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
@@ -97,7 +98,7 @@ class LeaderObserver(LeaderView, Lifetime):
         """The verbs that wait, awaited: ``await leader.aio.get()``."""
 
     def __repr__(self) -> str:
-        return f"<LeaderObserver of {self._name!r}: get, sighting, wait, observe>"
+        return f"<LeaderObserver of {self._name!r}: get, sighting, wait, observe, history, orders>"
 
     @property
     def name(self) -> str:
@@ -142,6 +143,11 @@ class LeaderObserver(LeaderView, Lifetime):
 
     def _ask_etcd(self, timeout: float) -> Sighting:
         return look(self._running().store, self._keys, self._clock, timeout)
+
+    def _ordering(self) -> Orders:
+        """Only asked here, never told."""
+        rpc_timeout_s = self.settings.election.rpc_timeout_s
+        return Orders(self._running().store, self._keys, self._name, self._clock, rpc_timeout_s, self.settings.node.id)
 
     def _verb(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self, name)

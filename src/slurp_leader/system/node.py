@@ -27,6 +27,7 @@ from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.runner import Work
 from slurp_leader.periodic import Task
 from slurp_leader.periodic import Work as PeriodicWork
+from slurp_leader.resources import MachineMeter
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
@@ -44,6 +45,8 @@ _logger = logging.getLogger("slurp_leader.system")
 _STOP_RESERVE_S = 10.0
 """What a stop gets beyond the drain timeout, to write down what was interrupted and to release the key."""
 _OWNER = "jobs"
+_REQUIRES = ("project_manager",)
+"""Who leads here generates context for all: the original's project manager."""
 
 
 class Node:
@@ -101,6 +104,8 @@ class Node:
             guard=guard,
             hooks=hooks,
             needs_progress=True,
+            free=MachineMeter(clock).sample,
+            requires=_REQUIRES,
             lending=Lending(JobKeys(keyspace).grant, lambda: self._longest_run_s(jobs.timeout_s)),
             ready=self._readiness,
             manifest=lambda epoch, term: self.failover.left_for(epoch, term),
@@ -178,6 +183,7 @@ class Node:
             duplicates=election.duplicates,
             slow_hooks=election.hooks.slow,
             trouble=election.trouble,
+            held_back=election.held_back,
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
         )

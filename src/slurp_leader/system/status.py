@@ -8,8 +8,8 @@ from slurp_leader.clock import Clock
 from slurp_leader.election import LeaderInfo
 from slurp_leader.election.observer import Observer
 from slurp_leader.system.condition import Facts, date_of, problems_of
+from slurp_leader.system.leader_view import describe_leader
 from slurp_leader.system.node import Node
-from slurp_leader.system.views import describe_leader
 
 _QUEUE = ("jobs", "pending", "scheduled", "running", "parked", "claims", "bytes")
 
@@ -52,6 +52,7 @@ def _election(facts: Facts, name: str, node: Node | None, observer: Observer | N
         "epoch": term.epoch if term else _epoch_of(leader),
         "trust_remaining_s": round(term.remaining_s(), 3) if term else None,
         "leader": describe_leader(leader),
+        "held_back": facts.held_back or None,
         "vacant_since": date_of(node.vacant_since, clock) if node and node.vacant_since is not None else None,
         "last_vacancy_s": round(node.last_vacancy_s, 3) if node and node.last_vacancy_s is not None else None,
         "last_renewal": _last_renewal(node, clock) if node else None,

@@ -23,6 +23,7 @@ from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState, Wish
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
@@ -44,16 +45,17 @@ from slurp_leader.system.connection import (
     look,
     settings_of,
 )
-from slurp_leader.system.failover_view import FailoverView
+from slurp_leader.system.failover_view import FAILOVER_VERBS, FailoverView
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
+from slurp_leader.system.leader_view import LEADER_VERBS, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.requests import SubmitFields, new_job
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
-from slurp_leader.system.views import JobsView, LeaderView
+from slurp_leader.system.views import JOBS_VERBS, JobsView
 from slurp_leader.system.work import GenerateFunction, GeneratorLike, GeneratorT, function_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
@@ -87,7 +89,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
     Attributes:
         settings: The settings in force.
         candidate: Whether this node stands for election.
-        leader: Who leads: ``get``, ``wait``, ``observe``; and ``transfer``, to change that.
+        leader: Who leads, and why: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and what changes that:
+            ``transfer``, ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ...
         jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
         failover: What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``.
         aio: The verbs that wait, awaited.
@@ -132,8 +135,9 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: Parts | None = None
         self._inherited: Parts | None = None
-        self.leader = LeaderView(self._observing, self._look, self._wishing)
-        """Who leads: ``get``, ``wait``, ``observe``; and ``transfer``, to change that."""
+        self.leader = LeaderControl(self._observing, self._look, self._ordering, self._wishing)
+        """Who leads: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and ``transfer``, ``step_down``,
+        ``freeze``, ``pin``, ``block``, ``force``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
         self.failover = FailoverView(
@@ -418,11 +422,9 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         """The method behind a verb of `aio`: the system's own, or that of one of its views."""
         if name in ("get_leader", "wait_for_leader"):
             return self.leader.get if name == "get_leader" else self.leader.wait
-        if name == "transfer":
-            return self.leader.transfer
-        if name in ("manifest", "verify"):
-            return getattr(self.failover, name)  # type: ignore[no-any-return]
-        home = self.jobs if name in ("cancel", "list", "report") else self
+        homes: tuple[tuple[frozenset[str], object], ...]
+        homes = ((JOBS_VERBS, self.jobs), (LEADER_VERBS, self.leader), (FAILOVER_VERBS, self.failover))
+        home = next((home for verbs, home in homes if name in verbs), self)
         method: Callable[..., Any] = getattr(home, name)
         return method
 
@@ -470,9 +472,14 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         return ElectionKeys.of(self._keyspace, self.settings.election.name)
 
     def _wishing(self) -> Wish:
-        keys, election = ElectionKeys.of(self._keyspace, self.settings.election.name), self.settings.election
-        by = self.settings.node.id
-        return Wish(self._running().store, keys, election.name, self._clock, election.rpc_timeout_s, by)
+        election, by = self.settings.election, self.settings.node.id
+        store = self._running().store
+        return Wish(store, self._election_keys, election.name, self._clock, election.rpc_timeout_s, by)
+
+    def _ordering(self) -> Orders:
+        election, by = self.settings.election, self.settings.node.id
+        store = self._running().store
+        return Orders(store, self._election_keys, election.name, self._clock, election.rpc_timeout_s, by)
 
     def _work(self, spec: Spec, job: JobContext) -> Any:
         """Do one job: on a thread of the pool."""

@@ -1,0 +1,49 @@
+"""Reading single values of records that anybody may have written: each is what it should be, or an error says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST_TEXT = 1024
+"""Characters. Records are copied into history, which stands in the transaction that ends a vacancy: none may be so
+large that etcd refuses it."""
+_MOST_WHOLE = 2**62
+
+
+def words(value: Any) -> str:
+    """Raises TypeError unless it is text, of any length."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is not text")
+    return value
+
+
+def text(value: Any) -> str:
+    """Raises TypeError unless it is text of at most `LONGEST_TEXT` characters."""
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise TypeError(f"{value!r:.80} is not text of at most {LONGEST_TEXT} characters")
+    return value
+
+
+def name(value: Any) -> str:
+    """As `text`, and not empty."""
+    if not text(value):
+        raise ValueError("a name is empty")
+    return str(value)
+
+
+def whole(value: Any, most: int = _MOST_WHOLE) -> int:
+    """Raises TypeError or ValueError unless it is a whole number from 0 to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is not a whole number")
+    if not 0 <= value <= most:
+        raise ValueError(f"a number is not from 0 to {most}")
+    return value
+
+
+def number(value: Any, most: float) -> float:
+    """Raises TypeError or ValueError unless it is a number from 0 to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is not a number")
+    if not 0 <= value <= most:  # NaN is neither
+        raise ValueError(f"a number is not from 0 to {most:g}")
+    return float(value)

@@ -1,0 +1,105 @@
+"""What one node can say of itself in an election: what it has done so far, and whether it should lead now."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from slurp_leader.election.candidacy import Condition
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.scoring import Free, ScoreInputs
+from slurp_leader.election.session import Session
+from slurp_leader.election.transfer import Readiness
+
+_WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
+"""Who won more than three times in five minutes keeps losing for a reason, and lets others go first."""
+_LEAST_VETO_PAUSE_S = 5.0
+_SMOOTHING = 0.2
+"""Share of the newest round trip in the figure that is published: about the last ten count."""
+
+
+class Service:
+    """Kept by the elector, on its thread.
+
+    Args:
+        options: Of the election.
+        ready: Asks the owner whether this node could take over now; must not block.
+        free: Measures what is free of the machine; must not block.
+    """
+
+    def __init__(self, options: ElectionOptions, ready: Callable[[], Readiness], free: Callable[[], Free]) -> None:
+        self._options = options
+        self._ready = ready
+        self._free = free
+        self._began: float | None = None
+        self._wins: deque[float] = deque(maxlen=_WINS_BEFORE_COOL_DOWN)
+        self._terms = 0
+        self._led_s = 0.0
+        self._leads_since: float | None = None
+        self._round_trip_s: float | None = None
+        self._veto: tuple[float, str] = (float("-inf"), "")
+        self.unfit = ""
+        """Why the owner says that this node should not lead; empty: it should."""
+        self.is_stalled = False
+        """Whether a term was lost because the owner's loop does not move, and it does not move yet."""
+
+    # ------------------------------------------------------------ what happened
+
+    def begins(self, now: float) -> None:
+        self._began = now
+
+    def leads(self, now: float) -> None:
+        self._wins.append(now)
+        self._terms += 1
+        self._leads_since = now
+
+    def leads_no_more(self, now: float) -> None:
+        if self._leads_since is not None:
+            self._led_s += max(0.0, now - self._leads_since)
+            self._leads_since = None
+
+    def vetoed(self, why: str, now: float) -> float:
+        """This node could not start. Returns until when it lets others go first: for longer than any of them waits."""
+        until = now + max(_LEAST_VETO_PAUSE_S, 2.5 * self._options.rank_wait_s)
+        self._veto = (until, why)
+        return until
+
+    def answered(self, round_trip_s: float) -> None:
+        """etcd answered a keepalive."""
+        known = self._round_trip_s
+        self._round_trip_s = round_trip_s if known is None else known + _SMOOTHING * (round_trip_s - known)
+
+    # ------------------------------------------------------------ what is said of it
+
+    def condition(self, _session: Session, now: float) -> Condition:
+        """Whether this node should lead, and whether it could at once."""
+        ready = self._ready()
+        return Condition(self._why_unfit(ready, now), ready.revision is None or ready.revision > 0)
+
+    def _why_unfit(self, ready: Readiness, now: float) -> str:
+        vetoed_until, veto = self._veto
+        if self.unfit or ready.unfit:
+            return self.unfit or ready.unfit
+        if self.is_stalled:
+            return "its work does not move"
+        if now < vetoed_until:
+            return f"it was elected and could not start: {veto}"
+        wins = self._wins
+        if len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
+            return f"it won {_WINS_BEFORE_COOL_DOWN} times within five minutes"
+        return ""
+
+    def measure(self, session: Session, now: float) -> ScoreInputs:
+        """What its score is made of."""
+        free = self._free()
+        since = self._leads_since
+        return ScoreInputs(
+            capabilities=session.identity.capabilities,
+            cpu_free=free.cpu,
+            memory_free=free.memory,
+            load_free=free.load,
+            uptime_s=0.0 if self._began is None else max(0.0, now - self._began),
+            round_trip_s=self._round_trip_s,
+            terms_led=self._terms,
+            led_s=self._led_s + (0.0 if since is None else max(0.0, now - since)),
+        )

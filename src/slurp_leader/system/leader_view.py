@@ -1,0 +1,269 @@
+"""Who leads, and what changes that: ``system.leader``, ``election.control``, and what `LeaderObserver` is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from slurp_leader.election import LeaderInfo, Transferred, Wish
+from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
+from slurp_leader.election.history import Entry
+from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.operator import OperatorRecord
+from slurp_leader.election.orders import Ordered, Orders
+from slurp_leader.election.wish import SteppedDown
+
+
+class LeaderView:
+    """Who leads, who else stands, and how that came about, seen from anywhere. It changes nothing.
+
+    Args:
+        observer: The observer of the election; opens its watch when first asked for.
+        look: Asks etcd who leads, linearizably, within so many seconds.
+        orders: Asks etcd about the election.
+    """
+
+    def __init__(
+        self,
+        observer: Callable[[], Observer],
+        look: Callable[[float], Sighting],
+        orders: Callable[[], Orders],
+    ) -> None:
+        self._observer = observer
+        self._look = look
+        self._orders = orders
+
+    def __repr__(self) -> str:
+        return "<LeaderView: get, sighting, wait, observe, history, orders>"
+
+    def get(self, timeout: float = 5.0, *, fresh: bool = False) -> LeaderInfo | None:
+        """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
+
+        The first question opens a watch; the others are answered from memory. The answer says for which revision of
+        etcd it is known to hold (`as_of`), and how long ago etcd was last heard (`age_s`, seconds).
+
+        Args:
+            timeout: Seconds.
+            fresh: Ask etcd, linearizably, instead of answering from memory.
+
+        Raises:
+            StoreError: `fresh`, and etcd did not answer in time, or refused.
+            LifecycleError: Not started.
+        """
+        seen = self.sighting(timeout, fresh=fresh)
+        return seen.leader if seen else None
+
+    def sighting(self, timeout: float = 5.0, *, fresh: bool = False) -> Sighting | None:
+        """What `get` tells, and the same two figures where nobody leads. None when etcd did not say in time.
+
+        Raises:
+            StoreError, LifecycleError: As `get` does.
+        """
+        if fresh:
+            return self._look(timeout)
+        observer = self._observer()
+        observer.wait_until_known(timeout)
+        return observer.sighting
+
+    def wait(self, timeout: float | None = None) -> LeaderInfo:
+        """Wait until anybody leads.
+
+        Raises:
+            NoLeaderError: Nobody did within `timeout` seconds, or before the end.
+            LifecycleError: Not started.
+        """
+        return self._observer().wait_for_leader(timeout)
+
+    def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
+        """Every change of leader from now on, vacancies too, in order and without loss, beginning with how things
+        stand: ``for change in ...``, which blocks between them, or ``async for change in ...``, which does not.
+
+        It ends at the end of what was started, or when etcd refuses it for good. After a time without etcd it goes on
+        where it was. If etcd has compacted that away, the terms in between are read from what it still has; where there
+        is nothing any more, `missed` of the next change counts them, or is None when nobody can.
+
+        Args:
+            limit: So many changes wait for a slow consumer, then the oldest are dropped, and `missed` of the next one
+                says how many.
+
+        Raises:
+            LifecycleError: Not started.
+        """
+        return self._observer().observe(limit)
+
+    def watch(self) -> LeaderChanges:
+        """The older name of `observe`."""
+        return self.observe()
+
+    def history(self, limit: int = 20) -> list[Entry]:
+        """How the newest terms came about, and what operators ordered, the newest first.
+
+        Of each term: who stood, with which score, what stood against whom, how long the winner let others go first, and
+        who and why. 100 elections and 100 orders are kept. Records that cannot be read are left out.
+
+        Args:
+            limit: So many entries at most.
+
+        Raises:
+            StoreError: etcd did not answer.
+            LifecycleError: Not started.
+        """
+        entries, _ = self._orders().history()
+        return entries[::-1][:limit]
+
+    def orders(self) -> OperatorRecord:
+        """What operators have ordered, and is in force.
+
+        Raises:
+            StoreError, LifecycleError: As for `history`.
+        """
+        return self._orders().situation().operator
+
+
+class LeaderControl(LeaderView):
+    """The same, and what changes who leads: for operators, from any process.
+
+    Orders (freeze, pin, block, require a version) are records in etcd: in force from the moment the call returns, while
+    nobody leads as well, and under every later leader, until they are taken back. Each says who gave it (``node.id`` of
+    this process) and why, and stands in the history. When they contradict each other: block, freeze, pin, then scores.
+    Each order raises:
+
+    * ConfigurationError: A name or a reason cannot be written down. Nothing was ordered.
+    * StoreError: etcd did not answer; `outcome` says whether the order may be in force. It can be repeated.
+    * LifecycleError: Not started.
+
+    Args:
+        observer, look, orders: As for `LeaderView`.
+        wish: Makes what asks the leader for a handover.
+    """
+
+    def __init__(
+        self,
+        observer: Callable[[], Observer],
+        look: Callable[[float], Sighting],
+        orders: Callable[[], Orders],
+        wish: Callable[[], Wish],
+    ) -> None:
+        super().__init__(observer, look, orders)
+        self._wish = wish
+
+    def __repr__(self) -> str:
+        return "<LeaderControl: get, observe, history, transfer, step_down, freeze, pin, block, force ...>"
+
+    def transfer(
+        self, to: str | None = None, *, why: str = "", dry_run: bool = False, timeout: float = 30.0
+    ) -> Transferred:
+        """Have the lead handed over to another node, without a moment in which nobody leads. From any process.
+
+        Jobs in flight are not interrupted: the old leader ends them, while the new one claims what comes next.
+
+        Args:
+            to: Node id of the successor; None: the best candidate.
+            why: For people; it stands in etcd while the handover is under way.
+            dry_run: Only tell who would be asked first. Nothing is written.
+            timeout: Seconds to wait until the successor has proved its term.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+            HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
+            StoreError: etcd did not answer. Nothing was handed over.
+            LifecycleError: Not started.
+        """
+        return self._wish().transfer(to, why, timeout, dry_run=dry_run)
+
+    def step_down(self, why: str = "", timeout: float = 60.0) -> SteppedDown:
+        """Have the leader hand over to whoever can take over; where nobody can, give the term back. From any process.
+
+        Args:
+            why: For people.
+            timeout: Seconds to wait. Where nobody can take over, the leader's work in flight ends first.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+            HandoverError: It goes on leading; `reason` says why, such as a frozen election in which nobody can take
+                over. ``timeout`` with `outcome` UNKNOWN: it may still do it. A leader that does not answer at all is
+                for `force`.
+            StoreError: etcd did not answer. Nothing was asked for.
+            LifecycleError: Not started.
+        """
+        return self._wish().step_down(why, timeout)
+
+    def freeze(self, why: str = "") -> Ordered:
+        """Hold no new election until `unfreeze`. Who leads goes on leading, and may hand over; if it dies, nobody
+        leads."""
+        return self._orders().freeze(why)
+
+    def unfreeze(self, why: str = "") -> Ordered:
+        """Hold elections again."""
+        return self._orders().unfreeze(why)
+
+    def pin(self, node_id: str, why: str = "") -> Ordered:
+        """Let this node lead whenever it stands and is fit: whoever else leads hands over to it. While it is away or
+        unfit, others lead."""
+        return self._orders().pin(node_id, why)
+
+    def unpin(self, why: str = "") -> Ordered:
+        """Prefer no node any more. Who leads goes on leading."""
+        return self._orders().unpin(why)
+
+    def block(self, node_id: str, why: str = "") -> Ordered:
+        """Keep a node from leading until `unblock`. If it leads, it hands over; where nobody can take over, it gives
+        the term back, and nobody leads."""
+        return self._orders().block(node_id, why)
+
+    def unblock(self, node_id: str, why: str = "") -> Ordered:
+        """Let a node lead again."""
+        return self._orders().unblock(node_id, why)
+
+    def require_version(self, version: str, why: str = "") -> Ordered:
+        """Prefer nodes of this version of the library or newer, as in ``1.4``: older ones go last, and an older leader
+        hands over to a newer node. Empty: any version will do."""
+        return self._orders().require_version(version, why)
+
+    def force(self, to: str = "", *, why: str = "") -> Ordered:
+        """End the term in force at once, without asking its leader: for one that does not answer. See `Orders.force`
+        for what that costs; `step_down` and `transfer` cost nothing.
+
+        Args:
+            to: Node id that goes first in the election that follows; empty: any but the one that led.
+            why: For people.
+
+        Raises:
+            NoLeaderError: Nobody leads, and no `to` was named.
+            OrderRefusedError: It makes no sense as things stand; `reason` says why. Nothing was done.
+        """
+        return self._orders().force(to, why)
+
+
+LEADER_VERBS = frozenset(
+    {
+        "block",
+        "force",
+        "freeze",
+        "history",
+        "orders",
+        "pin",
+        "require_version",
+        "step_down",
+        "transfer",
+        "unblock",
+        "unfreeze",
+        "unpin",
+    }
+)
+"""What of it asks etcd each time, and so may wait."""
+
+
+def describe_leader(info: LeaderInfo | None) -> dict[str, Any] | None:
+    """A leader as plain data."""
+    if info is None:
+        return None
+    record = info.record
+    return {
+        "node_id": info.node_id,
+        "token": info.token,
+        "epoch": record.epoch if record else None,
+        "endpoint": record.endpoint if record else None,
+        "session": record.session if record else None,
+        "readable": record is not None,
+    }

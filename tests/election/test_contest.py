@@ -1,0 +1,606 @@
+"""Who goes first in an election, and what operators may say about it (PROTOCOL A17, A24)."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurp_leader.election import (
+    Consent,
+    ConsentWanted,
+    ElectionOptions,
+    ElectionState,
+    FitnessChanged,
+    Reason,
+    ResignWanted,
+    StopWanted,
+)
+from slurp_leader.election.candidates import Candidate
+from slurp_leader.election.eligible import Cause
+from slurp_leader.election.history import KEPT, HistoryRecord, election_key
+from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.records import LeaderRecord, epoch_value
+from slurp_leader.election.scoring import Free
+from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
+from slurp_leader.store import Delete, EventKind, Get, Put, Revoke, prefix_end
+from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
+from support.virtual import World, Write, late, writes_key
+
+OPS = Order("ops", "maintenance", "2026-01-01T00:00:00Z")
+BUSY, IDLE = Free(0.1, 0.1, 0.1), Free(0.9, 0.9, 0.9)
+
+
+def crash(node: Node) -> None:
+    """The leader dies, and its guard gives its lease back."""
+    node.host.crash()
+    key = leader_key(node.host.world)
+    assert key is not None
+    node.host.world.apply(Revoke(key.lease))
+
+
+def three(world: World, **more: object) -> tuple[Node, Node, Node]:
+    """A leader, a standby with little to give, and one with much; all know each other."""
+    leader = leading_node(world, "a", **more)
+    poor, rich = node(world, "b", free=BUSY, **more), node(world, "c", free=IDLE, **more)
+    world.run_for(3)
+    return leader, poor, rich
+
+
+def candidates(world: World) -> dict[str, Candidate]:
+    found = world.apply(Get(KEYS.candidates, prefix_end(KEYS.candidates))).kvs
+    read = [Candidate.from_value(kv.key, kv.value) for kv in found]
+    return {each.node_id: each for each in read}
+
+
+def history(world: World, epoch: int) -> HistoryRecord:
+    return HistoryRecord.from_value(world.apply(Get(election_key(KEYS, epoch))).kvs[0])
+
+
+def wish(world: World, **fields: object) -> None:
+    """Wish for a handover, as `Wish` does."""
+    key = leader_key(world)
+    assert key is not None
+    value = TransferRecord(Stage.WISHED, key.mod_revision, "w1", **fields).to_value()  # type: ignore[arg-type]
+    world.apply(Put(KEYS.transfer, value))
+
+
+# ---------------------------------------------------------------- ranks
+
+
+def test_the_best_candidate_goes_at_once_and_the_others_do_not_even_try() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    crash(leader)
+    world.run_until(lambda: rich.leads, within_s=0.2)
+    world.run_for(5)
+    assert not poor.terms
+
+
+def test_when_the_best_does_nothing_the_next_one_comes_within_the_bound() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    rich.host.pause()
+    crash(leader)
+    world.run_for(OPTIONS.rank_wait_s * 0.7)
+    assert not poor.terms
+    world.run_until(lambda: poor.leads, within_s=OPTIONS.rank_wait_s * 0.4)
+
+
+def test_the_wait_counts_from_the_vacancy_and_no_event_restarts_it() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    rich.host.pause()
+    crash(leader)
+    for number in range(6):
+        world.run_for(0.15)
+        order(world, lambda orders, number=number: orders.block(f"nobody-{number}", OPS))
+    world.run_until(lambda: poor.leads, within_s=0.2)
+
+
+def test_without_a_wait_scores_decide_nothing() -> None:
+    world = World()
+    options = ElectionOptions(lease_ttl=10, rank_wait=0)
+    leader = leading_node(world, "a", options)
+    poor, rich = node(world, "b", options, free=BUSY), node(world, "c", options, free=IDLE)
+    world.run_for(3)
+    rich.host.pause()
+    crash(leader)
+    world.run_until(lambda: poor.leads, within_s=0.2)
+
+
+def test_a_leader_that_lives_but_lost_the_key_goes_last() -> None:
+    world = World()
+    leader = leading_node(world, "a", free=IDLE)
+    poor = node(world, "b", free=BUSY)
+    world.run_for(3)
+    leader.host.cut_off = True
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: poor.leads, within_s=0.2)
+
+
+def test_a_cold_candidate_lets_a_warm_one_go_first() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    cold = node(world, "b", free=IDLE, ready=lambda: Readiness(0))
+    warm = node(world, "c", free=BUSY, ready=lambda: Readiness(1))
+    world.run_for(3)
+    assert (candidates(world)["b"].warm, candidates(world)["c"].warm) == (False, True)
+    crash(leader)
+    world.run_until(lambda: warm.leads, within_s=0.2)
+    assert not cold.terms
+
+
+def test_a_new_node_that_finds_a_vacancy_knows_the_others_before_it_tries() -> None:
+    world = World()
+    order(world, lambda orders: orders.freeze(OPS))
+    best = node(world, "b", free=IDLE)
+    world.run_for(2)
+    best.host.pause()
+    order(world, OperatorRecord.unfreeze)
+    newcomer = node(world, "c", free=BUSY)
+    world.run_for(0.5)
+    assert not newcomer.terms
+    world.run_until(lambda: newcomer.leads, within_s=1)
+
+
+def test_who_takes_the_key_from_a_silent_holder_is_chosen_by_rank_too() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    watch = BeliefWatch([leader, poor, rich])
+    world.on_write.append(watch)
+    leader.host.cut_off = True
+    world.order(late(60), host=leader.host)
+    world.run_until(lambda: rich.leads, within_s=25)
+    assert not poor.terms
+    assert not watch.violations
+
+
+# ---------------------------------------------------------------- what a candidate says of itself
+
+
+def test_a_candidate_tells_at_once_that_it_is_unfit_and_that_it_is_well_again() -> None:
+    world = World()
+    leading_node(world, "a")
+    standby = node(world, "b")
+    world.run_for(3)
+    standby.seat.post(FitnessChanged("disk full"))
+    world.run_for(0.1)
+    assert candidates(world)["b"].unfit == "disk full"
+    standby.seat.post(FitnessChanged(""))
+    world.run_until(lambda: candidates(world)["b"].unfit == "", within_s=2)
+
+
+def test_a_candidate_counts_what_it_has_led() -> None:
+    world = World()
+    first = leading_node(world, "a")
+    second = node(world, "b")
+    world.run_for(20)
+    first.seat.post(ResignWanted(0.0))
+    world.run_until(lambda: second.leads, within_s=5)
+    world.run_for(100)
+    inputs = candidates(world)["a"].inputs
+    assert inputs.terms_led == 1
+    assert 15 < inputs.led_s < 40
+    assert inputs.round_trip_s == pytest.approx(0.002, abs=0.001)
+    assert inputs.uptime_s > 60
+
+
+def test_the_record_of_a_candidate_ends_with_its_session() -> None:
+    world = World()
+    leading_node(world, "a")
+    standby = node(world, "b")
+    world.run_for(3)
+    assert set(candidates(world)) == {"a", "b"}
+    standby.seat.post(StopWanted())
+    world.run_for(3)
+    assert set(candidates(world)) == {"a"}
+
+
+def test_a_forged_candidate_that_hangs_on_no_lease_holds_nobody_up() -> None:
+    world = World()
+    leader, _, rich = three(world)
+    forged = Candidate("z", "zz", 1, 10, inputs=candidates(world)["c"].inputs)
+    world.apply(Put(KEYS.candidate("zz"), forged.to_value()))
+    world.apply(Put(KEYS.candidate("garbage"), b"\xff{"))
+    crash(leader)
+    world.run_until(lambda: rich.leads, within_s=0.2)
+
+
+def test_a_node_that_vetoed_lets_others_go_first_and_says_why() -> None:
+    world = World()
+    shy = node(world, "a", needs_consent=True)
+    world.run_until(lambda: (ElectionState.CANDIDATE, Reason.STARTED) in shy.states, within_s=3)
+    shy.told = lambda said: (
+        shy.seat.post(Consent(said.term.token, "no room")) if isinstance(said, ConsentWanted) else None
+    )
+    world.run_for(1)
+    shy.told = None
+    world.run_for(1.5)
+    assert candidates(world)["a"].unfit == "it was elected and could not start: no room"
+
+
+# ---------------------------------------------------------------- orders
+
+
+def test_in_a_frozen_election_the_leader_goes_on_and_nobody_follows_it() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    order(world, lambda orders: orders.freeze(OPS))
+    world.run_for(60)
+    assert leader.leads
+    assert len(leader.terms) == 1
+    crash(leader)
+    world.run_for(60)
+    assert not poor.terms
+    assert not rich.terms
+    assert rich.held_back == "the election is frozen by ops: maintenance"
+    order(world, OperatorRecord.unfreeze)
+    world.run_until(lambda: rich.leads, within_s=1)
+    assert rich.held_back == ""
+
+
+def test_a_frozen_election_may_be_handed_over() -> None:
+    world = World()
+    leader, _, rich = three(world, lending=LENDING)
+    order(world, lambda orders: orders.freeze(OPS))
+    leader.stop()
+    world.run_until(lambda: rich.leads, within_s=5)
+    assert rich.last_reason is Reason.HANDOVER
+
+
+def test_a_silent_successor_in_a_frozen_election_is_replaced_by_who_appointed_it() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    deaf = node(world, "b", lending=LENDING)
+    world.run_for(3)
+    order(world, lambda orders: orders.freeze(OPS))
+
+    def pause_at_handover(write: Write) -> None:
+        if any(event.kv.key == KEYS.leader and event.kind is EventKind.PUT for event in write.events):
+            deaf.host.pause()
+
+    world.on_write.append(pause_at_handover)
+    wish(world, to="b")
+    world.run_until(lambda: len(leader.terms) == 2 and leader.leads, within_s=20)
+    assert leader.last_reason is Reason.STOLEN
+
+
+def test_an_order_refuses_the_campaign_that_was_decided_on_before_it() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    other = node(world, "b")
+    world.run_for(3)
+    world.order(late(0.5), writes_key(KEYS.leader), host=other.host, times=1)
+    crash(leader)
+    world.run_for(0.2)  # its campaign is under way
+    order(world, lambda orders: orders.freeze(OPS))
+    world.run_for(30)
+    assert leader_key(world) is None
+    assert not other.terms
+
+
+def test_an_order_refuses_the_handover_that_was_decided_on_before_it_and_the_leader_goes_on() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    other = node(world, "b", lending=LENDING)
+    world.run_for(3)
+    world.order(late(0.5), writes_key(KEYS.leader), host=leader.host, times=1)
+    wish(world, to="b")
+    world.run_for(0.2)
+    order(world, lambda orders: orders.block("b", OPS))
+    world.run_for(10)
+    assert leader.leads
+    assert len(leader.terms) == 1
+    assert not other.terms
+
+
+def test_a_blocked_candidate_never_leads_and_says_why() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    blocked = node(world, "b")
+    world.run_for(3)
+    order(world, lambda orders: orders.block("b", OPS))
+    crash(leader)
+    world.run_for(60)
+    assert not blocked.terms
+    assert blocked.held_back == "it is blocked by ops: maintenance"
+    order(world, lambda orders: orders.unblock("b"))
+    world.run_until(lambda: blocked.leads, within_s=1)
+
+
+def test_a_blocked_leader_hands_over() -> None:
+    world = World()
+    leader, _, rich = three(world, lending=LENDING)
+    order(world, lambda orders: orders.block("a", OPS))
+    world.run_until(lambda: rich.leads, within_s=2)
+    assert rich.last_reason is Reason.HANDOVER
+    assert history(world, 2).why == "it is blocked by ops: maintenance"
+    world.run_for(30)
+    assert len(leader.terms) == 1
+
+
+def test_a_blocked_leader_with_nobody_to_hand_over_to_gives_the_term_back() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    order(world, lambda orders: orders.block("a", OPS))
+    world.run_until(lambda: leader_key(world) is None, within_s=10)
+    world.run_for(30)
+    assert len(leader.terms) == 1
+    order(world, lambda orders: orders.unblock("a"))
+    world.run_until(lambda: leader.leads, within_s=3)
+
+
+def test_a_blocked_leader_of_a_frozen_election_stays_until_somebody_can_take_over() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    order(world, lambda orders: orders.freeze(OPS).block("a", OPS))
+    world.run_for(30)
+    assert leader.leads
+    late_one = node(world, "b", lending=LENDING)
+    world.run_until(lambda: late_one.leads, within_s=15)
+    assert late_one.last_reason is Reason.HANDOVER
+
+
+def test_a_key_in_the_name_of_a_blocked_node_is_cleared_by_it_and_not_taken() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    other = node(world, "b")
+    world.run_for(3)
+    key = leader_key(world)
+    assert key is not None
+    order(world, lambda orders: orders.block("b", OPS).block("a", OPS))
+    theirs = candidates(world)["b"]
+    record = LeaderRecord("b", theirs.session, "ff" * 16, 10, 7)
+    world.apply(Put(KEYS.leader, record.to_value(), lease=theirs.lease))
+    world.run_until(lambda: leader_key(world) is None, within_s=2)
+    world.run_for(10)
+    assert not other.terms
+    assert not leader.leads
+
+
+def test_a_pinned_node_is_handed_the_lead_and_gets_it_back_when_it_returns() -> None:
+    world = World()
+    leader, poor, rich = three(world, lending=LENDING)
+    order(world, lambda orders: orders.pin("b", OPS))
+    world.run_until(lambda: poor.leads, within_s=2)
+    crash(poor)
+    world.run_until(lambda: leader.leads or rich.leads, within_s=3)
+    poor.start()
+    world.run_until(lambda: poor.leads, within_s=15)
+
+
+def test_only_the_pinned_node_campaigns_while_it_is_there_and_fit() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    poor.host.pause()
+    order(world, lambda orders: orders.pin("b", OPS))
+    crash(leader)
+    world.run_for(6)  # its lease lives
+    assert not rich.terms
+    assert "pinned to b by ops" in rich.held_back
+    world.run_until(lambda: rich.leads, within_s=15)  # its lease is over
+
+
+def test_an_unfit_pinned_node_does_not_keep_the_others_from_leading() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    order(world, lambda orders: orders.pin("b", OPS))
+    poor.seat.post(FitnessChanged("disk full"))
+    world.run_for(0.1)
+    crash(leader)
+    world.run_until(lambda: rich.leads, within_s=3)
+
+
+def test_block_goes_before_freeze_and_freeze_before_pin() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    order(world, lambda orders: orders.pin("b", OPS).block("b", OPS))
+    crash(leader)
+    world.run_until(lambda: rich.leads, within_s=3)
+    assert not poor.terms
+
+
+def test_an_older_leader_hands_over_to_a_node_of_the_version_that_is_wanted() -> None:
+    world = World()
+    leader = leading_node(world, "a", version="1.9.0", lending=LENDING)
+    node(world, "b", version="1.9.0", lending=LENDING)
+    world.run_for(2)
+    order(world, lambda orders: orders.require_version("1.10", OPS))
+    world.run_for(15)
+    assert leader.leads
+    newer = node(world, "c", version="1.10.0", lending=LENDING)
+    world.run_until(lambda: newer.leads, within_s=15)
+
+
+def test_who_is_too_old_leads_all_the_same_when_there_is_nobody_else() -> None:
+    world = World()
+    order(world, lambda orders: orders.require_version("2", OPS))
+    old = node(world, "a", version="1.0")
+    world.run_until(lambda: old.leads, within_s=3)
+
+
+def test_orders_that_cannot_be_read_forbid_nothing() -> None:
+    world = World()
+    world.apply(Put(KEYS.operator, b'{"schema": 1, "frozen": 7}'))
+    only = node(world, "a")
+    world.run_until(lambda: only.leads, within_s=1)
+
+
+def test_nobody_campaigns_before_enough_nodes_stand() -> None:
+    world = World()
+    options = ElectionOptions(lease_ttl=10, min_nodes=3)
+    nodes = [node(world, name, options) for name in "ab"]
+    world.run_for(30)
+    assert not any(each.terms for each in nodes)
+    assert nodes[0].held_back == "2 of at least 3 nodes stand (election.min_nodes)"
+    nodes.append(node(world, "c", options))
+    world.run_until(lambda: any(each.leads for each in nodes), within_s=3)
+
+
+def test_enough_nodes_are_needed_to_begin_and_not_to_go_on() -> None:
+    world = World()
+    options = ElectionOptions(lease_ttl=10, min_nodes=2)
+    nodes = [node(world, name, options) for name in "ab"]
+    world.run_until(lambda: any(each.leads for each in nodes), within_s=3)
+    leader = next(each for each in nodes if each.leads)
+    standby = next(each for each in nodes if each is not leader)
+    standby.host.crash()
+    world.run_for(60)
+    assert leader.leads
+    assert len(leader.terms) == 1
+
+
+def test_two_processes_with_one_node_id_count_once() -> None:
+    world = World()
+    options = ElectionOptions(lease_ttl=10, min_nodes=2)
+    nodes = [node(world, name, options, node_id="same") for name in "ab"]
+    world.run_for(30)
+    assert not any(each.terms for each in nodes)
+
+
+def test_who_lacks_a_capability_neither_campaigns_nor_is_handed_the_lead() -> None:
+    world = World()
+    requires = ("project_manager",)
+    leader = leading_node(world, "a", capabilities=("Project-Manager",), requires=requires, lending=LENDING)
+    lacking = node(world, "b", requires=requires, lending=LENDING)
+    world.run_for(3)
+    wish(world, to="b")
+    world.run_for(3)
+    assert leader.leads
+    standing = world.apply(Get(KEYS.transfer)).kvs[0]
+    assert TransferRecord.from_value(standing.key, standing.value).reason == Cause.CAPABILITY
+    crash(leader)
+    world.run_for(30)
+    assert not lacking.terms
+    assert lacking.held_back == "it lacks the capability project_manager"
+
+
+# ---------------------------------------------------------------- stepping down, and force
+
+
+def test_a_leader_that_is_to_step_down_hands_over() -> None:
+    world = World()
+    leader, _, rich = three(world, lending=LENDING)
+    wish(world, by="ops", why="reboot", steps_down=True)
+    world.run_until(lambda: rich.leads, within_s=3)
+    assert (history(world, 2).by, history(world, 2).why) == ("ops", "reboot")
+    assert leader.last_reason is Reason.HANDOVER
+
+
+def test_with_nobody_to_hand_over_to_it_gives_the_term_back_and_its_wish_is_gone_with_it() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    wish(world, by="ops", steps_down=True)
+    world.run_until(lambda: leader_key(world) is None, within_s=5)
+    assert leader.last_reason is Reason.RESIGNED
+    assert not world.apply(Get(KEYS.transfer)).kvs
+    world.run_until(lambda: len(leader.terms) == 2, within_s=10)
+    world.run_for(20)
+    assert leader.leads  # the wish meant the old term, and no other
+
+
+def test_in_a_frozen_election_it_does_not_give_the_term_back() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    order(world, lambda orders: orders.freeze(OPS))
+    wish(world, by="ops", steps_down=True)
+    world.run_for(20)
+    assert leader.leads
+    assert len(leader.terms) == 1
+    standing = world.apply(Get(KEYS.transfer)).kvs[0]
+    assert TransferRecord.from_value(standing.key, standing.value).stage is Stage.REFUSED
+
+
+def force(world: World, to: str = "") -> None:
+    """As `Orders.force` does."""
+    key = leader_key(world)
+    assert key is not None
+    record = LeaderRecord.from_value(key.key, key.value)
+    order(world, lambda orders: orders.force(Forced(record.epoch, to, record.session, OPS)))
+    world.apply(Delete(KEYS.leader))
+
+
+def test_after_force_the_named_node_goes_first() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    force(world, "b")
+    world.run_until(lambda: poor.leads, within_s=0.3)
+    world.run_for(20)
+    assert poor.leads
+    assert not rich.terms
+    assert len(leader.terms) == 1
+
+
+def test_after_force_whoever_led_goes_last_and_leads_again_when_it_is_alone() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    force(world)
+    world.run_until(lambda: leader.last_reason is Reason.FENCED, within_s=3)
+    world.run_until(lambda: len(leader.terms) == 2, within_s=5)
+
+
+def test_a_forced_choice_counts_for_one_election_only() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    force(world, "b")
+    world.run_until(lambda: poor.leads, within_s=1)
+    crash(poor)
+    world.run_until(lambda: rich.leads or leader.leads, within_s=0.3)
+
+
+# ---------------------------------------------------------------- what is remembered
+
+
+def test_each_term_is_told_of_in_the_transaction_that_begins_it() -> None:
+    world = World()
+    leader, _, rich = three(world)
+    crash(leader)
+    world.run_until(lambda: rich.leads, within_s=1)
+    told = history(world, 2)
+    assert told.token == rich.term.token
+    assert (told.node_id, told.before, told.reason) == ("c", "a", "elected")
+    assert [each.candidate.node_id for each in told.standings] == ["c", "b"]
+    assert told.standings[0].score.total > told.standings[1].score.total
+    assert told.vacancy_s is not None
+    assert told.vacancy_s < 0.2
+    assert told.waited_s == 0.0
+
+
+def test_the_history_tells_how_long_the_winner_waited_for_better_ones() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    rich.host.pause()
+    crash(leader)
+    world.run_until(lambda: poor.leads, within_s=2)
+    told = history(world, 2)
+    assert told.waited_s == pytest.approx(0.9, abs=0.15)
+    assert told.vacancy_s == pytest.approx(told.waited_s, abs=0.1)
+
+
+def test_a_handover_is_told_of_with_who_wanted_it() -> None:
+    world = World()
+    _, poor, _ = three(world, lending=LENDING)
+    wish(world, to="b", by="ops", why="reboot of a")
+    world.run_until(lambda: poor.leads, within_s=3)
+    told = history(world, 2)
+    assert (told.reason, told.node_id, told.before, told.by, told.why) == ("handover", "b", "a", "ops", "reboot of a")
+    assert {each.candidate.node_id for each in told.standings} == {"b", "c"}
+    assert told.vacancy_s is None
+
+
+def test_the_default_successor_is_the_best_candidate() -> None:
+    world = World()
+    leader, _, rich = three(world, lending=LENDING)
+    leader.seat.post(ResignWanted(0.0))
+    world.run_until(lambda: rich.leads, within_s=3)
+
+
+def test_only_the_newest_elections_are_remembered() -> None:
+    world = World()
+    only = leading_node(world, "a")
+    world.apply(Put(KEYS.epoch, epoch_value(KEPT)))
+    world.apply(Put(election_key(KEYS, 1), b"{}"))
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: len(only.terms) == 2, within_s=5)
+    assert only.term.epoch == KEPT + 1
+    assert not world.apply(Get(election_key(KEYS, 1))).kvs
+    assert world.apply(Get(election_key(KEYS, KEPT + 1))).kvs
