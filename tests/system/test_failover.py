@@ -192,7 +192,9 @@ def test_without_a_handover_there_is_nothing_to_verify(make_system: Any, shared:
     first = make_system()
     assert first.wait_for_leadership(WAIT_S)
     shared.store.call(Delete(first._election_keys.leader), 5).result()  # as a revoked lease does
-    make_system().leader.wait(WAIT_S)
+    second = make_system()
+    second.leader.wait(WAIT_S)
+    assert [system._running_node().failover._check for system in (first, second)] == [None, None]
     assert first.failover.last is None
     assert first.status()["failover"] is None
     assert first.failover.kept() == []
