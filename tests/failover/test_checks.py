@@ -153,6 +153,26 @@ def test_stock_is_taken_at_one_revision_over_many_pages(
     assert take_stock(store, keyspace, stock.revision, timeout_s=WAIT_S) == stock
 
 
+def test_stock_is_taken_without_the_values(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+    """They are a thousand times as large as what is counted."""
+    memory_store.call(Put(keyspace.mirrored + b"queue/a", b"x" * 1000), WAIT_S).result()
+    asked = _Listening(memory_store)
+    assert take_stock(asked, keyspace, timeout_s=WAIT_S).counts["queue"] == 1  # type: ignore[arg-type]
+    assert [request.keys_only for request in asked.requests] == [True]
+
+
+class _Listening:
+    """A store that remembers what it was asked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.requests: list[Any] = []
+
+    def call(self, request: Any, timeout_s: float) -> Any:
+        self.requests.append(request)
+        return self._store.call(request, timeout_s)
+
+
 def test_what_a_follower_saw_is_what_etcd_had(store: Store, keyspace: Keyspace, write: Callable[..., int]) -> None:
     """The inventory over the real watch: whatever its revision is, etcd at that revision says the same."""
     inventory = Inventory(keyspace.mirrored)

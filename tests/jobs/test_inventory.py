@@ -12,6 +12,7 @@ from jobs.rig import KEYS, Rig
 from slurp_leader.jobs import inventory as module
 from slurp_leader.jobs.inventory import KINDS, Inventory, Stock, stock_of
 from slurp_leader.store import Event, EventKind, Get, KeyValue, prefix_end
+from slurp_leader.store.follow import Progress, Snapshot
 
 M = KEYS.mirrored
 POOL = [M + kind + b"/%d" % number for kind in (*KINDS, b"nodes", b"election") for number in range(3)]
@@ -125,3 +126,13 @@ def test_it_is_of_the_revision_of_the_watch_not_of_what_this_node_wrote_ahead_of
     rig.settle(1)
     assert scheduler.picture.claims == {}
     check()
+
+
+def test_while_nothing_changes_it_is_of_newer_revisions_all_the_same() -> None:
+    """What it was at an old one can be compacted when somebody wants to compare."""
+    rig = Rig()
+    scheduler = rig.node.scheduler
+    scheduler.step(Snapshot(5, ()), 0.0)
+    for revision, expected in ((9, 9), (7, 9)):
+        scheduler.step(Progress(revision), 0.0)
+        assert scheduler.inventory.stock().revision == expected

@@ -158,6 +158,26 @@ def test_it_is_so_under_load_from_many_threads(
         handle.result(timeout=WAIT_S)
 
 
+def test_no_claim_waits_for_the_check(make_system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking, release = threading.Event(), threading.Event()
+    verify = Failover._verify
+
+    def slowly(failover: Failover, check: Any) -> Any:
+        looking.set()
+        release.wait(WAIT_S)
+        return verify(failover, check)
+
+    monkeypatch.setattr(Failover, "_verify", slowly)
+    first = make_system()
+    assert first.wait_for_leadership(WAIT_S)
+    second = make_system()
+    hand_over(first, second)
+    assert looking.wait(WAIT_S)
+    assert first.submit("src/main.py").result(timeout=WAIT_S).success
+    assert second.failover.last is None
+    release.set()
+
+
 def test_a_leader_with_a_wrong_picture_is_found_out_and_nothing_stops_for_it(
     make: Callable[..., SlurpLeaderSystem],
     checks_at_once: threading.Semaphore,
