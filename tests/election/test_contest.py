@@ -313,7 +313,7 @@ def test_a_blocked_leader_hands_over() -> None:
     order(world, lambda orders: orders.block("a", OPS))
     world.run_until(lambda: rich.leads, within_s=2)
     assert rich.last_reason is Reason.HANDOVER
-    assert history(world, 2).why == "it is blocked by ops: maintenance"
+    assert history(world, 2).why == "a: it is blocked by ops: maintenance"
     world.run_for(30)
     assert len(leader.terms) == 1
 

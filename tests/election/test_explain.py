@@ -88,6 +88,8 @@ def test_it_was_elected_because_a_better_one_did_not_come() -> None:
 
 def test_it_was_elected_and_no_more_is_told() -> None:
     assert in_force("n-a", record_of(B), A) == f"{SINCE}: it was elected."
+    blocked = record_of(A, B, orders=NO_ORDERS.block("n-a", OPS))
+    assert in_force("n-a", blocked, A, B) == f"{SINCE}: it was elected."
 
 
 @pytest.mark.parametrize(
@@ -174,6 +176,11 @@ def test_it_had_led_until_then() -> None:
     assert "n-b let others go first, with 0.90 against 0.80 for n-a: it led until now." in in_force("n-b", record, A, B)
 
 
+def test_it_was_put_back_behind_one_that_had_led_until_then() -> None:
+    record = record_of(A, candidate("n-b", 0.9, unfit="ill"), rules={"gave_up": "s-n-a"})
+    assert "n-b let others go first, with 0.90 against 0.80 for n-a: it is not fit" in in_force("n-b", record, A, B)
+
+
 def test_of_two_that_let_others_go_first_the_score_decides() -> None:
     ills = [candidate("n-a", 0.8, unfit="ill"), candidate("n-b", 0.6, unfit="ill too")]
     assert "n-b scored 0.60 against 0.80 for n-a; most" in in_force("n-b", record_of(*ills), *ills)
@@ -202,6 +209,11 @@ def test_it_could_not_lead_then() -> None:
     assert in_force("n-b", record, A, B) == (
         f"{SINCE}: it was elected. n-b could not lead then: it is blocked by ops: disk is failing."
     )
+
+
+def test_only_what_kept_it_from_leading_is_named() -> None:
+    record = record_of(A, candidate("n-b", unfit="ill"), orders=NO_ORDERS.block("n-b", OPS))
+    assert in_force("n-b", record, A, B).endswith("could not lead then: it is blocked by ops: disk is failing.")
 
 
 def test_it_was_not_standing_then() -> None:
@@ -421,6 +433,8 @@ def test_candidates_are_listed_with_all_that_counts() -> None:
 
 
 def test_an_explanation_is_plain_data() -> None:
+    odd = why("n-d", vacant(A, B, C, candidate("n-d", 1 / 3))).to_fields()["candidates"][3]
+    assert (odd["score"], odd["wait_s"]) == (0.3333, 0.938)
     fields = json.loads(json.dumps(why("n-b", led_by(record_of(A, B), A, B)).to_fields()))
     assert fields["node"] == "n-b"
     assert fields["epoch"] == 8

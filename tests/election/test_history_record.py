@@ -26,9 +26,11 @@ from slurp_leader.election.history import (
     remember,
 )
 from slurp_leader.election.operator import OperatorRecord, Order
+from slurp_leader.election.records import ElectionKeys
 from slurp_leader.election.scoring import Weights
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Delete, KeyValue, Put
+from slurp_leader.store.keyspace import Keyspace
 from support.electing import KEYS
 
 
@@ -126,6 +128,9 @@ def test_a_record_is_never_so_large_that_nobody_could_be_elected() -> None:
     record = told([candidate()], blocked, rules={"requires": ("r" * 64,) * 64})
     assert len(record.to_value()) <= 65_536
     assert read_again(record).circumstances.operator == NO_ORDERS
+    record = told([candidate()], rules={"requires": ("r" * 1024,) * 64})
+    assert len(record.to_value()) <= 65_536
+    assert read_again(record).circumstances.requires == ()
 
 
 @pytest.mark.parametrize(
@@ -273,6 +278,13 @@ def test_history_is_read_in_the_order_in_which_it_happened() -> None:
     assert [type(each).__name__ for each in found] == ["HistoryRecord", "ActionRecord", "HistoryRecord"]
     assert [each.epoch for each in found] == [8, 7, 9]
     assert unreadable == 1
+
+
+def test_dashes_in_names_make_no_action_of_an_election() -> None:
+    keys = ElectionKeys.of(Keyspace("my-cluster"), "my-election")
+    value = told([candidate()]).to_value()
+    (entry,), _ = read_entries([KeyValue(election_key(keys, 8), value, 5, 5, 1)])
+    assert isinstance(entry, HistoryRecord)
 
 
 def test_actions_are_named_the_oldest_first() -> None:

@@ -98,8 +98,19 @@ def test_version_2_without_limits(tmp_path: Path) -> None:
 def test_a_group_that_only_the_host_sees_is_the_top_of_what_is_mounted(tmp_path: Path) -> None:
     groups = v2(tmp_path, "/docker/0123", V2_LIMITS, top="/docker/0123")
     assert groups.memory() == MEMORY
-    assert v2(tmp_path, "/../../elsewhere", V2_LIMITS).memory() == MEMORY
+    assert v2(tmp_path, "/..", V2_LIMITS).memory() == MEMORY
     assert v2(tmp_path, "/gone", V2_LIMITS).memory() == MEMORY
+
+
+def test_a_group_of_the_host_is_no_group_of_the_same_name_within_a_container(tmp_path: Path) -> None:
+    namesake = {"system.slice/memory.max": "1", "system.slice/memory.current": "1", "system.slice/memory.stat": ""}
+    groups = v2(tmp_path, "/system.slice", V2_LIMITS | namesake, top="/docker/0123")
+    assert groups.memory() == MEMORY
+
+
+def test_a_group_within_what_is_mounted_is_found_by_the_rest_of_its_name(tmp_path: Path) -> None:
+    below = {f"worker/{name}": text for name, text in V2_LIMITS.items()}
+    assert v2(tmp_path, "/docker/0123/worker", below, top="/docker/0123").memory() == MEMORY
 
 
 def test_version_1(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from slurp_leader.election.scoring import Free
 from slurp_leader.resources import MachineMeter
 from slurp_leader.resources.cgroup import Cgroups, CpuLimit, MemoryLimit
 from slurp_leader.resources.machine import CoreTimes, ThisMachine
+from slurp_leader.resources.meter import CpuReading, free_cpu
 
 GIB = 2**30
 
@@ -45,10 +46,13 @@ class Around:
     available: int = 8 * GIB
     total: int = 16 * GIB
     load1: Callable[[], float] = lambda: 1.0
+    is_broken: bool = False
     cpu_limits: list[CpuLimit] = field(default_factory=list)
     memory_limits: list[MemoryLimit] = field(default_factory=list)
 
     def core_times(self) -> list[CoreTimes]:
+        if self.is_broken:
+            raise OSError("no such file")
         return self.times
 
     def cores(self) -> int:
@@ -158,6 +162,16 @@ def test_counters_that_stand_still_or_go_back_tell_nothing() -> None:
     assert meter.sample().cpu == 1.0
 
 
+def test_two_readings_that_do_not_belong_together_tell_nothing() -> None:
+    cores, limit = [CoreTimes(1.0, 2.0)], CpuLimit(1.0, 0.0)
+    later = [CoreTimes(2.0, 4.0)]
+    assert free_cpu(CpuReading(1.0, cores, []), CpuReading(3.0, later, [])) == pytest.approx(0.5)
+    assert free_cpu(CpuReading(1.0, cores, []), CpuReading(3.0, cores, [])) is None
+    assert free_cpu(CpuReading(1.0, cores, []), CpuReading(1.0, later, [])) is None
+    assert free_cpu(CpuReading(1.0, cores, []), CpuReading(3.0, later * 2, [])) is None
+    assert free_cpu(CpuReading(1.0, cores, []), CpuReading(3.0, later, [limit])) is None
+
+
 # ---------------------------------------------------------------- memory and load
 
 
@@ -202,18 +216,16 @@ def test_what_cannot_be_read_is_unknown_and_said_once(caplog: pytest.LogCaptureF
     assert {each.levelno for each in caplog.records} == {logging.DEBUG}
 
 
-def test_a_failed_reading_leaves_nothing_to_compare_with() -> None:
+def test_after_a_failed_reading_the_one_before_it_is_compared_with() -> None:
     around = Around()
     meter = around.meter()
     meter.sample()
-    good, around.times = around.times, None  # type: ignore[assignment]
-    around.clock.now += 2
+    around.pass_time(2.0, idle=1.0)
+    around.is_broken = True
     assert meter.sample().cpu is None
-    around.times = good
+    around.is_broken = False
     around.pass_time(2.0, idle=0.5)
-    assert meter.sample().cpu is None
-    around.pass_time(2.0, idle=0.5)
-    assert meter.sample().cpu == pytest.approx(0.5)
+    assert meter.sample().cpu == pytest.approx(0.75)
 
 
 def test_a_broken_tree_of_groups_leaves_all_unknown(tmp_path: Path) -> None:

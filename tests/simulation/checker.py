@@ -7,6 +7,7 @@ A term is every put of the leader key, until the next put or delete of it (PROTO
 * I3 no body starts without trust, or after its term (and nobody trusts a term that is over: checked as it happens);
 * I4 the loss of a term stops what runs under it (checked as it happens);
 * I5 an accepted request has one job and one outcome, a refused one has none, nothing appears out of nowhere;
+* O  orders of operators bind every taking of the key from their own revision on, and each term is told of;
 * B  claims, run numbers, states and outcomes follow the rules of the protocol, and outcomes are those of their runs;
 * L  after the trouble there is a leader soon, everything accepted ends, and then nothing changes any more.
 """
@@ -19,6 +20,9 @@ from typing import Any
 
 from simulation.cluster import ELECTION, JOB_KEYS, JOBS
 from simulation.history import History, Request
+from slurp_leader.election import Reason
+from slurp_leader.election.history import election_key
+from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.errors import IdempotencyConflictError, QueueFullError
 from slurp_leader.jobs.records import Claim, ClaimEntry, JobOutcome, JobState, JobStatus, Spec
@@ -120,6 +124,10 @@ class _Replay:
         self._grants_before: dict[int, Grant] = {}
         """Those that stood before the write that is looked at."""
         self._sessions: dict[str, int] = {}
+        self._orders = OperatorRecord()
+        """In force before the write that is looked at."""
+        self._appointed_by = ""
+        """Who handed the newest term over, if it was handed over."""
         self._nodes = {name for name in history.world.hosts if name.startswith("n")}
 
     @property
@@ -143,6 +151,9 @@ class _Replay:
             self._other_key(event, write)
         self._check_author(write)
         self._check_atomic_end(write)
+        for event in write.events:
+            if event.kv.key == KEYS.operator:
+                self._orders, _ = read_operator(event.kv)
 
     # ------------------------------------------------------------ I1, I2
 
@@ -160,6 +171,7 @@ class _Replay:
                 self.wrong("I1", write, f"epoch {record.epoch} after epoch {earlier.record.epoch}")
         if record.node_id != write.author:
             self._handed_over(record, write)
+        self._check_orders(record, write)
         self._current = self.terms[write.revision] = _TermSeen(write.revision, record)
 
     def _handed_over(self, record: LeaderRecord, write: Write) -> None:
@@ -172,6 +184,18 @@ class _Replay:
         lease = next(e.kv.lease for e in write.events if e.kv.key == KEYS.leader)
         if self._sessions.get(record.session) != lease:
             self.wrong("C", write, f"the key hangs on {lease}, not on the session of {record.node_id}")
+
+    def _check_orders(self, record: LeaderRecord, write: Write) -> None:
+        """O: whoever is blocked is given no term, and in a frozen election nobody is elected."""
+        if record.node_id in self._orders.blocked:
+            self.wrong("O", write, f"{record.node_id} begins a term, and is blocked")
+        if self._orders.frozen is not None and record.reason == Reason.ELECTED:
+            self.wrong("O", write, f"{record.node_id} was elected in a frozen election")
+        if self._orders.frozen is not None and record.reason == Reason.STOLEN and self._appointed_by != write.author:
+            self.wrong("O", write, f"{record.node_id} took the lead in a frozen election, and had not given it")
+        self._appointed_by = write.author if record.reason == Reason.HANDOVER else ""
+        if not any(event.kv.key == election_key(KEYS, record.epoch) for event in write.events):
+            self.wrong("O", write, f"epoch {record.epoch} is not told of in the history")
 
     def _grant(self, event: Event, write: Write) -> None:
         token = int(event.kv.key[len(JOB_KEYS.grant) :])

@@ -18,6 +18,7 @@ from slurp_leader.election import (
     ElectionState,
     Elector,
     Finished,
+    FitnessChanged,
     Identity,
     Lending,
     Readiness,
@@ -27,6 +28,7 @@ from slurp_leader.election import (
     StopWanted,
 )
 from slurp_leader.election.records import nodes_prefix
+from slurp_leader.election.scoring import Free
 from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import IdMint
@@ -174,6 +176,7 @@ class SimNode:
         clock, name = self.host.clock, self.host.name
         self.up, self.stopped, self.terms = True, False, []
         seed = self._rng.getrandbits(64)
+        share = random.Random(seed).random()
         self.elector = Elector(
             ELECTION,
             Identity(name, ""),
@@ -183,6 +186,7 @@ class SimNode:
             random.Random(seed),
             lending=LENDING,
             ready=lambda: Readiness(self.scheduler.picture.revision),
+            free=lambda: Free(share, share, share),
         )
         self.scheduler = Scheduler(JOBS, JOB_KEYS, name, clock, random.Random(seed + 1))
         self.pool = Pool(self, JOBS.workers)
@@ -260,6 +264,9 @@ class SimNode:
 
     def resign(self) -> None:
         self.election.post(ResignWanted(1.0))
+
+    def be_fit(self, unfit: str) -> None:
+        self.election.post(FitnessChanged(unfit))
 
     def stop(self) -> None:
         self.jobs.post(WindDown())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simulation.cluster import JOB_KEYS
+from slurp_leader.election import eligible
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.handover import Handover
 from slurp_leader.jobs import recovery
@@ -113,6 +114,10 @@ def _claims_never_closed() -> tuple[Patch, ...]:
         return send(self, Txn() if closes else request, timeout_s, handler)
 
     return ((Calls, "send", idle),)
+
+
+def _nothing_forbids() -> tuple[Patch, ...]:
+    return ((eligible, "_forbidden", lambda _candidate, _circumstances: iter(())),)
 
 
 def _silence_taken_for_refusal() -> tuple[Patch, ...]:
@@ -257,6 +262,10 @@ PLANTED: dict[str, Planted] = {
         "A27: one job for one idempotency key", _without(_on(JOB_KEYS.idem), _puts(JOB_KEYS.idem))
     ),
     "epoch_without_compare": Planted("A21: no two terms with one epoch", _without(_on(KEYS.epoch), _puts(KEYS.leader))),
+    "taken_without_orders": Planted(
+        "A17: whoever takes the key compares the orders", _without(_on(KEYS.operator), _puts(KEYS.leader)), first=100
+    ),
+    "frozen_and_elected": Planted("A17: nobody is elected in a frozen election", _nothing_forbids()),
     "stolen_without_heartbeat": Planted(
         "A7: a steal compares the heartbeat", _without(_on(KEYS.heartbeat), _puts(KEYS.leader)), first=12
     ),

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from simulation.cluster import ELECTION, JOB_KEYS, Body, Cluster, SimNode
+from slurp_leader.election.operator import Forced, OperatorRecord, Order, read_operator
+from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreBusyError
 from slurp_leader.jobs.request import Priority
-from slurp_leader.store import Delete, Header, KeepAlive, KeepAliveResult, Put, Request, Txn
+from slurp_leader.store import Delete, Get, Header, KeepAlive, KeepAliveResult, Put, Request, Txn
 from support.electing import KEYS
 from support.virtual import (
     Fate,
@@ -26,6 +28,7 @@ from support.virtual import (
     takes_space,
 )
 
+_OPERATOR = Order("operator")
 TROUBLE_S = 24.0
 PEACE_S = 90.0
 """Longest time that everything may take to come right."""
@@ -103,7 +106,14 @@ class Trouble:
             self._stop,
             self._transfer,
             self._transfer,
+            self._transfer,
             self._slow_down,
+            self._step_down,
+            self._order,
+            self._order,
+            self._order,
+            self._force,
+            self._make_unfit,
             self._depose,
             self._depose,
             self._blind_succession,
@@ -204,8 +214,8 @@ class Trouble:
         if not write.author or self._peace:
             return
         granted = [e.kv.key for e in write.events if e.kv.key.startswith(JOB_KEYS.grant) and e.kv.version]
-        if granted and self.draw.random() < 0.3:
-            self.world.after(self.draw.uniform(0.0, 1.5), self._end_grant, granted[0])
+        if granted and self.draw.random() < 0.5:
+            self.world.after(self.draw.uniform(0.0, 1.0), self._end_grant, granted[0])
         host = self.world.hosts[write.author]
         keys = {event.kv.key for event in write.events if event.kv.version}
         if KEYS.leader in keys and self.draw.random() < 0.3:
@@ -259,6 +269,56 @@ class Trouble:
             wish = TransferRecord(Stage.WISHED, history.holder, f"{self.draw.getrandbits(32):x}", to, "operator")
             world.apply(Put(KEYS.transfer, wish.to_value()))
 
+    def _step_down(self) -> None:
+        """An operator wants the term to be given away, to whoever can take it, or else back."""
+        history, world = self.cluster.history, self.world
+        if history.holder:
+            world.count("step_down")
+            wish = TransferRecord(
+                Stage.WISHED, history.holder, f"{self.draw.getrandbits(32):x}", by="operator", steps_down=True
+            )
+            world.apply(Put(KEYS.transfer, wish.to_value()))
+
+    def _order(self) -> None:
+        """An operator freezes the election, pins or blocks a node, wants a version; and takes it back after a while."""
+        node_id = self.draw.choice(("n1", "n2", "n3", "n4"))
+        kind, change, undo = self.draw.choice(
+            (
+                ("freeze", lambda now: now.freeze(_OPERATOR), OperatorRecord.unfreeze),
+                ("pin", lambda now: now.pin(node_id, _OPERATOR), OperatorRecord.unpin),
+                ("block", lambda now: now.block(node_id, _OPERATOR), lambda now: now.unblock(node_id)),
+                ("version", lambda now: _want(now, "2"), lambda now: _want(now, "")),
+            )
+        )
+        self.world.count(kind)
+        self._give_order(change)
+        self.world.after(self.draw.choice((0.5, 2.0, 5.0)), self._give_order, undo)
+
+    def _give_order(self, change: Callable[[OperatorRecord], OperatorRecord], *more: Delete) -> None:
+        found = self.world.apply(Get(KEYS.operator)).kvs
+        orders = change(read_operator(found[0] if found else None)[0])
+        self.world.apply(Txn(success=(Put(KEYS.operator, orders.to_value()), *more)))
+
+    def _force(self) -> None:
+        """An operator ends the term by force, and says who goes first; its leader cannot know at once."""
+        history = self.cluster.history
+        found = self.world.apply(Get(KEYS.leader)).kvs
+        if not found:
+            return
+        self.world.count("forced")
+        history.forced.add(found[0].mod_revision)
+        record = LeaderRecord.from_value(KEYS.leader, found[0].value)
+        forced = Forced(record.epoch, self.draw.choice(("", "n1", "n2")), record.session, _OPERATOR)
+        self._give_order(lambda now: now.force(forced), Delete(KEYS.leader))
+
+    def _make_unfit(self) -> None:
+        """A health check of a node fails for a while."""
+        node = self._a_node()
+        if node.up:
+            self._note("unfit", node.host)
+            node.host.do(node.be_fit, "it is ill")
+            node.later(self.draw.choice((0.5, 3.0, 8.0)), node.be_fit, "")
+
     def _start_stopped(self, node: SimNode, life: int) -> None:
         if node.host.life == life:
             node.crash()
@@ -281,6 +341,7 @@ class Trouble:
         self._hollow.clear()
         history = self.cluster.history
         history.peace_at = self.world.clock.now
+        self._give_order(lambda _: OperatorRecord())
         for node in self.cluster.nodes:
             self._resume(node.host, node.host.life)
             self._reach_again(node.host)
@@ -304,6 +365,8 @@ class Trouble:
             return self._hollow_fate(request)
         if self.world.clock.now < self._full_until and takes_space(request):
             return full(written=net.random() < 0.2)
+        if _hands_over(request) and net.random() < 0.2:
+            return late(net.choice((1.0, 2.0, 6.0)))  # long after it was given up, if it were
         if net.random() < _chance_of_harm(request):
             return self._bad_fate(net)
         if self.world.clock.now >= self._slow_until:
@@ -333,6 +396,16 @@ class Trouble:
         if self._peace:
             return 0.002
         return self._net.choice((0.001, 0.002, 0.005, 0.02)) if self._net.random() < 0.97 else 0.5
+
+
+def _want(now: OperatorRecord, version: str) -> OperatorRecord:
+    return now.require_version(version, _OPERATOR)
+
+
+def _hands_over(request: Request[Any]) -> bool:
+    return isinstance(request, Txn) and any(
+        isinstance(step, Delete) and step.key == KEYS.ack for step in request.success
+    )
 
 
 def _chance_of_harm(request: Request[Any]) -> float:

@@ -408,7 +408,7 @@ def test_a_system_prints_who_it_is_and_how_it_stands(make_system: Any) -> None:
     assert repr(client) == "<SlurpLeaderSystem 'node-2' in 'default': client>"
     assert (repr(node.jobs), repr(node.leader)) == (
         "<JobsView: get, report, list, cancel>",
-        "<LeaderView: get, sighting, wait, observe, transfer>",
+        "<LeaderControl: get, observe, history, explain, transfer, step_down, freeze, pin, block, force ...>",
     )
     node.stop()
     assert repr(node) == "<SlurpLeaderSystem 'node-1' in 'default': not running>"

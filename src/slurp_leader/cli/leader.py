@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurp_leader.cli import orders, why
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import client, reading
 from slurp_leader.cli.options import Invocation
@@ -27,10 +28,12 @@ _LOOK_S = 0.5
 
 
 def register(app: typer.Typer) -> None:
-    leader = typer.Typer(name="leader", help="Who leads.", no_args_is_help=True)
+    leader = typer.Typer(name="leader", help="Who leads, why, and what changes that.", no_args_is_help=True)
     command(leader, "show")(show)
     command(leader, "watch")(watch)
     command(leader, "transfer")(transfer)
+    why.register(leader)
+    orders.register(leader)
     app.add_typer(leader)
 
 
@@ -90,7 +93,8 @@ def watch(
 def transfer(
     call: Invocation,
     to: Annotated[str | None, typer.Option(metavar="NODE", help="Node id of the successor.")] = None,
-    why: Annotated[str, typer.Option(metavar="TEXT", help="Why, for people.")] = "",
+    why: orders.Why = "",
+    by: orders.By = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who would be asked first.")] = False,
 ) -> None:
     """Hand the lead over to another node, without a moment in which nobody leads. Jobs in flight go on."""
@@ -101,7 +105,7 @@ def transfer(
     election = settings.election
     keys = ElectionKeys.of(Keyspace(settings.node.cluster_id), election.name)
     with reading(call, settings) as store:
-        wish = Wish(store, keys, election.name, SystemClock(), election.rpc_timeout_s, settings.node.id)
+        wish = Wish(store, keys, election.name, SystemClock(), election.rpc_timeout_s, by or orders.operator())
         done = wish.transfer(to, why, call.timeout_s, dry_run=dry_run)
     output = call.output()
     if output.as_json:

@@ -51,7 +51,7 @@ def show(call: Invocation) -> None:
         return
     if situation.operator_problem:
         output.say(f"the record cannot be read, so nothing is in force: {situation.operator_problem}")
-    lines = list(_in_force(situation.operator))
+    lines = list(in_force(situation.operator))
     output.block("\n".join(lines) if lines else "nothing is ordered")
 
 
@@ -184,7 +184,8 @@ def _as_json(done: Ordered, election: str) -> dict[str, Any]:
     }
 
 
-def _in_force(orders: OperatorRecord) -> Iterator[str]:
+def in_force(orders: OperatorRecord) -> Iterator[str]:
+    """Each order, in words."""
     if orders.frozen is not None:
         yield f"frozen {orders.frozen}"
     if orders.pinned_to:

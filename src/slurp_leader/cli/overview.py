@@ -8,7 +8,10 @@ from typing import Any
 
 from slurp_leader.cli.leader import leader_as_json, leader_of
 from slurp_leader.clock import Clock, format_utc
+from slurp_leader.election.candidates import Candidate, read_candidates
+from slurp_leader.election.operator import read_operator
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, read_epoch
+from slurp_leader.election.scoring import Weights, score
 from slurp_leader.errors import RecordError, StoreUnavailableError
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import JobKeys
@@ -52,15 +55,22 @@ def read(store: Store, keyspace: Keyspace, timeout_s: float) -> Reading:
     return Reading(revision, tuple(kvs), outcomes, status)
 
 
-def overview(reading: Reading, keyspace: Keyspace, election: str, clock: Clock) -> dict[str, Any]:
-    """The document of `slurp status`."""
+def overview(
+    reading: Reading, keyspace: Keyspace, election: str, clock: Clock, weights: Weights | None = None
+) -> dict[str, Any]:
+    """The document of `slurp status`. `weights`: of the scores of nodes; None: the defaults."""
     by_key = {kv.key: kv for kv in reading.kvs}
     keys = ElectionKeys.of(keyspace, election)
     leader = leader_of(by_key[keys.leader]) if keys.leader in by_key else None
     picture = Picture(JobKeys(keyspace))
     picture.load(reading.revision, reading.kvs)
     epoch = by_key.get(keys.epoch)
-    nodes = list(_nodes(keyspace, reading.kvs, leader))
+    orders, orders_problem = read_operator(by_key.get(keys.operator))
+    candidates = {each.session: each for each in _candidates(keys, reading.kvs)}
+    nodes = [
+        {**node, **_as_candidate(candidates.get(node["session"]), weights or Weights())}
+        for node in _nodes(keyspace, reading.kvs, leader)
+    ]
     document: dict[str, Any] = {
         "cluster_id": keyspace.cluster_id,
         "election": election,
@@ -68,6 +78,8 @@ def overview(reading: Reading, keyspace: Keyspace, election: str, clock: Clock) 
         "epoch": read_epoch(epoch.value) if epoch else 0,
         "queue": {**count_by_status(picture, format_utc(clock.utcnow())), "outcomes_kept": reading.outcomes},
         "nodes": nodes,
+        "orders": orders.to_fields(),
+        "orders_problem": orders_problem or None,
         "parked": {key.decode("ascii", "replace"): reason for key, reason in sorted(picture.parked.items())},
         "store": {
             "version": reading.store.version,
@@ -91,6 +103,21 @@ def _nodes(keyspace: Keyspace, kvs: Iterable[KeyValue], leader: LeaderInfo | Non
         yield {"node_id": node_id, "session": session, "leads": leads, **_facts(kv)}
 
 
+def _candidates(keys: ElectionKeys, kvs: Iterable[KeyValue]) -> list[Candidate]:
+    return read_candidates(kv for kv in kvs if kv.key.startswith(keys.candidates))
+
+
+def _as_candidate(candidate: Candidate | None, weights: Weights) -> dict[str, Any]:
+    """What a node says of itself as a candidate; of one that stands elsewhere, nothing."""
+    if candidate is None:
+        return {"score": None, "unfit": None, "warm": None}
+    return {
+        "score": round(score(candidate.inputs, weights).total, 4),
+        "unfit": candidate.unfit or None,
+        "warm": candidate.warm,
+    }
+
+
 def _facts(kv: KeyValue) -> dict[str, Any]:
     try:
         data = read_object(kv.key, kv.value)
@@ -102,11 +129,19 @@ def _facts(kv: KeyValue) -> dict[str, Any]:
 def _problems(document: dict[str, Any]) -> Iterable[dict[str, str]]:
     """What somebody should look at, each with its fix."""
     leader, queue = document["leader"], document["queue"]
-    if leader is None:
-        yield {"what": "no_leader", "message": "nobody leads", "fix": "start a node with `slurp run`"}
+    if leader is None and "frozen" in document["orders"]:
+        order = document["orders"]["frozen"]
+        message = f"nobody leads, and the election is frozen by {order['by']}"
+        yield {"what": "no_leader", "message": message, "fix": "hold it again with `slurp leader unfreeze`"}
+    elif leader is None:
+        fix = "see why not with `slurp leader explain NODE`" if document["nodes"] else "start a node with `slurp run`"
+        yield {"what": "no_leader", "message": "nobody leads", "fix": fix}
     elif not leader["readable"]:
         message = "the record of the leader cannot be read"
         yield {"what": "leader_unreadable", "message": message, "fix": "look at it with `etcdctl get`"}
+    if document["orders_problem"]:
+        message = "the orders of operators cannot be read, so none is in force"
+        yield {"what": "orders_unreadable", "message": message, "fix": "look at them with `slurp leader orders`"}
     for node_id, sessions in _doubles(document["nodes"]).items():
         yield {
             "what": "duplicate_node",

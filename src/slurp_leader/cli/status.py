@@ -9,15 +9,18 @@ import typer
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import reading
 from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.orders import in_force
 from slurp_leader.cli.output import Column, Output
 from slurp_leader.clock import SystemClock
 
 _NODES = (
     Column("NODE"),
     Column("ROLE", whole=True),
+    Column("SCORE", from_width=60, right=True),
     Column("ENDPOINT", from_width=70),
     Column("VERSION", from_width=80),
     Column("CAPABILITIES", from_width=100),
+    Column("UNFIT"),
 )
 
 
@@ -34,7 +37,7 @@ def status(call: Invocation) -> None:
     keyspace = Keyspace(settings.node.cluster_id)
     with reading(call, settings) as store:
         seen = read(store, keyspace, call.timeout_s)
-    document = overview(seen, keyspace, settings.election.name, SystemClock())
+    document = overview(seen, keyspace, settings.election.name, SystemClock(), settings.election.weights)
     output = call.output()
     if output.as_json:
         output.json(document)
@@ -43,10 +46,13 @@ def status(call: Invocation) -> None:
 
 
 def _show(output: Output, document: dict[str, Any]) -> None:
+    from slurp_leader.election.operator import OperatorRecord
+
     output.fields(
         [
             ("cluster", f"{document['cluster_id']}, election {document['election']}"),
             ("leader", _leader(document)),
+            ("orders", "; ".join(in_force(OperatorRecord.from_fields(document["orders"])))),
             ("queue", _queue(document["queue"])),
             ("store", _store(document["store"])),
         ]
@@ -92,11 +98,13 @@ def _rounded(size: int) -> int:
 def _node(node: dict[str, Any]) -> list[str]:
     role = "leader" if node["leads"] else "standby"
     if not node["readable"]:
-        return [node["node_id"], role, "", "", "cannot be read"]
+        return [node["node_id"], role, "", "", "", "cannot be read", ""]
     return [
         node["node_id"],
         role,
+        "" if node["score"] is None else f"{node['score']:.2f}",
         str(node["endpoint"] or ""),
         str(node["version"] or ""),
         ", ".join(str(name) for name in node["capabilities"] or ()),
+        str(node["unfit"] or ""),
     ]

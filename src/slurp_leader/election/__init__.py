@@ -33,9 +33,15 @@ term under the token of that very put, once, and only because it answered that v
 rewrites. Work under way is not thrown away: where the owner can lend it, a grant lets the old leader end it, and only
 end it, while the new one already leads; where it cannot, it ends before.
 
+**Who goes first.** Each candidate publishes what it measured; all nodes compute the same order from that (`scoring`,
+`eligible`). In a vacancy the best goes at once, the others let it go first for a bounded time, and then it is first
+come, first served: scores decide who campaigns first, never who may win. What operators order (`operator`, `orders`)
+and what an election requires forbids it. Each term is told of in the history, and can be explained (`history`,
+`explain`).
+
 The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thread, no clock), made of `SessionKeeper`
-(the lease), `Attempts` (writes that must become definite) and what it keeps about a term (`reign`) -> `transactions`,
-`records`, `view` (pure values).
+(the lease), `Contest` (when to campaign), `Attempts` (writes that must become definite), `Handover` and `Successor`,
+and what it keeps about a term (`reign`) -> `transactions`, `records`, `view` (pure values).
 """
 
 from slurp_leader.election.beats import CrashGuard

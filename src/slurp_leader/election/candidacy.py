@@ -6,6 +6,7 @@ cold: others rank by it. Nothing waits for it, and a write that fails is made ag
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,8 @@ TIMER = "publish"
 
 _SOONEST_S = 1.0
 """Pause between two publications, however often a node becomes fit and unfit."""
-_DOING = "publish the candidate"
+_MEASURED_AFTER_S = 5.0
+"""By then etcd has answered a few times, and the processor was measured over an interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,9 @@ class Candidacy:
         return self._put(session, now)
 
     def begin(self, now: float) -> None:
-        """The session is open, and its record written."""
-        self._next(now)
+        """The session is open, and its record written. It is soon written again: nothing was measured yet at first."""
+        soon = min(_MEASURED_AFTER_S, self._options.publish_interval_s)
+        self._desk.timers.set(TIMER, now + self._desk.jittered(soon))
 
     def forget(self) -> None:
         """The lease is gone, and with it the record."""
@@ -124,10 +127,10 @@ class Candidacy:
             return  # of a session that is gone
         self._is_sending = False
         if isinstance(result, StoreError):
-            self._desk.note_failure(LogEvent.ELECTION_CALL_FAILED, _DOING, result)
+            # Only a remark: it hinders nobody, and an outage is warned of by renewals.
+            self._desk.note(logging.DEBUG, LogEvent.ELECTION_NOT_PUBLISHED, error=str(result))
             self._desk.timers.set(TIMER, now + self._backoff.next_s())
         else:  # one that was refused belongs to a session that is gone: the next renewal will say so
-            self._desk.note_success(_DOING)
             self._backoff.reset()
             self._next(now)
 

@@ -114,13 +114,13 @@ class Contest:
         because = {each.cause: each.text for each in (*own.absolute, *own.soft)}
         wish = TransferRecord(Stage.WISHED, token, by=me)
         if (why := because.get(Cause.BLOCKED)) is not None:
-            return replace(wish, why=why, steps_down=orders.frozen is None)
+            return replace(wish, why=f"{me}: {why}", steps_down=orders.frozen is None)
         if (why := because.get(Cause.PINNED_ELSEWHERE)) is not None:
             return replace(wish, why=why, to=orders.pinned_to)
         if (why := because.get(Cause.UNFIT)) is not None:
-            return replace(wish, why=why)
+            return replace(wish, why=f"{me}: {why}")
         if (why := because.get(Cause.TOO_OLD)) is not None and (to := self._unhindered(session, now)):
-            return replace(wish, why=why, to=to)
+            return replace(wish, why=f"{me}: {why}", to=to)
         return None
 
     def _unhindered(self, session: Session, now: float) -> str:

@@ -398,8 +398,8 @@ class Election:
         if isinstance(command, DropLease):
             guard.drop(command.lease_id)
         elif isinstance(command, HoldLease):
-            ok = guard.hold(command.lease_id, command.ttl_s, command.stall_s)
-            self._loop.post(BeatSaid(command.lease_id, at, ok))
+            told = guard.hold(command.lease_id, command.ttl_s, command.stall_s)
+            self._loop.post(BeatSaid(command.lease_id, at, told))
         else:
             self._loop.post(BeatSaid(command.lease_id, at, guard.beat(command.lease_id)))
 

@@ -64,6 +64,7 @@ from slurp_leader.errors import (
     StoreError,
     StoreFullError,
 )
+from slurp_leader.guard.messages import Told
 from slurp_leader.machine import Answer, Tick
 from slurp_leader.store import KeepAlive, KeyValue, TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
@@ -551,7 +552,7 @@ class Elector:
         if not reign.announced:
             return
         term.trust.until = min(reign.window, self._beats.until)
-        if self._state is ElectionState.SUSPENDED:
+        if self._state is ElectionState.SUSPENDED and term.trust.until > now:
             self._enter(ElectionState.LEADER, Reason.RENEWED, term)
 
     def _announce(self, reign: Reign, now: float) -> None:
@@ -628,13 +629,19 @@ class Elector:
     def _on_beat(self, event: BeatSaid, now: float) -> None:
         """The guard knows that we move. After a silence in which it may have acted, only a new proof counts (A1)."""
         reign = self._reign
-        if not self._beats.said(event, now) or reign is None or not reign.announced or self._handover.is_deciding:
+        is_ours = self._beats.said(event, now)
+        if is_ours and event.told is Told.GIVEN_BACK:
+            self._lose_session(now)  # it may end at any moment, whatever a proof says before
+        if not is_ours or reign is None or self._reign is not reign:
+            return
+        if not reign.announced or self._handover.is_deciding:
             return
         if reign.term.trust.until > now:
             reign.term.trust.until = min(reign.window, self._beats.until)
         elif reign.window > now:
             self._suspend(reign, Reason.STALLED)
-            self._start_round(now)  # one that was under way began before the gap, and counts no more
+            if event.told is not Told.UNHEARD:  # else no proof would count
+                self._start_round(now)  # one that was under way began before the gap, and counts no more
 
     def _await_progress(self, term: Term, now: float) -> None:
         if self._progress_s > 0:

@@ -249,8 +249,7 @@ def _wish(record: HistoryRecord) -> str:
 
 def _at_present(node_id: str, situation: Situation) -> Iterator[str]:
     """What would stand against it, were there an election now."""
-    judged = standings(situation.candidates, replace(situation.circumstances, gave_up=""), situation.weights)
-    mine = _best(node_id, judged)
+    mine = _best(node_id, standings(situation.candidates, situation.circumstances, situation.weights))
     if mine is None:
         return
     if mine.verdict.absolute:

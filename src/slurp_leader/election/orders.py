@@ -10,13 +10,24 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
-from slurp_leader.election.history import KEPT, ActionRecord, Entry, action_key, action_keys, read_entries
+from slurp_leader.election.explain import Explanation, explain
+from slurp_leader.election.history import (
+    KEPT,
+    ActionRecord,
+    Entry,
+    HistoryRecord,
+    action_key,
+    action_keys,
+    read_entries,
+)
 from slurp_leader.election.operator import Forced, OperatorRecord, Order
 from slurp_leader.election.records import ElectionKeys
+from slurp_leader.election.scoring import parse_weights
+from slurp_leader.election.simulate import Simulation, simulate
 from slurp_leader.election.situation import Situation, look_at
 from slurp_leader.errors import ConfigurationError, NoLeaderError, OrderRefusedError, Outcome, StoreError
 from slurp_leader.resilience import pause_s
@@ -184,6 +195,44 @@ class Orders:
     def situation(self) -> Situation:
         """How the election stands."""
         return look_at(self._ask, self._keys)
+
+    def explain(self, node_id: str, *, rank_wait_s: float, epoch: int | None = None) -> Explanation:
+        """Why a node leads, or does not.
+
+        Args:
+            node_id: Which.
+            rank_wait_s: `ElectionOptions.rank_wait`, in seconds.
+            epoch: Of an earlier term; None: how things stand.
+
+        Raises:
+            NoLeaderError: Nothing is remembered of that epoch.
+            StoreError: etcd did not answer.
+        """
+        entries, _ = self.history()
+        situation = self.situation()
+        record = next((each for each in entries if isinstance(each, HistoryRecord) and each.epoch == epoch), None)
+        if epoch is not None and record is None:
+            raise NoLeaderError(f"nothing is remembered of epoch {epoch} of the election {self._election!r}")
+        return explain(node_id, situation, entries, rank_wait_s=rank_wait_s, record=record)
+
+    def simulate(self, weights: str, *, rank_wait_s: float) -> Simulation:
+        """Who would go first if an election were held now, with other weights. Changes nothing.
+
+        Args:
+            weights: As `parse_weights` takes them; what is not named stays as it is in force.
+            rank_wait_s: `ElectionOptions.rank_wait`, in seconds.
+
+        Raises:
+            ConfigurationError: These are no weights.
+            StoreError: etcd did not answer.
+        """
+        now = self.situation()
+        circumstances = replace(now.circumstances, gave_up="")  # an election among all, also who leads
+        in_force = (circumstances, now.weights)
+        tried = parse_weights(weights, now.weights)
+        return simulate(
+            now.candidates, circumstances, tried, rank_wait_s=rank_wait_s, leader=now.record, in_force=in_force
+        )
 
     def history(self) -> tuple[list[Entry], int]:
         """Elections and orders, the oldest first, and how many records could not be read."""

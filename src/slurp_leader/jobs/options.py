@@ -85,7 +85,8 @@ class JobsOptions(Options):
     queues in etcd."""
 
     rpc_timeout: Duration = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=50), le=timedelta(minutes=5))
-    """Deadline of one call to etcd, 50 ms to 5 min. Longer: a slow etcd is endured, a dead member is noticed later."""
+    """Deadline of one call to etcd, 50 ms to 5 min. Longer: a slow etcd is endured, a dead member is noticed later by
+    reads. Writes that were not answered are sent again before that, first after 0.5 s, later the slower etcd is."""
 
     submit_timeout: Duration = Field(
         default=timedelta(seconds=30), ge=timedelta(milliseconds=50), le=timedelta(hours=1)

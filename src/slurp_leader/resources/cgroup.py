@@ -132,7 +132,7 @@ def _below(mount: Path, seen_from: str, name: str) -> Path:
     """Folder of a group. Within a container, the path may be one that only the host can see: then it is the top."""
     inside = name.removeprefix(seen_from.rstrip("/")) if name.startswith(seen_from) else ""
     group = mount / inside.strip("/")
-    return group if inside and ".." not in group.parts and group.is_dir() else mount
+    return mount if ".." in group.parts else group
 
 
 def _memory(group: Path, is_v2: bool) -> MemoryLimit | None:

@@ -62,15 +62,13 @@ class MachineMeter:
         before = self._before
         if before is not None and now - before.at < _SHORTEST_INTERVAL_S:
             return self._cpu
-        self._before, self._cpu = None, None  # what fails below leaves nothing behind
         self._before = CpuReading(now, self._machine.core_times(), self._cgroups.cpu())
-        if before is not None:
-            self._cpu = free_cpu(before, self._before)
+        self._cpu = free_cpu(before, self._before) if before is not None else None
         return self._cpu
 
     def _measure_memory(self) -> float | None:
         available, total = self._machine.memory()
-        limits = [each for each in self._cgroups.memory() if each.limit < total]
+        limits = self._cgroups.memory()
         free = min([available, *(each.limit - each.used for each in limits)])
         return _share(free, min([total, *(each.limit for each in limits)]))
 

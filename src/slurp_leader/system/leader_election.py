@@ -203,7 +203,14 @@ class LeaderElection(HasHooks, LeaderWork):
         self._checks = HealthChecks(self.settings.health, self._clock, self._on_health, metrics)
         self._keyspace = Keyspace(self.settings.node.cluster_id)
         self._keys = ElectionKeys.of(self._keyspace, self._options.name)
-        self.control = LeaderControl(self._observing, self._look, self._ordering, self._wishing)
+        self.control = LeaderControl(
+            self._observing,
+            self._look,
+            self._ordering,
+            self.settings.node.id,
+            self._options.rank_wait_s,
+            self._wishing,
+        )
         """Who leads, and why; and what changes that: ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ..."""
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: _Parts | None = None

@@ -28,7 +28,7 @@ from slurp_leader.system.leader_view import LeaderView
 from slurp_leader.system.lifetime import Lifetime
 from slurp_leader.system.parts import ElectionView
 
-_VERBS = frozenset({"get", "history", "orders", "sighting", "wait", "start", "stop"})
+_VERBS = frozenset({"explain", "get", "history", "orders", "sighting", "simulate", "start", "stop", "wait"})
 
 
 @dataclass(slots=True)
@@ -85,8 +85,9 @@ class LeaderObserver(LeaderView, Lifetime):
         stores: StoreFactory | None = None,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(self._observing, self._ask_etcd, self._ordering)
         self.settings: SlurpSettings = settings_of(settings)
+        node_id, rank_wait_s = self.settings.node.id, self.settings.election.rank_wait_s
+        super().__init__(self._observing, self._ask_etcd, self._ordering, node_id, rank_wait_s)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._name = self.settings.election.name if name is None else name
@@ -98,7 +99,7 @@ class LeaderObserver(LeaderView, Lifetime):
         """The verbs that wait, awaited: ``await leader.aio.get()``."""
 
     def __repr__(self) -> str:
-        return f"<LeaderObserver of {self._name!r}: get, sighting, wait, observe, history, orders>"
+        return f"<LeaderObserver of {self._name!r}: get, sighting, wait, observe, history, explain>"
 
     @property
     def name(self) -> str:

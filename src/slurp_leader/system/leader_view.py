@@ -7,10 +7,12 @@ from typing import Any
 
 from slurp_leader.election import LeaderInfo, Transferred, Wish
 from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
+from slurp_leader.election.explain import Explanation
 from slurp_leader.election.history import Entry
 from slurp_leader.election.observer import Observer, Sighting
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.orders import Ordered, Orders
+from slurp_leader.election.simulate import Simulation
 from slurp_leader.election.wish import SteppedDown
 
 
@@ -21,6 +23,8 @@ class LeaderView:
         observer: The observer of the election; opens its watch when first asked for.
         look: Asks etcd who leads, linearizably, within so many seconds.
         orders: Asks etcd about the election.
+        node_id: Of this process.
+        rank_wait_s: `ElectionOptions.rank_wait`, in seconds.
     """
 
     def __init__(
@@ -28,13 +32,17 @@ class LeaderView:
         observer: Callable[[], Observer],
         look: Callable[[float], Sighting],
         orders: Callable[[], Orders],
+        node_id: str,
+        rank_wait_s: float,
     ) -> None:
         self._observer = observer
         self._look = look
         self._orders = orders
+        self._node_id = node_id
+        self._rank_wait_s = rank_wait_s
 
     def __repr__(self) -> str:
-        return "<LeaderView: get, sighting, wait, observe, history, orders>"
+        return "<LeaderView: get, sighting, wait, observe, history, explain>"
 
     def get(self, timeout: float = 5.0, *, fresh: bool = False) -> LeaderInfo | None:
         """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
@@ -111,6 +119,32 @@ class LeaderView:
         entries, _ = self._orders().history()
         return entries[::-1][:limit]
 
+    def explain(self, node_id: str | None = None, *, epoch: int | None = None) -> Explanation:
+        """Why a node leads, or does not: one plain sentence (``sentence``), what else may matter (``notes``), and the
+        candidates with their scores and what stands against them (``rows``).
+
+        Args:
+            node_id: Which; None: this one, "why not me?".
+            epoch: Of an earlier term; None: how things stand.
+
+        Raises:
+            NoLeaderError: Nothing is remembered of that epoch.
+            StoreError, LifecycleError: As for `history`.
+        """
+        return self._orders().explain(node_id or self._node_id, rank_wait_s=self._rank_wait_s, epoch=epoch)
+
+    def simulate(self, weights: str = "") -> Simulation:
+        """Who would go first if an election were held now, with other weights of the score. Changes nothing.
+
+        Args:
+            weights: Such as ``"network=0.5, capability=0"``; what is not named stays as it is in force.
+
+        Raises:
+            ConfigurationError: These are no weights, or they do not sum to 1.
+            StoreError, LifecycleError: As for `history`.
+        """
+        return self._orders().simulate(weights, rank_wait_s=self._rank_wait_s)
+
     def orders(self) -> OperatorRecord:
         """What operators have ordered, and is in force.
 
@@ -133,7 +167,7 @@ class LeaderControl(LeaderView):
     * LifecycleError: Not started.
 
     Args:
-        observer, look, orders: As for `LeaderView`.
+        observer, look, orders, node_id, rank_wait_s: As for `LeaderView`.
         wish: Makes what asks the leader for a handover.
     """
 
@@ -142,13 +176,15 @@ class LeaderControl(LeaderView):
         observer: Callable[[], Observer],
         look: Callable[[float], Sighting],
         orders: Callable[[], Orders],
+        node_id: str,
+        rank_wait_s: float,
         wish: Callable[[], Wish],
     ) -> None:
-        super().__init__(observer, look, orders)
+        super().__init__(observer, look, orders, node_id, rank_wait_s)
         self._wish = wish
 
     def __repr__(self) -> str:
-        return "<LeaderControl: get, observe, history, transfer, step_down, freeze, pin, block, force ...>"
+        return "<LeaderControl: get, observe, history, explain, transfer, step_down, freeze, pin, block, force ...>"
 
     def transfer(
         self, to: str | None = None, *, why: str = "", dry_run: bool = False, timeout: float = 30.0
@@ -238,12 +274,14 @@ class LeaderControl(LeaderView):
 LEADER_VERBS = frozenset(
     {
         "block",
+        "explain",
         "force",
         "freeze",
         "history",
         "orders",
         "pin",
         "require_version",
+        "simulate",
         "step_down",
         "transfer",
         "unblock",

@@ -135,7 +135,14 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
         self._parts: Parts | None = None
         self._inherited: Parts | None = None
-        self.leader = LeaderControl(self._observing, self._look, self._ordering, self._wishing)
+        self.leader = LeaderControl(
+            self._observing,
+            self._look,
+            self._ordering,
+            self.settings.node.id,
+            self.settings.election.rank_wait_s,
+            self._wishing,
+        )
         """Who leads: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and ``transfer``, ``step_down``,
         ``freeze``, ``pin``, ``block``, ``force``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)

@@ -31,6 +31,7 @@ class LogEvent(StrEnum):
     ELECTION_HOOK_SLOW = "election.hook_slow"
     ELECTION_VETOED = "election.vetoed"
     ELECTION_HELD_BACK = "election.held_back"
+    ELECTION_NOT_PUBLISHED = "election.not_published"
     SESSION_OPENED = "session.opened"
     SESSION_LOST = "session.lost"
     GUARD_LOST = "guard.lost"

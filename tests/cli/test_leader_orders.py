@@ -1,0 +1,123 @@
+"""``slurp leader``: orders, stepping down and force, and why a node leads or does not; on real nodes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cli.conftest import WAIT_S, Slurp
+from slurp_leader import SlurpLeaderSystem, SlurpSettings
+from slurp_leader.store import Put, Store
+
+
+@pytest.fixture
+def other(node: SlurpLeaderSystem) -> Iterator[SlurpLeaderSystem]:
+    """A second node, which stands."""
+    with SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"})) as system:
+        until(lambda: "node-b" in {row.node_id for row in system.leader.simulate().rows})
+        yield system
+
+
+def until(reached: Callable[[], Any]) -> None:
+    for _ in range(WAIT_S * 50):
+        if reached():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("it never came to that")
+
+
+def test_a_frozen_election_is_shown_and_told_of_and_thawed(slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    done = slurp("leader", "freeze", "--why", "the night", "--by", "ops", "--json").json
+    assert (done["action"], done["changed"]) == ("freeze", True)
+    assert done["orders"]["frozen"]["why"] == "the night"
+    assert slurp("leader", "orders").out == "frozen by ops: the night\n"
+    assert slurp("leader", "freeze").out == "the election is frozen: it was ordered before\n"
+    assert slurp("leader", "unfreeze").out == "elections are held\n"
+    assert slurp("leader", "orders").out == "nothing is ordered\n"
+    assert [entry["action"] for entry in slurp("leader", "history", "--json").json if entry["kind"] == "order"] == [
+        "unfreeze",
+        "freeze",
+    ]
+
+
+def test_blocking_the_leader_moves_the_lead_and_explain_says_why(
+    slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem
+) -> None:
+    assert slurp("leader", "block", "node-a", "--why", "new disk", "--by", "ops").out == "node-a is blocked\n"
+    assert other.wait_for_leadership(WAIT_S)
+    told = slurp("leader", "explain", "node-a", "--json").json
+    assert "node-a handed the lead over" in told["sentence"]
+    assert any("blocked by ops: new disk" in note for note in told["notes"])
+    assert slurp("leader", "explain", "node-b").out.startswith("node-b leads since ")
+    assert slurp("leader", "explain", "node-b", "--epoch", 1).out.startswith("node-a led in epoch 1")
+    assert slurp("leader", "transfer", "--to", "node-a", "--json").error["reason"] == "blocked"
+    slurp("leader", "unblock", "node-a")
+    done = slurp("leader", "transfer", "--to", "node-a", "--by", "ops", "--why", "back", "--json").json
+    assert done["to"] == "node-a"
+    newest = slurp("leader", "history", "--limit", 1, "--json").json[0]
+    assert (newest["node"], newest["by"], newest["why"], newest["before"]) == ("node-a", "ops", "back", "node-b")
+
+
+def test_pin_moves_the_lead(slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem) -> None:
+    assert slurp("leader", "pin", "node-b").code == 0
+    assert other.wait_for_leadership(WAIT_S)
+    assert "pinned to node-b" in slurp("leader", "orders").out
+    assert slurp("leader", "unpin").code == 0
+
+
+def test_step_down_hands_over_or_gives_back(slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    alone = slurp("leader", "step-down", "--json").json
+    assert (alone["from"], alone["leader"]) == ("node-a", None)
+    assert node.wait_for_leadership(WAIT_S)
+    with SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"})) as second:
+        until(lambda: len(second.leader.simulate().rows) == 2)
+        done = slurp("leader", "step-down", "--json").json
+        assert (done["from"], done["leader"]["node_id"]) == ("node-a", "node-b")
+
+
+def test_force_asks_or_wants_to_be_told_and_ends_the_term(
+    slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem
+) -> None:
+    assert slurp("leader", "force").code == 2
+    assert node.is_leader
+    before = node.require_term()
+    assert slurp("leader", "force", "--yes", "--to", "node-b").out == "the term is over; node-b goes first\n"
+    assert other.wait_for_leadership(WAIT_S)
+    assert before.lost.wait(WAIT_S)
+    refused = slurp("leader", "force", "--yes", "--to", "nowhere", "--json")
+    assert (refused.code, refused.error["reason"]) == (6, "unknown")
+
+
+def test_simulate_tries_other_weights_and_changes_nothing(
+    slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem
+) -> None:
+    told = slurp(
+        "leader", "simulate", "--weights", "capability=1,resources=0,uptime=0,network=0,experience=0", "--json"
+    )
+    assert [row["score"] for row in told.json["candidates"]] == [0.8, 0.8]
+    wrong = slurp("leader", "simulate", "--weights", "capability=0.5", "--json")
+    assert (wrong.code, wrong.error["type"]) == (78, "ConfigurationError")
+    assert slurp("leader", "simulate").out.startswith("If an election were held now, ")
+    assert node.is_leader
+
+
+def test_what_cannot_be_read_is_counted_and_the_rest_is_shown(
+    slurp: Slurp, node: SlurpLeaderSystem, cluster: str, etcd_store: Store
+) -> None:
+    base = f"/slurp/v1/{cluster}/"
+    etcd_store.call(Put(f"{base}b/history/slurp/0000000000".encode(), b"{"), WAIT_S).result()
+    etcd_store.call(Put(f"{base}m/election/slurp/control/operator".encode(), b"["), WAIT_S).result()
+    shown = slurp("leader", "history")
+    assert "1 records cannot be read" in shown.err
+    assert "node-a" in shown.out
+    assert "cannot be read" in slurp("leader", "orders").err
+    assert slurp("leader", "orders", "--json").json["problem"]
+
+
+def test_without_any_history_it_says_so(slurp: Slurp, cluster: str) -> None:
+    assert slurp("leader", "history").out == "nothing is remembered: nobody has led yet\n"
+    assert slurp("leader", "explain", "me").out == "Nobody leads. No candidate is called me: nobody stands.\n"
+    assert slurp("leader", "explain", "me", "--epoch", 4, "--json").code == 3

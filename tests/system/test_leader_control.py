@@ -1,0 +1,96 @@
+"""Orders, history and explanations through the faces of the library: system, plain election, observer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from slurp_leader import LeaderElection, LeaderObserver, SlurpLeaderSystem, SlurpSettings
+from slurp_leader.election.history import ActionRecord, HistoryRecord
+from slurp_leader.errors import ConfigurationError, LifecycleError
+
+WAIT_S = 60
+
+
+def election(shared: Any, node_id: str, **options: Any) -> LeaderElection:
+    settings = SlurpSettings(node={"id": node_id}, election={"lease_ttl": 3, **options})
+    return LeaderElection("reports", settings, stores=shared)
+
+
+def until(reached: Callable[[], Any]) -> None:
+    for _ in range(WAIT_S * 50):
+        if reached():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("it never came to that")
+
+
+def test_why_not_me(shared: Any) -> None:
+    with election(shared, "a") as first, election(shared, "b") as second:
+        assert first.wait_for_leader(WAIT_S)
+        leader, other = (first, second) if first.wait_for_leadership(1) else (second, first)
+        until(lambda: len(other.control.simulate().rows) == 2)
+        told = other.control.explain()
+        assert told.node_id == other.settings.node.id
+        assert not told.leads
+        assert leader.settings.node.id in told.sentence
+        assert leader.control.explain().leads
+
+
+def test_an_observer_reads_the_history_and_gives_no_orders(shared: Any) -> None:
+    with election(shared, "a") as only:
+        assert only.wait_for_leadership(WAIT_S)
+        only.control.freeze("the night")
+        with LeaderObserver("reports", SlurpSettings(), stores=shared) as observer:
+            newest, before = observer.history()
+            assert isinstance(newest, ActionRecord)
+            assert (newest.action, newest.by, newest.why) == ("freeze", "a", "the night")
+            assert isinstance(before, HistoryRecord)
+            assert (before.node_id, before.token) == ("a", only.require_term().token)
+            assert observer.orders().frozen is not None
+            assert not hasattr(observer, "freeze")
+
+
+def test_who_is_held_back_says_so_in_its_health(shared: Any) -> None:
+    with election(shared, "a") as only:
+        assert only.wait_for_leadership(WAIT_S)
+        only.control.block("a", "new disk")
+        until(lambda: not only.is_leader)
+        until(lambda: [each["what"] for each in only.health()["problems"]] == ["held_back"])
+        assert "it is blocked by a: new disk" in only.health()["problems"][0]["message"]
+        only.control.unblock("a")
+        assert only.wait_for_leadership(WAIT_S)
+        until(lambda: only.health()["healthy"])
+
+
+def test_a_system_requires_the_project_manager_and_an_election_requires_nothing(shared: Any) -> None:
+    lacking = SlurpSettings(node={"id": "lacking", "capabilities": ["context_curation"]}, election={"lease_ttl": 3})
+    with LeaderElection("plain", lacking, stores=shared) as plain:
+        assert plain.wait_for_leadership(WAIT_S)
+    with SlurpLeaderSystem(lacking, generator=lambda request, job: {}, stores=shared) as system:
+        until(lambda: [each["what"] for each in system.health()["problems"]] == ["held_back"])
+        assert "it lacks the capability project_manager" in system.status()["election"]["held_back"]
+    asked = SlurpSettings(node=lacking.node, election={"lease_ttl": 3, "requires": []})
+    with SlurpLeaderSystem(asked, generator=lambda request, job: {}, stores=shared) as system:
+        assert system.wait_for_leadership(WAIT_S)
+
+
+def test_orders_need_something_that_runs(shared: Any) -> None:
+    with pytest.raises(LifecycleError):
+        election(shared, "a").control.freeze()
+    with election(shared, "a") as only, pytest.raises(ConfigurationError):
+        only.control.pin("a/b")
+
+
+def test_weights_that_do_not_sum_to_one_are_refused_with_the_fix() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SlurpSettings(election={"weight_network": 0.5})
+    assert "must sum to 1" in str(caught.value)
+    assert "weight_" in str(caught.value)
+    with pytest.raises(ConfigurationError):
+        SlurpSettings(election={"weight_network": -0.1, "weight_uptime": 0.4})
+    heavy = {f"weight_{name}": 0 for name in ("capability", "resources", "uptime", "experience")}
+    assert SlurpSettings(election={**heavy, "weight_network": 1}).election.weights.network == 1.0
