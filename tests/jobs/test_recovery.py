@@ -245,3 +245,5 @@ def test_a_close_that_is_refused_for_ever_is_tried_ever_more_slowly() -> None:
     rig.settle(60)
     tries = len(rig.node.notes(LogEvent.COMMIT_REFUSED))
     assert 30 <= tries <= 40
+    rig.settle(3000)  # so many that twice as long each time would be more than a number holds
+    assert len(rig.node.notes(LogEvent.COMMIT_REFUSED)) - tries == pytest.approx(1500, abs=10)

@@ -39,7 +39,9 @@ from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
 
 _BEAT_EVERY_S = 0.5
-_LOOK_AGAIN_S = 0.02
+_LOOK_AGAIN_S = 0.05
+_MOST_REFUSALS = 10
+"""So many are counted: from the sixth on the pause is the longest."""
 _RECONCILE_S = 2.0
 """How often a leader looks at the whole picture without an event, so that one error never loses work for good."""
 
@@ -228,8 +230,8 @@ class Leading:
             self._refusals = 0
             self._desk.timers.set_no_later("reconcile", now)
             return
-        self._refusals += 1
         self._desk.timers.set_no_later("reconcile", now + min(_RECONCILE_S, _LOOK_AGAIN_S * 2**self._refusals))
+        self._refusals = min(self._refusals + 1, _MOST_REFUSALS)
 
     # ------------------------------------------------------------ looking at jobs
 
