@@ -15,10 +15,11 @@ from simulation.cluster import JOB_KEYS
 from slurp_leader.election import eligible
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.handover import Handover
+from slurp_leader.jobs import recovery
 from slurp_leader.jobs.commit import Committer
 from slurp_leader.jobs.intent import Settlement, Verdict
-from slurp_leader.jobs.orphans import Orphans
 from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.recovery import CloseClaim, InHand
 from slurp_leader.jobs.scheduler import Lost, Scheduler, StopRun
 from slurp_leader.jobs.submitter import Submit, Submitted, Submitter
 from slurp_leader.machine import Calls
@@ -221,15 +222,15 @@ def _handover_given_up_in_doubt() -> tuple[Patch, ...]:
 
 
 def _grants_not_seen() -> tuple[Patch, ...]:
-    close_all = Orphans.close_all
+    to_close = recovery._claims_to_close
 
-    def blind(self: Orphans, now: float) -> None:
-        picture = self._desk.picture
+    def blind(picture: Picture, in_hand: InHand) -> tuple[CloseClaim, ...]:
         grants, picture.grants = picture.grants, {}
-        close_all(self, now)
+        steps = tuple(to_close(picture, in_hand))
         picture.grants = grants
+        return steps
 
-    return ((Orphans, "close_all", blind),)
+    return ((recovery, "_claims_to_close", blind),)
 
 
 def _hands_over(txn: Txn) -> bool:

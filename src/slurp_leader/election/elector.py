@@ -66,7 +66,7 @@ from slurp_leader.errors import (
 )
 from slurp_leader.guard.messages import Told
 from slurp_leader.machine import Answer, Tick
-from slurp_leader.store import KeepAlive, KeyValue, Put, TxnResult
+from slurp_leader.store import KeepAlive, KeyValue, TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
@@ -98,7 +98,7 @@ class Elector:
         facts: Figures to put into each heartbeat.
         lending: How work in flight survives a handover; None: the owner ends it before.
         ready: Asks the owner whether this node could take over now; must not block, and is asked at each step.
-        manifest: A record to leave for the successor of an epoch, written with the handover; None: none.
+        manifest: What to leave for the successor of an epoch when this term is handed over, written with that.
         free: Measures what is free of the machine; must not block.
         requires: Capabilities without which nobody leads.
         guarded: Whether a crash guard revokes our lease when we die or stall; see `beats`.
@@ -117,7 +117,7 @@ class Elector:
         facts: Callable[[], dict[str, Any]] = dict,
         lending: Lending | None = None,
         ready: Callable[[], Readiness] = Readiness,
-        manifest: Callable[[int], Put | None] = lambda _epoch: None,
+        manifest: Callable[[int, Term], transactions.Told] = lambda _epoch, _term: (),
         free: Callable[[], Free] = Free,
         *,
         requires: tuple[str, ...] = (),
