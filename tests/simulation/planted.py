@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simulation.cluster import JOB_KEYS
-from slurp_leader.election import eligible
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.handover import Handover
+from slurp_leader.election.ranking import eligible
 from slurp_leader.jobs import recovery
 from slurp_leader.jobs.commit import Committer
 from slurp_leader.jobs.intent import Settlement, Verdict
@@ -177,10 +177,10 @@ def _refused_heartbeat_ignored() -> tuple[Patch, ...]:
 def _win_taken_for_proof() -> tuple[Patch, ...]:
     won = Elector._won
 
-    def rash(self: Elector, session: Any, record: Any, reason: Any, token: int, now: float) -> None:
-        won(self, session, record, reason, token, now)
+    def rash(self: Elector, session: Any, *facts: Any) -> None:
+        won(self, session, *facts)
         self._round.ttl_s = session.timing.ttl_s
-        self._proved(self._round, self._reign, session, now)
+        self._proved(self._round, self._reign, session, facts[-1])
 
     return ((Elector, "_won", rash),)
 
@@ -291,7 +291,6 @@ PLANTED: dict[str, Planted] = {
     "handed_over_without_heartbeat": Planted(
         "C: a handover compares the last heartbeat, so that the next one kills a late copy",
         (*_handover_given_up_in_doubt(), *_without(_on(KEYS.heartbeat), _hands_over)),
-        first=13,
     ),
     "granted_without_grant": Planted(
         "C: what is ended under a grant compares it", _without(_on(JOB_KEYS.grant)), first=67

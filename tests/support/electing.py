@@ -28,8 +28,8 @@ from slurp_leader.election import (
     StopWanted,
 )
 from slurp_leader.election.operator import OperatorRecord, read_operator
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, LeaderRecord, nodes_prefix
-from slurp_leader.election.scoring import Free
 from slurp_leader.guard.messages import Told
 from slurp_leader.store import EventKind, Get, KeyValue, Put
 from slurp_leader.store.keyspace import Keyspace

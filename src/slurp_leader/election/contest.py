@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election.candidacy import Candidacy
-from slurp_leader.election.candidates import Candidate, CandidateView, read_candidates
 from slurp_leader.election.desk import Desk
-from slurp_leader.election.eligible import (
+from slurp_leader.election.history.entries import HistoryRecord, remember
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.candidates import Candidate, CandidateView, read_candidates
+from slurp_leader.election.ranking.eligible import (
     Cause,
     Circumstances,
     Standing,
@@ -23,8 +25,6 @@ from slurp_leader.election.eligible import (
     standings,
     waits_s,
 )
-from slurp_leader.election.history import HistoryRecord, remember
-from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, LeaderRecord
 from slurp_leader.election.session import Session
 from slurp_leader.election.transactions import Told

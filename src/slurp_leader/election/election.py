@@ -42,8 +42,8 @@ from slurp_leader.election.events import (
 from slurp_leader.election.handover import Lending
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
-from slurp_leader.election.scoring import Free
 from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError

@@ -47,14 +47,13 @@ from slurp_leader.election.events import (
     StateChanged,
     StopWanted,
 )
-from slurp_leader.election.handover import Handover, Lending, Phase
+from slurp_leader.election.handover import Handover, Lending, Phase, Successor
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value, published_ttl
 from slurp_leader.election.reign import Reign, Round, same_raft_term
-from slurp_leader.election.scoring import Free
 from slurp_leader.election.service import Service
 from slurp_leader.election.session import Session, SessionKeeper
-from slurp_leader.election.successor import Successor
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.election.view import View
 from slurp_leader.errors import (

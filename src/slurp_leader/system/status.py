@@ -6,7 +6,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.election import LeaderInfo
-from slurp_leader.election.observer import Observer
+from slurp_leader.election.observing.observer import Observer
 from slurp_leader.system.condition import Facts, date_of, problems_of
 from slurp_leader.system.leader_view import describe_leader
 from slurp_leader.system.node import Node

@@ -22,7 +22,7 @@ from typing import Any, Unpack
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState, Wish
 from slurp_leader.election.hooks import Hooks
-from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.observing.observer import Observer, Sighting
 from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
 from slurp_leader.failover import Failover

@@ -33,12 +33,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from slurp_leader.election import transactions
-from slurp_leader.election.candidates import Candidate
 from slurp_leader.election.contest import Contest
 from slurp_leader.election.control import ControlView
 from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.events import Reason
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import ElectionKeys, LeaderRecord
 from slurp_leader.election.reign import Reign
 from slurp_leader.election.session import Session
