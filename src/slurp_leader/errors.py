@@ -178,7 +178,8 @@ class OrderRefusedError(LeadershipError):
 
     `reason`: ``frozen`` (nobody would follow the term that is to be ended), ``blocked``, ``unknown`` (no such
     candidate), ``itself`` (it leads already), ``pinned_elsewhere``, ``changed`` (the term it was meant for is over),
-    ``busy`` (others give orders all the time).
+    ``busy`` (others give orders all the time), ``later_version`` (a later version of this library wrote what is
+    ordered; this one cannot read it, and would undo it).
     """
 
     reason: str = ""

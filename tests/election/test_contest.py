@@ -474,6 +474,18 @@ def test_who_lacks_a_capability_neither_campaigns_nor_is_handed_the_lead() -> No
     assert lacking.held_back == "it lacks the capability project_manager"
 
 
+def test_who_may_not_lead_by_its_own_rules_refuses_what_a_leader_with_others_offers() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    lacking = node(world, "b", requires=("project_manager",), lending=LENDING)
+    world.run_for(3)
+    wish(world, to="b")
+    world.run_for(3)
+    standing = world.apply(Get(KEYS.transfer)).kvs[0]
+    assert TransferRecord.from_value(standing.key, standing.value).reason == "unfit"
+    assert (leader.leads, lacking.terms) == (True, [])
+
+
 # ---------------------------------------------------------------- stepping down, and force
 
 

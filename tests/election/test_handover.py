@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted
+from slurp_leader.election.operator import OperatorRecord, Order
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
@@ -229,6 +232,35 @@ def test_a_forged_or_truncated_record_is_no_wish_and_stands_in_nobodys_way(value
     leader.stop()
     world.run_until(lambda: other.leads, within_s=0.2)
     assert vacancies(world) == 0
+
+
+def test_the_leader_answers_over_a_wish_and_keeps_what_a_later_version_wrote_into_it() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    for to in ("nobody", "b"):
+        known = TransferRecord(Stage.WISHED, leader.term.token, f"to {to}", to, "ops")
+        world.apply(Put(KEYS.transfer, json.dumps({**json.loads(known.to_value()), "zz_new": [to]}).encode()))
+        world.run_for(1.0)
+    assert other.leads
+    written = [json.loads(event.kv.value) for event in puts_of(world.log, KEYS.transfer)]
+    assert [(record["stage"], record["zz_new"]) for record in written] == [
+        ("wished", ["nobody"]),
+        ("refused", ["nobody"]),
+        ("wished", ["b"]),
+        ("offered", ["b"]),
+    ]
+
+
+def test_words_that_are_too_long_are_no_wish_and_a_long_reason_of_the_leader_is_cut() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    long = TransferRecord(Stage.WISHED, leader.term.token, "w1", "", "ops")
+    world.apply(Put(KEYS.transfer, json.dumps({**json.loads(long.to_value()), "why": "x" * 1_000_000}).encode()))
+    world.run_for(5.0)
+    assert leader.leads
+    world.apply(Put(KEYS.operator, OperatorRecord().block("a", Order("b" * 1000, "w" * 1000)).to_value()))
+    world.run_until(lambda: other.leads, within_s=2.0)
+    assert all(len(event.kv.value) < 4096 for event in puts_of(world.log, KEYS.transfer)[1:])
 
 
 def test_a_forged_offer_gives_nobody_the_lead() -> None:

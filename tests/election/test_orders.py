@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 
@@ -184,6 +185,38 @@ def test_what_cannot_be_written_down_is_refused_by_name(
         give(orders_of(memory_store, keyspace))
     assert caught.value.field == field
     assert get(memory_store, keys_of(keyspace).operator) is None
+
+
+def test_an_order_keeps_what_a_later_version_ordered_beside(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+    later = {"schema": 1, "quiet_hours": {"from": "22:00"}, "blocked": {"x": {"by": "ops", "until": "friday"}}}
+    put(memory_store, keys_of(keyspace).operator, json.dumps(later).encode())
+    orders = orders_of(memory_store, keyspace)
+    orders.block("b")
+    orders.pin("a")
+    orders.unblock("b")
+    stands = get(memory_store, keys_of(keyspace).operator)
+    assert stands is not None
+    now = json.loads(stands.value)
+    assert now.pop("pinned")["node"] == "a"
+    assert now["blocked"]["x"].items() >= later["blocked"]["x"].items()
+    assert {**now, "blocked": later["blocked"]} == later
+
+
+@pytest.mark.parametrize(("action", "give", "what"), EACH, ids=[each[0] for each in EACH])
+def test_orders_that_a_later_version_wrote_in_its_own_form_are_not_undone(
+    memory_store: MemoryStore, keyspace: Keyspace, action: str, give: Callable[[Orders], Ordered], what: str
+) -> None:
+    a_leader(memory_store, keyspace, "a", "b")
+    later = b'{"schema": 2, "frozen": [{"by": "ops"}]}'
+    put(memory_store, keys_of(keyspace).operator, later)
+    orders = orders_of(memory_store, keyspace)
+    with pytest.raises(OrderRefusedError, match="give orders with that version") as caught:
+        give(orders)
+    assert (caught.value.reason, caught.value.outcome) == ("later_version", Outcome.NOT_APPLIED)
+    stands = get(memory_store, keys_of(keyspace).operator)
+    assert stands is not None
+    assert stands.value == later
+    assert "schema version 2" in orders.situation().operator_problem
 
 
 # ---------------------------------------------------------------- force

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from jobs.rig import INTERRUPTED, KEYS, KEYSPACE, RAISED, RETURNED, Client, Node
 from slurp_leader.clock import format_utc
 from slurp_leader.errors import RequestTooLargeError, StoreDeniedError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
-from slurp_leader.jobs.records import Claim, ClaimEntry, JobLimits, JobStatus
+from slurp_leader.jobs.records import Claim, ClaimEntry, JobLimits, JobState, JobStatus
 from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import RunProgress
 from slurp_leader.store import Delete, Put, Request, Txn
@@ -272,6 +273,37 @@ def test_a_job_out_of_attempts_ends_failed_and_keeps_its_request(rig: Rig) -> No
     assert outcome.error == {"code": "error", "message": "boom"}
     assert outcome.spec is not None
     assert outcome.spec["request"] == {"file": "a.py"}
+
+
+def test_what_a_later_version_wrote_into_spec_and_state_is_kept_by_who_writes_the_next_state(rig: Rig) -> None:
+    """A retry, an interruption by a crash, and the outcome that keeps the request."""
+    job_id = rig.client.mint.mint()
+    later = {"zz_new": {"of": ["a", "later", "version"]}}
+    for prefix, record in (
+        (KEYS.queue, rig.client.spec(job_id=job_id)),
+        (KEYS.state, JobState(closed=1, attempts=1, op="x")),
+    ):
+        value = json.dumps({**json.loads(record.to_value()), **later}).encode()
+        rig.world.apply(Put(prefix + job_id.encode(), value))
+    rig.node.lead().body = lambda start: RAISED
+    rig.wait_for_run(job_id)
+    rig.world.run_until(lambda: rig.state(job_id).attempts == 2)
+    rig.node.body = lambda start: None
+    rig.wait_for_run(job_id, runs=2)
+    rig.node.crash()
+    other = Node(rig.world, "b").lead()
+    rig.world.run_until(lambda: rig.state(job_id).crashes == 1)
+    written = [json.loads(value) for _, value in rig.history(KEYS.state + job_id.encode()) if value is not None]
+    assert [(state["attempts"], state["crashes"], state["zz_new"]) for state in written] == [
+        (1, 0, later["zz_new"]),
+        (2, 0, later["zz_new"]),
+        (2, 1, later["zz_new"]),
+    ]
+    other.body = lambda start: RAISED
+    outcome = rig.wait_for(job_id)
+    assert outcome.status is JobStatus.FAILED
+    assert outcome.spec is not None
+    assert outcome.spec["zz_new"] == later["zz_new"]
 
 
 def test_a_terminal_error_is_not_tried_again(rig: Rig) -> None:

@@ -364,6 +364,19 @@ def test_a_record_that_an_operator_wrote_is_gone_on_from() -> None:
     assert len(a.begun) == 2
 
 
+def test_what_a_later_version_wrote_beside_is_kept_by_every_claim() -> None:
+    world = World()
+    later = {"schema": 1, "due": "2026-01-01T00:00:00Z", "zz_new": {"of": ["a", "later", "version"]}}
+    world.apply(Put(KEY, to_json(later)))
+    a = leading(world)
+    world.run_for(130)
+    assert len(a.begun) >= 2
+    stands = record(world)
+    assert stands is not None
+    assert stands["zz_new"] == later["zz_new"]
+    assert stands["due"] > str(later["due"])
+
+
 # ---------------------------------------------------------------- all at once
 
 

@@ -140,3 +140,25 @@ def test_capabilities_are_lower_case_and_named_once() -> None:
     assert NodeOptions(capabilities=("GPU", "llm")).capabilities == ("gpu", "llm")
     with pytest.raises(ConfigurationError, match=r"node\.capabilities: must not name a capability twice"):
         NodeOptions(capabilities=("gpu", "GPU"))
+
+
+def test_required_capabilities_are_written_as_those_of_a_node_are() -> None:
+    assert ElectionOptions().requires is None
+    assert ElectionOptions(requires=()).requires == ()
+    assert ElectionOptions(requires=("GPU", "llm")).requires == NodeOptions(capabilities=("GPU", "llm")).capabilities
+
+
+@pytest.mark.parametrize(
+    ("requires", "fault"),
+    [
+        (("",), "each must be 1 to 64 letters"),
+        ((" ",), "each must be 1 to 64 letters"),
+        (("x" * 65,), "each must be 1 to 64 letters"),
+        (("project manager",), "each must be 1 to 64 letters"),
+        (("gpu", "GPU"), "must not name a capability twice"),
+        (tuple(f"c{number}" for number in range(65)), "64"),
+    ],
+)
+def test_a_required_capability_that_no_node_could_have_is_refused_by_name(requires: Any, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"election\.requires: .*{fault}"):
+        ElectionOptions(requires=requires)

@@ -113,7 +113,9 @@ def test_a_list_in_a_variable_is_written_with_commas_or_as_json(monkeypatch: pyt
 
 def test_a_list_of_names_is_read_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURP_NODE__CAPABILITIES", "gpu,llm")
-    assert SlurpSettings().node.capabilities == ("gpu", "llm")
+    monkeypatch.setenv("SLURP_ELECTION__REQUIRES", "GPU, llm")
+    settings = SlurpSettings()
+    assert settings.node.capabilities == settings.election.requires == ("gpu", "llm")
 
 
 def test_a_broken_json_list_is_an_error_of_its_field(monkeypatch: pytest.MonkeyPatch, refusal_of: Refusal) -> None:

@@ -80,7 +80,7 @@ class Candidate:
             node_id=fields.name(data["node"]),
             session=fields.name(data["session"]),
             lease=fields.whole(data["lease"]),
-            ttl_s=fields.whole(data["ttl"]),
+            ttl_s=fields.ttl(data["ttl"]),  # it is published for this candidate when it is handed the lead
             endpoint=fields.text(data.get("endpoint", "")),
             version=fields.text(data.get("version", "")),
             unfit=fields.text(data.get("unfit", "")),

@@ -90,7 +90,13 @@ class Contest:
 
     def must_not_hold(self, session: Session, now: float) -> bool:
         """Whether the key is not for this node to keep, whatever others do."""
-        return not _KEEPS_FROM_LEADING.isdisjoint(self.verdict(session, now).causes)
+        return bool(self.forbids(session, now))
+
+    def forbids(self, session: Session, now: float) -> str:
+        """What keeps this node from holding the key at all, for people; empty: nothing."""
+        verdict = self.verdict(session, now)
+        against = (*verdict.absolute, *verdict.soft)
+        return "; ".join(each.text for each in against if each.cause in _KEEPS_FROM_LEADING)
 
     def may_take_at(self, session: Session, since: float, now: float) -> float:
         """When this node may take a key that nobody holds, or whose holder went silent. Never: infinity.
@@ -109,8 +115,10 @@ class Contest:
 
     def reason_to_go(self, session: Session, token: int, now: float) -> TransferRecord | None:
         """A leader's own wish to hand over, to somebody better; None: it has no reason."""
-        own = self.verdict(session, now)
         me, orders = session.identity.node_id, self._view.operator
+        if not (orders.blocked or orders.pinned_to or orders.oldest_version or self._candidacy.own(session, now).unfit):
+            return None  # nearly always, and it is asked at each step
+        own = self.verdict(session, now)
         because = {each.cause: each.text for each in (*own.absolute, *own.soft)}
         wish = TransferRecord(Stage.WISHED, token, by=me)
         if (why := because.get(Cause.BLOCKED)) is not None:

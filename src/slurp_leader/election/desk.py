@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.election.events import Note
-from slurp_leader.errors import StoreError
+from slurp_leader.errors import SlurpLeaderError
 from slurp_leader.machine import Calls, Timers
 from slurp_leader.store import Request
 from slurp_leader.telemetry.events import LogEvent
@@ -41,7 +41,7 @@ class Desk:
     def note(self, level: int, event: LogEvent, **fields: object) -> None:
         self.out.append(Note(level, event, fields))
 
-    def note_failure(self, event: LogEvent, doing: str, error: StoreError) -> None:
+    def note_failure(self, event: LogEvent, doing: str, error: SlurpLeaderError) -> None:
         """Warn of a call that failed: once, and not again while the same goes on failing in the same way."""
         kind = type(error).__name__
         known, self._failing[doing] = self._failing.get(doing), kind

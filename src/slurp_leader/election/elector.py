@@ -150,11 +150,12 @@ class Elector:
             candidate=self._candidacy.first,
             on_open=self._session_opened,
             on_lost=self._lose_session,
+            on_short=self._give_up_session,
             on_closed=self._session_closed,
         )
         self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
         self._control = ControlView(keys)
-        self._successor = Successor(self._desk, keys, self._control, ready)
+        self._successor = Successor(self._desk, keys, self._control, ready, self._contest.forbids)
         self._handover = Handover(
             self, self._desk, options, keys, self._control, self._view, self._contest, lending, manifest
         )
@@ -299,8 +300,8 @@ class Elector:
 
     def _take_own(self, session: Session, leader: KeyValue, record: LeaderRecord, now: float) -> None:
         """The key names this session, and there is no term (A7a)."""
-        if self._successor.takes(session, leader, record):
-            self._won(session, record, Reason.HANDOVER, leader.mod_revision, now)
+        if self._successor.takes(session, record):
+            self._won(session, record, Reason.HANDOVER, leader.value, leader.mod_revision, now)
         elif self._contest.must_not_hold(session, now):
             clear = Attempt(transactions.clear(self._keys, leader), None, _key_is_free)
             self._attempts.begin(clear, session.timing.rpc_timeout_s)
@@ -408,9 +409,18 @@ class Elector:
         """The lease is gone, and with it every key that hung on it: nothing is left to give back, or in doubt."""
         session = self._sessions.current
         self._desk.note(logging.WARNING, LogEvent.SESSION_LOST, session=session.name if session else None)
+        self._forget_session(Reason.EXPIRED, now)
+        if not self._stopping:
+            self._sessions.open(now)
+
+    def _give_up_session(self, now: float) -> None:
+        """The lease is given back, and with it every key that hung on it; `SessionKeeper` will open another one."""
+        self._forget_session(Reason.SHORT_TTL, now)
+
+    def _forget_session(self, reason: Reason, now: float) -> None:
         self._sessions.forget()
         self._beats.drop()
-        self._end_term(Reason.EXPIRED, now, holds_key=False)
+        self._end_term(reason, now, holds_key=False)
         self._desk.calls.forget()
         self._attempts.drop()
         self._successor.forget()
@@ -419,9 +429,7 @@ class Elector:
         self._timers.clear_all()
         self._look_at_stalled(now)
         if self._state is not ElectionState.FOLLOWER:
-            self._enter(ElectionState.FOLLOWER, Reason.EXPIRED, None)
-        if not self._stopping:
-            self._sessions.open(now)
+            self._enter(ElectionState.FOLLOWER, reason, None)
 
     def _refresh(self) -> None:
         """Look without an event, so that a watch that went deaf cannot keep this node from standing (A17)."""
@@ -458,11 +466,18 @@ class Elector:
         else:
             txn = transactions.steal(self._keys, self._view, seen, record, session.lease_id, told)
         self._desk.note(logging.DEBUG, LogEvent.ELECTION_CAMPAIGN, reason=reason.value, epoch=record.epoch)
-        won = partial(self._won, session, record, reason)
-        self._attempts.begin(Attempt(txn, record.to_value(), won), session.timing.rpc_timeout_s)
+        value = record.to_value()
+        won = partial(self._won, session, record, reason, value)
+        self._attempts.begin(Attempt(txn, value, won), session.timing.rpc_timeout_s)
 
-    def _won(self, session: Session, record: LeaderRecord, reason: Reason, token: int, now: float) -> None:
-        """The key is ours. Nobody is told before the first full round has proved it (D)."""
+    def _won(
+        self, session: Session, record: LeaderRecord, reason: Reason, value: bytes, token: int, now: float
+    ) -> None:
+        """The key is ours. Nobody is told before the first full round has proved it (D).
+
+        `value` is what stands in it: of a term that was handed over, a later version may have written more than
+        `record` holds, and the fence compares all of it.
+        """
         term = Term(
             election=self._options.name,
             token=token,
@@ -471,7 +486,7 @@ class Elector:
             session=record.session,
             term_id=record.term_id,
             key=self._keys.leader,
-            value=record.to_value(),
+            value=value,
             clock=self._clock,
         )
         self._reign = Reign(term, reason, prove_by=now + session.timing.ttl_s)
@@ -501,6 +516,8 @@ class Elector:
             self._unproven(this, result, now)
         elif result.ttl_s <= 0:
             self._lose_session(now)
+        elif not self._sessions.kept_for(session, result.ttl_s, now):
+            return  # it was given back: it is too short for our times
         elif this.reign is None:
             self._service.answered(now - this.sent_at)
             self._desk.note_success(_RENEW)

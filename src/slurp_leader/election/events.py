@@ -38,6 +38,8 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     STORE_FULL = "store_full"
     EXPIRED = "expired"
+    SHORT_TTL = "short_ttl"
+    """etcd keeps leases for a shorter time than this node can renew them in."""
     VETOED = "vetoed"
     """A hook of this node did not agree to lead."""
     STALLED = "stalled"

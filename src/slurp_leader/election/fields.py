@@ -8,6 +8,7 @@ LONGEST_TEXT = 1024
 """Characters. Records are copied into history, which stands in the transaction that ends a vacancy: none may be so
 large that etcd refuses it."""
 _MOST_WHOLE = 2**62
+_LONGEST_TTL_S = 86_400
 
 
 def words(value: Any) -> str:
@@ -38,6 +39,13 @@ def whole(value: Any, most: int = _MOST_WHOLE) -> int:
     if not 0 <= value <= most:
         raise ValueError(f"a number is not from 0 to {most}")
     return value
+
+
+def ttl(value: Any) -> int:
+    """Raises TypeError or ValueError unless it is the TTL of a lease, in seconds: at least one, at most a day."""
+    if whole(value, _LONGEST_TTL_S) < 1:
+        raise ValueError("a TTL is not from 1 on")
+    return int(value)
 
 
 def number(value: Any, most: float) -> float:

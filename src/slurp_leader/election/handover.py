@@ -325,6 +325,7 @@ class Handover:
             plan.candidate.node_id,
             self._desk.random_hex(128),
             steps_down=wish.steps_down,
+            rest=wish.rest,
         )
         plan.phase = Phase.OFFERING
         self._wait_until(plan, min(now + _ANSWERED_WITHIN_S, plan.give_up_at))

@@ -5,6 +5,8 @@ moment its own transaction has committed: a campaign that was decided on before 
 contradict each other: block, freeze, pin, and only then scores (PROTOCOL A24).
 
 A record that cannot be read means nothing and is shown to be so: no garbage under one key may end all elections (I7).
+Fields that are not known are kept, in the record and in each order: whoever changes it may be of an older version than
+who wrote it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pydantic_core import to_json
 from slurp_leader.election.fields import LONGEST_TEXT, name, text, whole
 from slurp_leader.errors import ConfigurationError, RecordError
 from slurp_leader.store import KeyValue
-from slurp_leader.store.records import SCHEMA, read_object
+from slurp_leader.store.records import SCHEMA, read_object, unknown
 
 _LARGEST = 64 * 1024
 """Bytes of a record. It is copied into history, in the transaction that ends a vacancy, and that has to be small."""
@@ -35,6 +37,8 @@ class Order:
     by: str = ""
     why: str = ""
     at: str = ""
+    rest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Fields that are not known."""
 
     def __post_init__(self) -> None:
         for field_name in ("by", "why", "at"):
@@ -82,6 +86,8 @@ class OperatorRecord:
     oldest_version: str = ""
     versions: Order = field(default_factory=Order)
     forced: Forced | None = None
+    rest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Fields that are not known."""
 
     def __post_init__(self) -> None:
         for named in (self.pinned_to, self.oldest_version, *self.blocked):
@@ -122,19 +128,19 @@ class OperatorRecord:
 
     def to_fields(self) -> dict[str, Any]:
         """As plain data; what is not ordered is left out."""
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any] = {**self.rest}
         if self.frozen is not None:
             fields["frozen"] = _fields(self.frozen)
         if self.pinned_to:
-            fields["pinned"] = {"node": self.pinned_to, **_fields(self.pinned)}
+            fields["pinned"] = {**_fields(self.pinned), "node": self.pinned_to}
         if self.blocked:
             fields["blocked"] = {name: _fields(order) for name, order in sorted(self.blocked.items())}
         if self.oldest_version:
-            fields["oldest_version"] = {"version": self.oldest_version, **_fields(self.versions)}
+            fields["oldest_version"] = {**_fields(self.versions), "version": self.oldest_version}
         if self.forced is not None:
             forced = self.forced
             words = {"epoch": forced.epoch, "to": forced.to, "instead_of": forced.instead_of}
-            fields["forced"] = {**words, **_fields(forced.order)}
+            fields["forced"] = {**_fields(forced.order), **words}
         return fields
 
     def to_value(self) -> bytes:
@@ -172,11 +178,12 @@ class OperatorRecord:
         return cls(
             frozen=None if frozen is None else _order(frozen),
             pinned_to="" if pinned is None else name(pinned["node"]),
-            pinned=Order() if pinned is None else _order(pinned),
+            pinned=Order() if pinned is None else _order(pinned, "node"),
             blocked={name(node_id): _order(each) for node_id, each in data.get("blocked", {}).items()},
             oldest_version="" if oldest is None else name(oldest["version"]),
-            versions=Order() if oldest is None else _order(oldest),
+            versions=Order() if oldest is None else _order(oldest, "version"),
             forced=None if forced is None else _forced(forced),
+            rest=unknown(data, _NAMES),
         )
 
 
@@ -190,16 +197,22 @@ def read_operator(kv: KeyValue | None) -> tuple[OperatorRecord, str]:
         return OperatorRecord(), str(error)
 
 
-def _fields(order: Order) -> dict[str, str]:
-    return {"by": order.by, "why": order.why, "at": order.at}
+_NAMES = ("schema", "frozen", "pinned", "blocked", "oldest_version", "forced")
 
 
-def _order(data: Mapping[str, Any]) -> Order:
-    return Order(text(data.get("by", "")), text(data.get("why", "")), text(data.get("at", "")))
+def _fields(order: Order) -> dict[str, Any]:
+    return {**order.rest, "by": order.by, "why": order.why, "at": order.at}
+
+
+def _order(data: Mapping[str, Any], *beside: str) -> Order:
+    """An order, which may have these fields of its kind beside it."""
+    by, why, at = (text(data.get(each, "")) for each in ("by", "why", "at"))
+    return Order(by, why, at, unknown(data, ("by", "why", "at", *beside)))
 
 
 def _forced(data: Mapping[str, Any]) -> Forced:
-    return Forced(whole(data["epoch"]), text(data.get("to", "")), text(data.get("instead_of", "")), _order(data))
+    order = _order(data, "epoch", "to", "instead_of")
+    return Forced(whole(data["epoch"]), text(data.get("to", "")), text(data.get("instead_of", "")), order)
 
 
 def _check_length(what: str, given: str) -> None:

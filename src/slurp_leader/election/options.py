@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from slurp_leader.election.scoring import Weights
 from slurp_leader.errors import ConfigurationError
-from slurp_leader.options import Duration, FieldError, Flag, KeySegment, Options
+from slurp_leader.options import Capabilities, Duration, FieldError, Flag, KeySegment, Options
 
 _SHORTEST_TTL_S = 3
 _LONGEST_TTL_S = 3600
@@ -112,9 +112,9 @@ class ElectionOptions(Options):
     weight_experience: float = Field(default=0.10, ge=0, le=1, allow_inf_nan=False)
     """How much it counts how often and how long a node's process has led. 0 to 1."""
 
-    requires: tuple[str, ...] | None = Field(default=None, max_length=64)
-    """Capabilities without which a node does not lead. Unset: none for `LeaderElection`, ``project_manager`` for
-    `SlurpLeaderSystem`."""
+    requires: Capabilities | None = Field(default=None, max_length=64)
+    """Capabilities without which a node does not lead; up to 64 names, as in `node.capabilities`. Unset: none for
+    `LeaderElection`, ``project_manager`` for `SlurpLeaderSystem`."""
 
     min_nodes: int = Field(default=1, ge=1, le=1000)
     """Nobody campaigns before so many nodes stand. 1 to 1000. Higher: a half started cluster elects nobody. This is no
@@ -162,7 +162,7 @@ class ElectionOptions(Options):
         """The times for the TTL that etcd granted. What was not set by hand follows that TTL.
 
         Args:
-            ttl_s: Granted TTL in seconds. etcd grants what was asked, or more.
+            ttl_s: Granted TTL in seconds. etcd grants what was asked, or more; what stands before it may give less.
 
         Raises:
             ConfigurationError: The times set by hand do not fit into this TTL.
@@ -170,7 +170,8 @@ class ElectionOptions(Options):
         timing = self._timing(ttl_s)
         if not timing.fits:
             raise ConfigurationError(
-                f"election.lease_ttl: etcd granted {ttl_s} s. {self._misfit(timing)}", field="election.lease_ttl"
+                f"election.lease_ttl: etcd granted {ttl_s} s of {self.lease_ttl_s} s. {self._misfit(timing)}",
+                field="election.lease_ttl",
             )
         return timing
 
@@ -261,6 +262,8 @@ class ElectionOptions(Options):
             f"lower {name} below {room_s:g} s" for name, (by_hand, room_s) in rooms.items() if by_hand and room_s > 0.05
         ]
         enough = next((ttl for ttl in range(timing.ttl_s, _LONGEST_TTL_S + 1) if self._timing(ttl).fits), None)
+        if enough is not None and enough <= self.lease_ttl_s:  # asked for, and not granted
+            return [*remedies, f"let etcd grant {enough} s or more"]
         return remedies if enough is None else [*remedies, f"raise lease_ttl to {enough} s"]
 
 

@@ -71,6 +71,7 @@ class Orders:
 
     Each order raises:
         ConfigurationError: A name or a reason cannot be written down. Nothing was ordered.
+        OrderRefusedError: A later version of this library wrote what is ordered. Nothing was ordered.
         StoreError: etcd did not answer within `timeout_s`; `outcome` says whether the order may be in force. It can be
             repeated: an order that is in force already changes nothing.
 
@@ -258,6 +259,11 @@ class Orders:
         order = Order(self._by, why, format_utc(self._clock.utcnow()))
         while True:
             now = self._again_and_again(lambda: look_at(self._ask, self._keys), deadline)
+            if now.operator_is_later:  # to write over it would undo all that is ordered
+                raise OrderRefusedError(
+                    "a later version of slurp_leader wrote the orders in force: give orders with that version",
+                    reason="later_version",
+                )
             wanted = decide(now, order)
             if not wanted.more and _means_the_same(wanted.orders, now.operator) and not now.operator_problem:
                 return Ordered(action, now.operator, now.revision, changed=False)

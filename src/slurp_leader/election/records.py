@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from slurp_leader.election import fields
 from slurp_leader.errors import RecordError
 from slurp_leader.store import KeyValue
 from slurp_leader.store.keyspace import Keyspace, key_segment
@@ -131,13 +132,13 @@ class LeaderRecord:
         data = read_object(key, value)
         try:
             return cls(
-                node_id=_text(data["node"]),
-                session=_text(data["session"]),
-                term_id=_text(data["term"]),
-                ttl_s=_whole(data["ttl"], 1, 86_400),
-                epoch=_whole(data["epoch"], 0, 2**62),
-                endpoint=_text(data.get("endpoint", "")),
-                reason=_text(data.get("reason", "")),
+                node_id=fields.text(data["node"]),
+                session=fields.text(data["session"]),
+                term_id=fields.text(data["term"]),
+                ttl_s=fields.ttl(data["ttl"]),
+                epoch=fields.whole(data["epoch"]),
+                endpoint=fields.text(data.get("endpoint", "")),
+                reason=fields.text(data.get("reason", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"leader record: {error!r}", key=key.decode("ascii", "replace")) from error
@@ -150,7 +151,7 @@ def published_ttl(leader: KeyValue) -> int:
     cannot read the rest must not take the key before.
     """
     try:
-        return _whole(from_json(leader.value)["ttl"], 1, 86_400)
+        return fields.ttl(from_json(leader.value)["ttl"])
     except (KeyError, TypeError, ValueError):
         return 0
 
@@ -194,18 +195,6 @@ def epoch_value(epoch: int) -> bytes:
 def read_epoch(value: bytes) -> int:
     """The number in the epoch key; 0 when it cannot be read, for it only serves people."""
     return int(value) if value.isdigit() and len(value) < 19 else 0
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
-
-
-def _whole(value: Any, low: int, high: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{value!r} is not a whole number from {low} to {high}")
-    return value
 
 
 @dataclass(frozen=True, slots=True)

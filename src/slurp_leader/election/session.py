@@ -3,6 +3,7 @@
     open -> grant -> register -> (live) -> close -> revoke
               ^                     |
               +----- lease gone ----+
+              +-- (pause) -- TTL too short for our times
 
 A lease that is gone is never taken up again: the next session has another id and another lease.
 """
@@ -19,11 +20,15 @@ from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.events import DuplicateNode
 from slurp_leader.election.options import ElectionOptions, LeaseTiming
 from slurp_leader.election.records import ElectionKeys, Identity, node_value, stands_in
-from slurp_leader.errors import LeaseExistsError, LeaseNotFoundError, StoreError
+from slurp_leader.errors import ConfigurationError, LeaseExistsError, LeaseNotFoundError, StoreError
 from slurp_leader.store import Get, Grant, KeyValue, Put, Revoke, Txn, TxnResult, prefix_end, version_of
 from slurp_leader.telemetry.events import LogEvent
 
 _GRANT, _REGISTER, _REVOKE = "grant a lease", "register the session", "revoke the lease"
+_KEEP = "keep a lease"
+_PAUSE_AFTER_SHORT_S = 30.0
+"""Longest pause before another lease is asked for, where the last one was too short: it needs somebody to change a
+setting, here or of etcd."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +61,7 @@ class SessionKeeper:
         candidate: The candidate's record, to be written with the session key.
         on_open: The session is live; the answer ends with reads of the candidates and of the election's keys.
         on_lost: The lease is gone before the session was live.
+        on_short: The lease is given back because its TTL is too short; another one will be asked for after a pause.
         on_closed: The lease was given back.
     """
 
@@ -71,6 +77,7 @@ class SessionKeeper:
         candidate: Callable[[Session, float], Put],
         on_open: Callable[[Session, TxnResult, float], None],
         on_lost: Callable[[float], None],
+        on_short: Callable[[float], None],
         on_closed: Callable[[float], None],
     ) -> None:
         self._desk = desk
@@ -82,8 +89,10 @@ class SessionKeeper:
         self._candidate = candidate
         self._on_open = on_open
         self._on_lost = on_lost
+        self._on_short = on_short
         self._on_closed = on_closed
         self._backoff = Backoff(desk, options.retry_interval_s)
+        self._short_backoff = Backoff(desk, _PAUSE_AFTER_SHORT_S)
         self._send_again: Callable[[Session, float], None] | None = None
         self._duplicates: tuple[str, ...] = ()
         self.current: Session | None = None
@@ -103,7 +112,9 @@ class SessionKeeper:
 
     def on_timer(self, now: float) -> None:
         """Send again what failed."""
-        if self.current is not None and self._send_again is not None:
+        if self.current is None:
+            self.open(now)  # after a lease that was too short
+        elif self._send_again is not None:
             self._send_again(self.current, now)
 
     def _grant(self, session: Session, _now: float) -> None:
@@ -118,8 +129,37 @@ class SessionKeeper:
         elif isinstance(result, StoreError):
             self._failed(_GRANT, result, self._grant, now)
         else:
-            session.timing = self._options.for_granted(result.ttl_s)
-            self._register(session, now)
+            self._set_times(session, result.ttl_s, now, then=self._register)
+
+    def kept_for(self, session: Session, ttl_s: int, now: float) -> bool:
+        """A keepalive was answered with this TTL. Returns whether the session goes on.
+
+        It is the granted one, but for a grant whose answer was lost: then nobody knew it until now.
+        """
+        if ttl_s < session.timing.ttl_s:
+            self._set_times(session, ttl_s, now)
+        else:
+            self._short_backoff.reset()
+        return session is self.current
+
+    def _set_times(
+        self, session: Session, ttl_s: int, now: float, then: Callable[[Session, float], None] | None = None
+    ) -> None:
+        """Live by the TTL that etcd gave. A lease that would end between two renewals is given back."""
+        try:
+            session.timing = self._options.for_granted(ttl_s)
+        except ConfigurationError as error:
+            self._give_back_short(session, error, now)
+        else:
+            if then is not None:
+                then(session, now)
+
+    def _give_back_short(self, session: Session, error: ConfigurationError, now: float) -> None:
+        self._on_short(now)
+        # Sent once: if it fails, the lease ends as soon, since nobody renews it.
+        self._desk.call(Revoke(session.lease_id), session.timing.rpc_timeout_s, lambda _result, _now: None)
+        self._desk.note_failure(LogEvent.ELECTION_CALL_FAILED, _KEEP, error)
+        self._desk.timers.set("session", now + self._short_backoff.next_s())
 
     def _register(self, session: Session, now: float) -> None:
         """Write the session key and the candidate's record; see who else carries our node id."""

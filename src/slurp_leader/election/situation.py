@@ -14,6 +14,7 @@ from slurp_leader.election.records import ElectionKeys, LeaderRecord, read_epoch
 from slurp_leader.election.scoring import Weights
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Get, KeyValue, Request, Txn, prefix_end
+from slurp_leader.store.records import is_of_later_version
 
 Ask = Callable[[Request[Any]], Any]
 """Makes one call and waits for its answer; raises StoreError."""
@@ -30,6 +31,7 @@ class Situation:
         transfer: The record of a handover, whatever it says.
         operator, operator_revision: Orders in force, and the revision of their record (0: there is none).
         operator_problem: Why that record cannot be read; then no order is in force.
+        operator_is_later: A later version than this one wrote it.
         candidates: Who stands, the leader among them.
         newest: How the newest term came about, which tells weights and requirements in force; None: not known.
     """
@@ -42,6 +44,7 @@ class Situation:
     operator: OperatorRecord = field(default_factory=OperatorRecord)
     operator_revision: int = 0
     operator_problem: str = ""
+    operator_is_later: bool = False
     candidates: tuple[Candidate, ...] = ()
     newest: HistoryRecord | None = None
 
@@ -98,6 +101,7 @@ def look_at(ask: Ask, keys: ElectionKeys) -> Situation:
         operator=operator,
         operator_revision=operator_kv.mod_revision if operator_kv is not None else 0,
         operator_problem=problem,
+        operator_is_later=operator_kv is not None and is_of_later_version(operator_kv.value),
         candidates=tuple(read_candidates(result.results[4].kvs)),
         newest=_history_record(_first(ask(Get(election_key(keys, epoch))).kvs)) if epoch else None,
     )

@@ -20,7 +20,6 @@ from slurp_leader.election.session import Session
 from slurp_leader.election.transfer import AckRecord, Readiness, Stage, TransferRecord
 from slurp_leader.election.view import View
 from slurp_leader.errors import StoreError
-from slurp_leader.store import KeyValue
 
 TIMER = "answer"
 
@@ -36,13 +35,22 @@ class Successor:
         keys: Of the election.
         control: What is known of the offer.
         ready: Asks the owner; must not block.
+        forbids: What keeps this node from leading at all, by its own rules; those of the leader may be others.
     """
 
-    def __init__(self, desk: Desk, keys: ElectionKeys, control: ControlView, ready: Callable[[], Readiness]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        keys: ElectionKeys,
+        control: ControlView,
+        ready: Callable[[], Readiness],
+        forbids: Callable[[Session, float], str],
+    ) -> None:
         self._desk = desk
         self._keys = keys
         self._control = control
         self._ready = ready
+        self._forbids = forbids
         self._answered = 0  # revision of the offer that was answered, or is being answered
         self._promised: set[str] = set()  # nonces of offers that this session accepted, each for one term
 
@@ -51,12 +59,12 @@ class Successor:
         self._promised.clear()
         self._desk.timers.clear(TIMER)
 
-    def takes(self, session: Session, leader: KeyValue, record: LeaderRecord) -> bool:
+    def takes(self, session: Session, record: LeaderRecord) -> bool:
         """Whether this leader key begins the term that was promised to us. True once only, for each promise."""
         if record.session != session.name or record.term_id not in self._promised:
             return False
         self._promised.discard(record.term_id)
-        return record.to_value() == leader.value  # else it is of another version, whose value we could not compare
+        return True
 
     def act(self, session: Session, view: View, now: float) -> None:
         """Level-triggered: is there an offer to answer?"""
@@ -65,7 +73,8 @@ class Successor:
             return
         if self._control.ack is not None and self._control.ack.nonce == offer.nonce:
             return  # written already: a second copy would move the revision that the leader compares
-        ready = self._ready()
+        forbidden = self._forbids(session, now)
+        ready = Readiness(unfit=forbidden) if forbidden else self._ready()
         if not ready.unfit and ready.revision is not None and ready.revision < at:
             self._desk.timers.set(TIMER, now + _SEEN_SOON_S)  # the owner is a moment behind
             return

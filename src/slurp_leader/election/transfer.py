@@ -11,14 +11,18 @@ are left where they are, and overwritten by the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from pydantic_core import to_json
 
+from slurp_leader.election.fields import LONGEST_TEXT, text, whole
 from slurp_leader.errors import RecordError
-from slurp_leader.store.records import SCHEMA, read_object
+from slurp_leader.store.records import SCHEMA, read_object, unknown
+
+_TEXTS = ("wish", "to", "by", "why", "session", "nonce", "reason")
 
 
 class Stage(StrEnum):
@@ -41,6 +45,7 @@ class TransferRecord:
         session, node_id, nonce: Of an offer: to whom, and the id that the new term will have.
         reason: Of a refusal: see `HandoverError`.
         steps_down: The leader gives the term back if nobody can take it over.
+        rest: Fields that are not known; the leader writes its answer over the wish of somebody else, and keeps them.
     """
 
     stage: Stage
@@ -54,17 +59,19 @@ class TransferRecord:
     nonce: str = ""
     reason: str = ""
     steps_down: bool = False
+    rest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def to_value(self) -> bytes:
         return to_json(
             {
+                **self.rest,
                 "schema": SCHEMA,
                 "stage": self.stage.value,
                 "token": self.token,
                 "wish": self.wish,
                 "to": self.to,
-                "by": self.by,
-                "why": self.why,
+                "by": self.by[:LONGEST_TEXT],
+                "why": self.why[:LONGEST_TEXT],
                 "session": self.session,
                 "node": self.node_id,
                 "nonce": self.nonce,
@@ -78,14 +85,13 @@ class TransferRecord:
         """Raises RecordError when it cannot be read."""
         data = read_object(key, value)
         try:
-            texts = {
-                name: _text(data.get(name, "")) for name in ("wish", "to", "by", "why", "session", "nonce", "reason")
-            }
+            texts = {name: text(data.get(name, "")) for name in _TEXTS}
             return cls(
                 Stage(data["stage"]),
-                _whole(data["token"]),
-                node_id=_text(data.get("node", "")),
+                whole(data["token"]),
+                node_id=text(data.get("node", "")),
                 steps_down=data.get("steps_down", False) is True,
+                rest=unknown(data, ("schema", "stage", "token", "node", "steps_down", *_TEXTS)),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -120,7 +126,7 @@ class AckRecord:
                 "session": self.session,
                 "revision": self.revision,
                 "lease": self.lease,
-                "unfit": self.unfit,
+                "unfit": self.unfit[:LONGEST_TEXT],
             }
         )
 
@@ -129,8 +135,8 @@ class AckRecord:
         """Raises RecordError when it cannot be read."""
         data = read_object(key, value)
         try:
-            nonce, session, unfit = (_text(data.get(name, "")) for name in ("nonce", "session", "unfit"))
-            return cls(nonce, session, _whole(data["revision"]), _whole(data["lease"]), unfit)
+            nonce, session, unfit = (text(data.get(name, "")) for name in ("nonce", "session", "unfit"))
+            return cls(nonce, session, whole(data["revision"]), whole(data["lease"]), unfit)
         except (KeyError, TypeError, ValueError) as error:
             raise _bad("answer to an offer", key, error) from error
 
@@ -146,18 +152,6 @@ class Readiness:
 
     revision: int | None = None
     unfit: str = ""
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return value
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is not a whole number from 0 on")
-    return value
 
 
 def _bad(what: str, key: bytes, error: Exception) -> RecordError:

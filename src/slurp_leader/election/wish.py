@@ -18,7 +18,7 @@ from slurp_leader.election.eligible import choose_successor
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord
 from slurp_leader.election.situation import Situation, look_at
 from slurp_leader.election.transfer import Stage, TransferRecord
-from slurp_leader.errors import HandoverError, NoLeaderError, Outcome, RecordError, StoreError
+from slurp_leader.errors import ConfigurationError, HandoverError, NoLeaderError, Outcome, RecordError, StoreError
 from slurp_leader.resilience import pause_s
 from slurp_leader.store import (
     Delete,
@@ -37,6 +37,8 @@ from slurp_leader.store import (
     value_of,
 )
 from slurp_leader.store.requests import CompareOp
+
+_LONGEST_WHY = 500
 
 _MESSAGES = {
     "nobody": "no node was named",
@@ -123,10 +125,12 @@ class Wish:
             dry_run: Only tell who would be asked first.
 
         Raises:
+            ConfigurationError: `why` is longer than 500 characters.
             NoLeaderError: Nobody leads.
             HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
             StoreError: etcd did not answer. Nothing was handed over.
         """
+        _check(why)
         began = self._clock.boottime()
         situation, leader = self._look()
         asked = self._check(situation, to)
@@ -148,9 +152,10 @@ class Wish:
             timeout_s: Longest wait. The leader's work in flight may have to end first.
 
         Raises:
-            NoLeaderError, HandoverError, StoreError: As `transfer`; with a frozen election also because nobody can take
-                over: then the leader goes on.
+            ConfigurationError, NoLeaderError, HandoverError, StoreError: As `transfer`; with a frozen election also
+                because nobody can take over: then the leader goes on.
         """
+        _check(why)
         began = self._clock.boottime()
         situation, leader = self._look()
         before = situation.record.node_id if situation.record else None
@@ -298,6 +303,11 @@ class Wish:
 
     def _call(self, request: Any) -> Any:
         return self._store.call(request, self._rpc_timeout_s).result()
+
+
+def _check(why: str) -> None:
+    if len(why) > _LONGEST_WHY:
+        raise ConfigurationError(f"why has {len(why)} characters; {_LONGEST_WHY} at most", field="why")
 
 
 def _info(situation: Situation) -> LeaderInfo:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.guard.inherited import guard_door
+from slurp_leader.guard.inherited import guard_door, without_settings
 from slurp_leader.guard.messages import (
     LARGEST_PACKET,
     Beat,
@@ -49,7 +49,6 @@ _SURE = 0.9
 """In this part of `stall_s` a guard has not acted, however its wake-ups fall."""
 _PASSES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 """Reasons for which a process cannot be started now, but perhaps later."""
-_OWN_VARIABLES = ("SLURP_", "BZZZ_")
 
 _BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from slurp_leader.guard.child import main; main(int(sys.argv[1]))"
 
@@ -301,8 +300,7 @@ class GuardClient:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
-            # Of our settings it is told over the socket; some of them are secrets.
-            env={name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)},
+            env=without_settings(os.environ),
         )
 
     def _lost(self, line: _Line, problem: str) -> None:

@@ -1,4 +1,5 @@
-"""What a program finds in its environment when a guard is its parent, or when it is run as the leader's work.
+"""What a program finds in its environment when a guard is its parent, or when it is run as the leader's work; and what
+a guard that is its child does not find there.
 
 No settings: these tell what the parent has, and mean nothing in a file.
 """
@@ -43,3 +44,8 @@ def guard_door(environ: Mapping[str, str] | None = None) -> socket.socket | None
         return door
     door.close()
     return None
+
+
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a guard: of our settings it is told over the socket, and some of them are secrets."""
+    return {name: value for name, value in environ.items() if not name.startswith(("SLURP_", "BZZZ_"))}

@@ -208,7 +208,12 @@ def _spec_kept(job: Job, status: JobStatus) -> dict[str, Any] | None:
     """A job that failed or was cancelled keeps its whole request, so that an operator can have it tried again."""
     if status is JobStatus.COMPLETED:
         return None
-    return {"request": job.spec.payload, "priority": job.spec.priority.value, "by": job.spec.submitted_by}
+    return {
+        **job.spec.rest,
+        "request": job.spec.payload,
+        "priority": job.spec.priority.value,
+        "by": job.spec.submitted_by,
+    }
 
 
 def _nothing(now: float) -> None:

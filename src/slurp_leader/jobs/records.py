@@ -1,4 +1,5 @@
-"""The records of jobs: what is written under which key. JSON objects; unknown fields are ignored, never refused.
+"""The records of jobs: what is written under which key. JSON objects; unknown fields are ignored, never refused, and
+kept where a record is written anew (`JobState`), or goes on in another one (the request of a job that failed).
 
 =========================  ==========================================================================================
 ``m/queue/{id}``           `Spec`: the request and its options, as resolved at submit. Written once. Its revision is the
@@ -29,7 +30,7 @@ import base64
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -40,7 +41,7 @@ from slurp_leader.errors import RecordError
 from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.request import Priority
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.store.records import SCHEMA, read_object
+from slurp_leader.store.records import SCHEMA, read_object, unknown
 
 ERRORS_KEPT = 5
 _MOST_INFLATED = 64 * 1024 * 1024
@@ -107,6 +108,11 @@ class JobKeys:
 # ---------------------------------------------------------------- queue/
 
 
+_OF_SPEC = frozenset(
+    ("schema", "id", "request", "priority", "options", "submitted_at", "by", "run_at", "idem", "trace", "sum")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class JobLimits:
     """What the submitter's options came to. Stored with the job: a newer leader does not change them. Seconds."""
@@ -134,10 +140,13 @@ class Spec:
     idem: str | None = None
     """Hash of the idempotency key, if one was given."""
     trace: str | None = None
+    rest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Fields that are not known."""
 
     def to_value(self) -> bytes:
         limits = self.limits
         data: dict[str, Any] = {
+            **self.rest,
             "schema": SCHEMA,
             "id": self.job_id,
             "request": self.payload,
@@ -191,6 +200,7 @@ class Spec:
                 run_at=_maybe_date(data.get("run_at")),
                 idem=_maybe_text(data.get("idem")),
                 trace=_maybe_text(data.get("trace")),
+                rest=unknown(data, _OF_SPEC),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad("queue record", key, error) from error
@@ -255,6 +265,11 @@ class Claim:
 # ---------------------------------------------------------------- state/
 
 
+_OF_STATE = frozenset(
+    ("schema", "closed", "attempts", "interruptions", "crashes", "sole_crashes", "run_at", "errors", "op")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class JobState:
     """What happened to a job so far, when it was not simply run once.
@@ -278,10 +293,13 @@ class JobState:
     run_at: str | None = None
     errors: tuple[dict[str, Any], ...] = ()
     op: str = ""
+    rest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Fields that are not known."""
 
     def to_value(self) -> bytes:
         return to_json(
             {
+                **self.rest,
                 "schema": SCHEMA,
                 "closed": self.closed,
                 "attempts": self.attempts,
@@ -308,6 +326,7 @@ class JobState:
                 run_at=_maybe_date(data.get("run_at")),
                 errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
                 op=_text(data.get("op", "")),
+                rest=unknown(data, _OF_STATE),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad("state record", key, error) from error

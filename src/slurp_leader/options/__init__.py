@@ -6,12 +6,13 @@ translation of pydantic's errors into a `ConfigurationError` that names field, v
 """
 
 from slurp_leader.options.durations import Duration, format_duration, parse_duration
-from slurp_leader.options.fields import Count, FieldError, Flag, KeySegment, Ratio
+from slurp_leader.options.fields import Capabilities, Count, FieldError, Flag, KeySegment, Ratio
 from slurp_leader.options.model import Options
 from slurp_leader.options.problems import configuration_error, refusal
 from slurp_leader.options.sizes import Size, format_size, parse_size
 
 __all__ = [
+    "Capabilities",
     "Count",
     "Duration",
     "FieldError",

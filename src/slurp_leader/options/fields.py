@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, StrictBool
 
+_CAPABILITY = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -43,6 +44,16 @@ def _read_switch(value: Any) -> Any:
     return _SWITCH.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
+def _check_capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
+    lowered = tuple(name.lower() for name in names)
+    for name in lowered:
+        if not _CAPABILITY.fullmatch(name):
+            raise ValueError("each must be 1 to 64 letters, digits, dots, dashes or underscores")
+    if len(set(lowered)) < len(lowered):
+        raise ValueError("must not name a capability twice")
+    return lowered
+
+
 Count = Annotated[int, BeforeValidator(_refuse_bool)]
 """A whole number of things."""
 
@@ -54,3 +65,6 @@ Flag = Annotated[StrictBool, BeforeValidator(_read_switch)]
 
 KeySegment = Annotated[str, AfterValidator(_check_segment)]
 """A name that stands between two slashes of an etcd key: ``[A-Za-z0-9._-]{1,128}``."""
+
+Capabilities = Annotated[tuple[str, ...], AfterValidator(_check_capabilities)]
+"""What a node can do, or has to be able to do: names of 1 to 64 ``a-z 0-9 . _ -``, each once, kept in lower case."""

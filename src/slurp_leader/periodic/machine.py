@@ -234,7 +234,7 @@ class PeriodicMachine:
         """Keep what is counted from, for work that never ran: else a change of the leader would begin to count anew,
         and skip what was due just then."""
         assert self._term is not None
-        value = self._value(today, self._term)
+        value = self._value(today, self._term, kept)
         txn = claim(task.key, kept, value, self._term)
         self._write(task, _Writing(txn, value, partial(self._first_sight_noted, task, value)))
 
@@ -242,8 +242,8 @@ class PeriodicMachine:
         task.kept = Kept(revision, value)
         self._look(task, now)
 
-    def _value(self, due: datetime, term: Term) -> bytes:
-        return claim_value(due, term, f"{self._rng.getrandbits(128):032x}")
+    def _value(self, due: datetime, term: Term, kept: Kept) -> bytes:
+        return claim_value(due, term, f"{self._rng.getrandbits(128):032x}", kept.value)
 
     # ------------------------------------------------------------ when it is due
 
@@ -297,7 +297,7 @@ class PeriodicMachine:
         assert self._term is not None
         # The record says the calendar's date, for the next leader compares it with its own.
         date = due if task.work.schedule.follows_calendar else self._clock.utcnow() - timedelta(seconds=late_s)
-        value = self._value(date, self._term)
+        value = self._value(date, self._term, kept)
         claimed = _Claim(due, now - late_s, kept, value)
         self._write(
             task, _Writing(claim(task.key, kept, value, self._term), value, partial(self._was_claimed, task, claimed))

@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from slurp_leader.clock import format_utc, parse_utc
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Compare, Delete, Get, KeyValue, Put, Txn, mod_revision
 from slurp_leader.store.keyspace import Keyspace, key_segment
-from slurp_leader.store.records import SCHEMA, read_object
+from slurp_leader.store.records import SCHEMA, read_object, unknown
 from slurp_leader.term import Term
 
 
@@ -58,10 +58,15 @@ class Kept:
         return cls(kv.mod_revision, kv.value) if kv else cls()
 
 
-def claim_value(due: datetime, term: Term, claim_id: str) -> bytes:
-    """The record that claims a due time. `claim_id` is random, so the value is never the same twice."""
+def claim_value(due: datetime, term: Term, claim_id: str, before: bytes | None = None) -> bytes:
+    """The record that claims a due time. `claim_id` is random, so the value is never the same twice.
+
+    Fields of the record `before` that are not known are kept. It is one that can be read: others are left alone.
+    """
+    kept = {} if before is None else unknown(from_json(before), ("schema", "due", "token", "epoch", "node", "claim"))
     return to_json(
         {
+            **kept,
             "schema": SCHEMA,
             "due": format_utc(due),
             "token": term.token,

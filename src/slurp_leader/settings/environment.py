@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -58,7 +58,7 @@ def read_fallbacks(environ: Mapping[str, str]) -> Layer:
 
 def decode(field: FieldInfo, text: str) -> Any:
     """Text as it stands in a variable or a secret file, for one field: lists are taken apart, all else stays text."""
-    if not _is_list(field):
+    if not _is_list(field.annotation):
         return text
     if not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
@@ -68,9 +68,12 @@ def decode(field: FieldInfo, text: str) -> Any:
         return text  # no list, so the check of the field refuses it, with its name
 
 
-def _is_list(field: FieldInfo) -> bool:
-    kinds = get_args(field.annotation) if get_origin(field.annotation) is UnionType else (field.annotation,)
-    return any(get_origin(kind) in {list, tuple, set, frozenset} for kind in kinds)
+def _is_list(kind: Any) -> bool:
+    """Whether values of this type are lists, or may be."""
+    origin = get_origin(kind)
+    if origin in {UnionType, Union}:
+        return any(map(_is_list, get_args(kind)))
+    return _is_list(get_args(kind)[0]) if origin is Annotated else origin in {list, tuple, set, frozenset}
 
 
 def _path(variable: str) -> tuple[str, ...]:

@@ -11,9 +11,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from slurp_leader.options import KeySegment, Options
+from slurp_leader.options import Capabilities, KeySegment, Options
 
-_CAPABILITY = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
 _ADDRESS = re.compile(r"(?:https?://)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", re.ASCII)
 _LONGEST_ADDRESS = 255
 
@@ -27,16 +26,6 @@ def default_node_id() -> str:
 def _node_id(pid: int) -> str:
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100].strip(".") or "node"
     return f"{host}-{secrets.token_hex(3)}"
-
-
-def _check_capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
-    lowered = tuple(name.lower() for name in names)
-    for name in lowered:
-        if not _CAPABILITY.fullmatch(name):
-            raise ValueError("each must be 1 to 64 letters, digits, dots, dashes or underscores")
-    if len(set(lowered)) < len(lowered):
-        raise ValueError("must not name a capability twice")
-    return lowered
 
 
 def _check_address(text: str) -> str:
@@ -63,7 +52,5 @@ class NodeOptions(Options):
     """Address of this node's service, shown to others when it leads: ``host:port`` or ``http(s)://host:port``. Empty:
     none."""
 
-    capabilities: Annotated[tuple[str, ...], AfterValidator(_check_capabilities)] = Field(
-        default=("project_manager", "context_curation"), max_length=64
-    )
+    capabilities: Capabilities = Field(default=("project_manager", "context_curation"), max_length=64)
     """What this node can do, published for the other nodes; up to 64 names, kept in lower case."""

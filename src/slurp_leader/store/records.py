@@ -1,7 +1,12 @@
-"""How every record in the store is written: a JSON object that names its schema version."""
+"""How every record in the store is written: a JSON object that names its schema version.
+
+Who rewrites a record that somebody else wrote keeps the fields that it does not know (`unknown`): a later version may
+have written them, and reads them again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic_core import from_json
@@ -29,3 +34,17 @@ def read_object(key: bytes, value: bytes) -> dict[str, Any]:
     if version != SCHEMA or isinstance(version, bool):
         raise RecordError(f"{name}: schema version {version!r}; this version reads {SCHEMA}", key=name)
     return data
+
+
+def unknown(data: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The fields of an object that a reader does not know; to be written back with it."""
+    return {name: value for name, value in data.items() if name not in known}
+
+
+def is_of_later_version(value: bytes) -> bool:
+    """Whether a record that cannot be read was written by a later version than this one: it is no garbage."""
+    try:
+        version = from_json(value)["schema"]
+    except (KeyError, TypeError, ValueError):
+        return False
+    return isinstance(version, int) and version > SCHEMA
