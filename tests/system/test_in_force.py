@@ -153,13 +153,14 @@ def lead_goes_to(cluster: Cluster, first: SlurpLeaderSystem, second: SlurpLeader
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["crash", "handover"])
 def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster: Cluster, how: str) -> None:
-    started, release = threading.Semaphore(0), threading.Event()
+    started, release, may_fail = threading.Semaphore(0), threading.Event(), threading.Event()
     ran: list[str] = []
 
     def generate(request: Any, job: Any) -> dict[str, Any]:
         ran.append(request.file_path)
         started.release()
         if request.file_path == "fails.py":
+            may_fail.wait(WAIT_S)  # as long as the queue has to be full
             raise ValueError("again and again")
         while not release.wait(0.01):
             job.check()
@@ -197,6 +198,7 @@ def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster
     report = client.jobs.report(later.id)
     assert (report.status, report.run_at) == (JobStatus.SCHEDULED, run_at)
 
+    may_fail.set()
     client.jobs.cancel(held.id, "not needed")  # of a job that the first one had begun
     client.jobs.cancel(pending.id)
     for handle in (held, pending):
