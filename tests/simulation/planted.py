@@ -256,14 +256,14 @@ PLANTED: dict[str, Planted] = {
         _without(_on(JOB_KEYS.queue, JOB_KEYS.done), _puts(JOB_KEYS.queue)),
     ),
     "submit_without_floor": Planted(
-        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), first=12
+        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), first=150
     ),
     "key_without_compare": Planted(
         "A27: one job for one idempotency key", _without(_on(JOB_KEYS.idem), _puts(JOB_KEYS.idem))
     ),
     "epoch_without_compare": Planted("A21: no two terms with one epoch", _without(_on(KEYS.epoch), _puts(KEYS.leader))),
     "taken_without_orders": Planted(
-        "A17: whoever takes the key compares the orders", _without(_on(KEYS.operator), _puts(KEYS.leader)), first=100
+        "A17: whoever takes the key compares the orders", _without(_on(KEYS.operator), _puts(KEYS.leader)), first=45
     ),
     "frozen_and_elected": Planted("A17: nobody is elected in a frozen election", _nothing_forbids()),
     "stolen_without_heartbeat": Planted(
@@ -275,7 +275,7 @@ PLANTED: dict[str, Planted] = {
     "no_answer_means_no": Planted("A2: an answer that did not come is unknown", _silence_taken_for_refusal()),
     "torn_outcome": Planted("I5: outcome and end of the queue record are one", _ends_without_taking_out()),
     "acknowledged_before_commit": Planted("I5: accepted means kept", _acknowledged_at_once()),
-    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=95),
+    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=225),
     "trusted_by_keepalive_alone": Planted("I3: trust needs a fenced heartbeat too", _trusted_by_keepalive_alone()),
     "refused_heartbeat_ignored": Planted("I3: a refused heartbeat ends the term", _refused_heartbeat_ignored()),
     "win_taken_for_proof": Planted(
@@ -285,7 +285,7 @@ PLANTED: dict[str, Planted] = {
     "orphans_not_counted": Planted(
         "B: closing a claim counts its live runs", ((Picture, "live_entries", lambda self, view: []),)
     ),
-    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once(), first=29),
+    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once()),
     "nothing_stopped_at_loss": Planted("I4: the loss of a term stops its runs", _nothing_stopped_at_loss()),
     "handed_over_without_suspending": Planted("A6: trust ends before the handover is sent", _not_suspended_before()),
     "handed_over_without_heartbeat": Planted(
