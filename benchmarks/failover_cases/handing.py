@@ -18,10 +18,6 @@ _BEFORE_S, _AFTER_S = 0.5, 1.5
 def handover(runs: int, ways: tuple[str, ...] = ("transfer()", "stop()")) -> CaseReport:
     """F5."""
     report = CaseReport("f5", f"handover under {_RATE:g} jobs/s of {_JOB_MS} ms, half by transfer(), half by stop()")
-    missing = _missing()
-    if missing and "transfer()" in ways:
-        report.skipped = missing
-        return report
     with Bench("system", jobs={"workers": 16}) as bench:
         bench.add_nodes(_NODES)
         submitter = bench.add_submitter(_RATE, {"ms": _JOB_MS})
@@ -101,9 +97,3 @@ def _count(
     report.notes.append(
         f"{submits['submits']} jobs, 16 workers, as 4 would do only 80 jobs/s; longest submit {longest_ms:.0f} ms"
     )
-
-
-def _missing() -> str:
-    from slurp_leader.system.views import LeaderView
-
-    return "" if hasattr(LeaderView, "transfer") else "this version has no `system.leader.transfer()`"

@@ -7,12 +7,15 @@ import select
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slurp_leader import LeaderElection, SlurpSettings
+from slurp_leader import LeaderElection, LeaderObserver, SlurpSettings
+from slurp_leader.clock import SystemClock
 from support.calls import Recorder
 
 from .conftest import WAIT_S
@@ -69,6 +72,62 @@ def test_signals_are_passed_on(start: Start, number: signal.Signals) -> None:
     assert guarded.returncode == 5
 
 
+_SIGNALLED_AT_BIRTH = """
+import signal, subprocess, sys
+from slurp_leader.guard import parent
+class Signalled(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+subprocess.Popen = Signalled
+parent.main(["sleep", "1000"])
+"""
+
+
+def test_a_signal_that_comes_while_the_program_starts_is_passed_on_too() -> None:
+    ended = subprocess.run([sys.executable, "-c", _SIGNALLED_AT_BIRTH], timeout=WAIT_S, check=False)
+    assert ended.returncode == 143
+
+
+def test_what_is_ignored_stays_ignored(start: Start) -> None:
+    """As under nohup."""
+    ignore = "trap '' HUP; exec \"$@\""
+    inner = [*PROGRAM, "guard", "--", "sh", "-c", "kill -HUP $PPID; kill -HUP $$; exit 3"]
+    assert subprocess.run(["sh", "-c", ignore, "sh", *inner], timeout=WAIT_S, check=False).returncode == 3
+
+
+def test_a_job_that_is_stopped_stops_as_a_whole_and_goes_on_as_a_whole(start: Start) -> None:
+    """As by Ctrl-Z, and `fg` after it."""
+    script = 'trap "echo on" CONT; trap "exit 5" TERM; echo $$; while :; do sleep 0.05; done'
+    guarded = start("guard", "--", "bash", "-c", script)
+    program = int(read_until(guarded.stdout, ""))
+    guarded.send_signal(signal.SIGTSTP)
+    assert os.waitid(os.P_PID, guarded.pid, os.WSTOPPED).si_status == signal.SIGSTOP
+    assert Path(f"/proc/{program}/stat").read_text().split()[2] == "T"
+    guarded.send_signal(signal.SIGCONT)
+    read_until(guarded.stdout, "on")
+    guarded.send_signal(signal.SIGTERM)
+    guarded.communicate(timeout=WAIT_S)
+    assert guarded.returncode == 5
+
+
+def test_a_program_that_stands_still_is_guarded_on(start: Start) -> None:
+    """SIGSTOP is no Ctrl-Z."""
+    guarded = start("guard", "--", "sh", "-c", "echo $$; kill -STOP $$; echo on")
+    program = int(read_until(guarded.stdout, ""))
+    stopped = os.pidfd_open(program)
+    while Path(f"/proc/{program}/stat").read_text().split()[2] != "T":
+        select.select([stopped], [], [], 0.01)
+    assert not os.waitid(os.P_PID, guarded.pid, os.WSTOPPED | os.WNOHANG)
+    os.kill(program, signal.SIGCONT)
+    os.close(stopped)
+    out, _ = guarded.communicate(timeout=WAIT_S)
+    assert out == "on\n"
+
+
+_UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
 def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
     recorder: Recorder[Any] = Recorder()
     standby = LeaderElection(name, SlurpSettings.load(node={"id": "standby"}))
@@ -77,16 +136,16 @@ def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
 
 
 @pytest.mark.etcd
-@pytest.mark.parametrize("how", ["plain", "pid 1"])
+@pytest.mark.parametrize("how", ["plain", "pid 1", "in a namespace of its own"])
 def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster: str, how: str) -> None:
     """The TTL is 15 s and more than a test would wait for here is not given: `until` ends by itself after 20 s."""
+    if how != "plain" and os.geteuid() != 0:
+        pytest.skip("only root can make a PID namespace")
     if how == "pid 1":
-        if os.geteuid() != 0:
-            pytest.skip("only root can make a PID namespace")
         inner = [*PROGRAM, "guard", "--", sys.executable, "-c", NODE]
-        guarded = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", *inner], stdout=subprocess.PIPE, text=True
-        )
+        guarded = subprocess.Popen([*_UNSHARE, *inner], stdout=subprocess.PIPE, text=True)
+    elif how == "in a namespace of its own":
+        guarded = start("guard", "--", *_UNSHARE, sys.executable, "-c", NODE)
     else:
         guarded = start("guard", "--", sys.executable, "-c", NODE)
     try:
@@ -98,12 +157,51 @@ def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster:
             changed = seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
             assert changed.leader.node_id == "standby"
             assert changed.leader.record.reason == "elected"  # not stolen from a silent one: the key was gone
-            assert guarded.wait(WAIT_S) == 137
+            code = guarded.wait(WAIT_S)
+            assert code == 137 or how == "in a namespace of its own"  # that code is of `unshare`
     finally:
         guarded.kill()
         guarded.wait()
         assert guarded.stdout is not None
         guarded.stdout.close()
+
+
+@pytest.mark.etcd
+def test_a_node_that_outlives_the_program_keeps_its_lease(start: Start, cluster: str) -> None:
+    """It lives and believes. Only what is dead is given back, also when the guard ends."""
+    script = 'echo $$; "$0" -c "$1" & echo $!; wait'
+    guarded = start("guard", "--", "sh", "-c", script, sys.executable, NODE)
+    program, node = (int(read_until(guarded.stdout, "")) for _ in range(2))
+    try:
+        read_until(guarded.stdout, "leading")
+        os.kill(program, signal.SIGKILL)
+        assert guarded.wait(WAIT_S) == 137
+        with LeaderObserver("guarded") as observer:
+            assert observer.get(WAIT_S, fresh=True) is not None
+    finally:
+        os.kill(node, signal.SIGKILL)
+
+
+@pytest.mark.etcd
+def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: str) -> None:
+    guarded = start("guard", "--", sys.executable, "-c", NODE)
+    read_until(guarded.stdout, "leading")
+    node = _python_below(guarded.pid)
+    try:
+        guarded.kill()
+        give_up_at = SystemClock().boottime() + WAIT_S
+        while not any(file.read_text() for file in Path(f"/proc/{node}/task").glob("*/children")):
+            assert SystemClock().boottime() < give_up_at, "no guard came"
+            threading.Event().wait(0.05)
+        standby, seen = _watch("guarded")
+        with standby:
+            leader = standby.wait_for_leader(WAIT_S)
+            os.kill(node, signal.SIGKILL)
+            changed = seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
+            assert changed.leader.record.reason == "elected"
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(node, signal.SIGKILL)
 
 
 def _python_below(pid: int) -> int:
@@ -112,7 +210,8 @@ def _python_below(pid: int) -> int:
     assert len(children) == 1
     below = int(children[0])
     line = Path(f"/proc/{below}/cmdline").read_bytes()
-    return below if b"wait_for_leadership" in line and b"guard.parent" not in line else _python_below(below)
+    is_node = b"wait_for_leadership" in line and b"guard.parent" not in line and not line.startswith(b"unshare")
+    return below if is_node else _python_below(below)
 
 
 # ---------------------------------------------------------------- lead
@@ -141,14 +240,15 @@ def test_it_does_not_run_while_somebody_else_leads(start: Start, cluster: str) -
 
 
 @pytest.mark.etcd
-def test_a_stop_gives_the_program_time_to_end(start: Start, cluster: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_gives_the_program_time_to_end(start: Start, cluster: str, number: signal.Signals) -> None:
     script = 'trap "echo ending; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
     leading = start("lead", "--name", "scripts", "--", "bash", "-c", script)
     read_until(leading.stdout, "ready")
-    leading.send_signal(signal.SIGTERM)
+    leading.send_signal(number)
     out, _ = leading.communicate(timeout=WAIT_S)
     assert out == "ending\n"
-    assert leading.returncode == 143
+    assert leading.returncode == 128 + number
 
 
 @pytest.mark.etcd
@@ -174,3 +274,32 @@ def test_a_killed_runner_takes_its_program_along_before_the_next_one_leads(start
             assert select.select([program], [], [], 0)[0], "the program of the old leader still runs"
     finally:
         os.close(program)
+
+
+@pytest.mark.etcd
+def test_a_runner_that_is_stopped_takes_its_program_along_before_the_next_one_leads(
+    start: Start, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its guard gives the lease back for its silence, long before the TTL is over."""
+    monkeypatch.setenv("SLURP_ELECTION__LEASE_TTL", "15")
+    monkeypatch.setenv("SLURP_ELECTION__STALL_TIMEOUT", "2")
+    leading = start("lead", "--name", "scripts", "--", "sh", "-c", "echo $$; exec sleep 1000")
+    program = os.pidfd_open(int(read_until(leading.stdout, "")))
+    try:
+        standby, seen = _watch("scripts")
+        with standby:
+            leader = standby.wait_for_leader(WAIT_S)
+            leading.send_signal(signal.SIGSTOP)
+            seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
+            assert select.select([program], [], [], 0)[0], "the program of the old leader still runs"
+    finally:
+        os.close(program)
+
+
+@pytest.mark.etcd
+def test_what_the_program_leaves_behind_does_not_outlive_the_term(cluster: str) -> None:
+    script = "sleep 1000 >/dev/null 2>&1 & echo $!"
+    ended = finish("lead", "--name", "scripts", "--", "sh", "-c", script)
+    assert ended.returncode == 0
+    left_behind = Path(f"/proc/{ended.stdout.strip()}/stat")
+    assert not left_behind.exists() or left_behind.read_text().split()[2] == "Z"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from compatibility.values import JOB, KINDS, OTHER, PREFIX, SESSION, Kind
-from slurp_leader.election.history import action_key, election_key
+from slurp_leader.election.history.entries import action_key, election_key
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.periodic.records import periodic_key

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import Cause, Circumstances, Hindrance, Standing, Verdict
-from slurp_leader.election.history import ActionRecord, HistoryRecord
+from slurp_leader.election.history.entries import ActionRecord, HistoryRecord
 from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Cause, Circumstances, Hindrance, Standing, Verdict
+from slurp_leader.election.ranking.scoring import Score, ScoreInputs, Weights
 from slurp_leader.election.records import Identity, LeaderRecord, epoch_value, heartbeat_value, node_value, read_epoch
-from slurp_leader.election.scoring import Score, ScoreInputs, Weights
 from slurp_leader.election.transfer import AckRecord, Stage, TransferRecord
 from slurp_leader.jobs.records import (
     Cancel,

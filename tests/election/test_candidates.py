@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from election.test_scoring import INPUTS
-from slurp_leader.election.candidates import Candidate, CandidateView, read_candidate
-from slurp_leader.election.scoring import ScoreInputs
+from slurp_leader.election.ranking.candidates import Candidate, CandidateView, read_candidate
+from slurp_leader.election.ranking.scoring import ScoreInputs
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Event, EventKind, KeyValue
 from support.electing import KEYS

@@ -14,12 +14,12 @@ from slurp_leader.election import (
     ResignWanted,
     StopWanted,
 )
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import Cause
-from slurp_leader.election.history import KEPT, HistoryRecord, election_key
+from slurp_leader.election.history.entries import KEPT, HistoryRecord, election_key
 from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Cause
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord, epoch_value
-from slurp_leader.election.scoring import Free
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
 from slurp_leader.store import Delete, EventKind, Get, Put, Revoke, prefix_end
 from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order

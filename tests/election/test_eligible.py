@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from election.test_scoring import WEIGHTS
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import (
+from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import (
     Cause,
     Circumstances,
     Hindrance,
@@ -22,8 +23,7 @@ from slurp_leader.election.eligible import (
     standings,
     waits_s,
 )
-from slurp_leader.election.operator import Forced, OperatorRecord, Order
-from slurp_leader.election.scoring import Score, ScoreInputs, Weights
+from slurp_leader.election.ranking.scoring import Score, ScoreInputs, Weights
 
 OPS = Order("ops", "disk is failing")
 UPTIME = Weights(0, 0, 1, 0, 0)

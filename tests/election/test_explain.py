@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from election.test_eligible import CANDIDATES, NO_ORDERS, OPS, ORDERS, RULES, UPTIME, candidate
 from election.test_history_record import told
 from election.test_scoring import WEIGHTS
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import Circumstances
-from slurp_leader.election.explain import Explanation, explain
-from slurp_leader.election.history import ActionRecord, HistoryRecord
+from slurp_leader.election.history.entries import ActionRecord, HistoryRecord
+from slurp_leader.election.history.explain import Explanation, explain
+from slurp_leader.election.history.simulate import Simulation, simulate
+from slurp_leader.election.history.situation import Situation
 from slurp_leader.election.operator import Forced, OperatorRecord
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Circumstances
+from slurp_leader.election.ranking.scoring import ScoreInputs, Weights
 from slurp_leader.election.records import LeaderRecord
-from slurp_leader.election.scoring import ScoreInputs, Weights
-from slurp_leader.election.simulate import Simulation, simulate
-from slurp_leader.election.situation import Situation
 from slurp_leader.store import KeyValue
 from support.electing import KEYS
 

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from election.test_candidates import JSON, TEXTS
 from election.test_eligible import CANDIDATES, NO_ORDERS, OPS, ORDERS, RULES, candidate
 from election.test_scoring import WEIGHTS
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import Cause, Circumstances, standings
-from slurp_leader.election.history import (
+from slurp_leader.election.history.entries import (
     KEPT,
     ActionRecord,
     HistoryRecord,
@@ -26,8 +24,10 @@ from slurp_leader.election.history import (
     remember,
 )
 from slurp_leader.election.operator import OperatorRecord, Order
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Cause, Circumstances, standings
+from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.election.records import ElectionKeys
-from slurp_leader.election.scoring import Weights
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Delete, KeyValue, Put
 from slurp_leader.store.keyspace import Keyspace

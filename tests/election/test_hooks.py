@@ -156,3 +156,27 @@ def test_hooks_go_on_after_a_stop() -> None:
         hooks.call(HookKind.STANDBY)
         hooks.stop()
         assert said.next() == "called"
+
+
+def test_a_hook_that_hangs_over_a_stop_keeps_none_from_being_called_after_it() -> None:
+    hooks, told, release = Hooks("jobs", 0.1), Recorder[Any](), threading.Event()
+    hooks.add(HookKind.LEADING, lambda term: release.wait() if term == "first" else told(term))
+    hooks.call(HookKind.LEADING, "first")
+    hooks.stop()  # gives up on it
+    hooks.call(HookKind.LEADING, "second")
+    hooks.call(HookKind.LEADING, "third")
+    assert told.until(lambda term: term == "third") == "third"
+    assert "second" in told.seen
+    release.set()
+    hooks.stop()
+
+
+def test_a_hook_that_ends_just_when_its_time_is_over_is_not_called_slow_for_ever() -> None:
+    hooks = Hooks("jobs", 60)
+    late: list[Any] = []
+    hooks.add(HookKind.STANDBY, lambda: late.append(dict(hooks._running)))
+    hooks.call(HookKind.STANDBY)
+    hooks.stop()
+    (call, name), *_ = late[0].items()
+    hooks._note_slow(HookKind.STANDBY, name, call)  # its timer went off at that very moment
+    assert hooks.slow == ()

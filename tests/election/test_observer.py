@@ -11,9 +11,9 @@ import pytest
 
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys, LeaderChanged, LeaderRecord
-from slurp_leader.election.changes import LeaderChanges
-from slurp_leader.election.missed import Ask
-from slurp_leader.election.observer import Observer
+from slurp_leader.election.observing.changes import LeaderChanges
+from slurp_leader.election.observing.missed import Ask
+from slurp_leader.election.observing.observer import Observer
 from slurp_leader.election.records import epoch_value
 from slurp_leader.errors import NoLeaderError, StoreUnavailableError
 from slurp_leader.store import Delete, EventKind, Get, GetResult, Put, Store, Txn

@@ -10,10 +10,10 @@ import pytest
 
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.history import KEPT, ActionRecord, action_key
+from slurp_leader.election.history.entries import KEPT, ActionRecord, action_key
 from slurp_leader.election.operator import OperatorRecord, Order, read_operator
 from slurp_leader.election.orders import Ordered, Orders
+from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.errors import (
     ConfigurationError,

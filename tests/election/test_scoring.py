@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurp_leader.election.scoring import ScoreInputs, Weights, has_capability, parse_weights, score
+from slurp_leader.election.ranking.scoring import ScoreInputs, Weights, has_capability, parse_weights, score
 from slurp_leader.errors import ConfigurationError
 
 SHARES = st.floats(0, 1)

@@ -19,6 +19,7 @@ from slurp_leader.election import (
 )
 from slurp_leader.election.records import nodes_prefix
 from slurp_leader.errors import ConfigurationError
+from slurp_leader.guard.messages import Told
 from slurp_leader.machine import Call
 from slurp_leader.store import Grant, KeepAlive, Request, Revoke
 from support.electing import KEYS, KEYSPACE, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node
@@ -123,10 +124,35 @@ def test_a_lease_that_was_revoked_meanwhile_ends_the_term() -> None:
 def test_while_the_guard_cannot_be_told_only_the_lease_bounds_trust() -> None:
     world = World()
     leader = leading_node(world, guarded=True)
-    leader.hears_beats = False
+    leader.guard_says = Told.NOBODY
     world.run_for(3)
     stand_still(world, leader, STALL_S)
     assert leader.term.is_valid
+
+
+def test_while_a_guard_may_act_and_does_not_answer_nothing_is_believed() -> None:
+    """Proofs go on, and prove nothing: the guard may be about to revoke what they renew (A1)."""
+    world = World()
+    leader = leading_node(world, guarded=True)
+    leader.guard_says = Told.UNHEARD
+    world.run_for(BOUND_S + 0.1)
+    assert not leader.leads
+    world.run_for(10)
+    assert not leader.leads
+    assert leader.state is ElectionState.SUSPENDED
+    leader.guard_says = Told.YES
+    world.run_until(lambda: leader.leads, within_s=2)
+    assert len(leader.terms) == 1
+
+
+def test_a_lease_that_the_guard_gives_back_is_let_go_before_it_ends() -> None:
+    world = World()
+    leader = leading_node(world, guarded=True)
+    given_back = lease_of(leader)
+    leader.guard_says = Told.GIVEN_BACK
+    world.run_until(lambda: not leader.leads, within_s=2)
+    leader.guard_says = Told.YES
+    world.run_until(lambda: lease_of(leader) != given_back, within_s=2)
 
 
 def test_a_stop_has_the_guard_leave_the_lease_alone() -> None:

@@ -15,6 +15,7 @@ from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdCluster, EtcdProcess, LocalTls
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient
+from slurp_leader.guard.messages import Told
 from slurp_leader.store import EventKind, Grant
 from slurp_leader.store.follow import Changes, Follower
 from support.calls import Recorder, do, new_lease_id, put
@@ -51,7 +52,7 @@ def _gives_back(
         guard = GuardClient(route_of(options))
         before()
         try:
-            assert guard.hold(lease_id, 60, silence_s)
+            assert guard.hold(lease_id, 60, silence_s) is Told.YES
             seen.until(
                 lambda notice: (
                     isinstance(notice, Changes) and any(event.kind is EventKind.DELETE for event in notice.events)

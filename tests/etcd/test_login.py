@@ -17,6 +17,7 @@ from slurp_leader.store import Get, Grant, KeepAlive, Put, Revoke, Txn, WatchEve
 from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
 
 from .conftest import QUICK, Servers, repair
+from .scripted import ScriptedMember, answer_at
 
 pytestmark = pytest.mark.etcd
 
@@ -260,6 +261,28 @@ def test_a_login_that_hangs_does_not_outlast_the_deadline_of_the_call(
             assert error.outcome is Outcome.NOT_APPLIED
         guarded.resume()
         put(store, b"app/k")
+
+
+def test_a_member_at_which_a_login_hung_is_not_asked_first_again() -> None:
+    """Calls have less time than a login: each of them would give up, and the next one begin where it had."""
+    over = threading.Event()
+    answer = answer_at(5)
+
+    def serve(method: str) -> Any:
+        return bridge.load().rpc.AuthenticateResponse(token="t") if method == "Authenticate" else answer(method)
+
+    def hang(method: str) -> Any:
+        over.wait(PATIENCE_S)
+        return serve(method)
+
+    with ScriptedMember(hang) as silent, ScriptedMember(serve) as serving:
+        options = EtcdOptions(
+            endpoints=[silent.endpoint, serving.endpoint], username="app", password=PASSWORD, login_timeout=60
+        )
+        with EtcdStore(options) as store:
+            assert isinstance(store.call(Put(b"app/k", b"v"), 0.3).exception(), StoreTimeoutError)
+            assert put(store, b"app/k") == 5
+        over.set()
 
 
 def test_who_comes_just_as_a_login_is_given_up_gets_one_of_his_own(guarded: EtcdProcess) -> None:

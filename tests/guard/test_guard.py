@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import pytest
 from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient
+from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
+from slurp_leader.guard.messages import Told
 from slurp_leader.store import EventKind, Get, Grant, Store
 from slurp_leader.store.follow import Changes, Follower
 from slurp_leader.telemetry.events import LogEvent
@@ -226,11 +229,170 @@ def test_no_secret_is_in_the_arguments_or_the_environment_of_the_guard(etcd_endp
         guard.close()
 
 
+def test_the_guard_does_not_inherit_our_settings(etcd_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURP_ETCD__PASSWORD", "hunter2")
+    guard = GuardClient(route_of(EtcdOptions(endpoints=[etcd_endpoint])))
+    try:
+        guard.hold(new_lease_id(), 60, 0)
+        assert b"hunter2" not in (Path("/proc") / str(guard.guard_pid) / "environ").read_bytes()
+    finally:
+        guard.close()
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_nothing_stays_open_and_no_process_stays_behind(etcd_endpoint: str, dies: bool) -> None:
+    def one_life() -> int:
+        guard = GuardClient(route_of(EtcdOptions(endpoints=[etcd_endpoint])))
+        guard.hold(new_lease_id(), 60, 0)
+        if dies:
+            assert guard.guard_pid is not None
+            os.kill(guard.guard_pid, signal.SIGKILL)
+            beats_until(guard, 0, Told.NOBODY)
+        guard.close()
+        return len(os.listdir("/proc/self/fd"))
+
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    before = children.read_text()
+    assert one_life() == one_life()
+    assert children.read_text() == before
+
+
+def test_what_one_program_says_does_not_end_the_guard_of_the_others(guarded: Any, changes: Recorder[Any]) -> None:
+    program = guarded(
+        """
+from slurp_leader.guard.messages import Hello, Hold, Route, encode
+line = guard._line.end
+line.send(encode(Hello(1, Route((7,)))))
+line.send(encode(Hello(1, Route(()))))
+line.send(encode(Hold(1, lease + 1, "long", None)))
+line.send(encode(Hello("?", Route(("nowhere:1",), settings=(("grpc.x", "y"),)))))
+line.send(b"?")
+while not guard.problem:
+    threading.Event().wait(0.01)
+print("said", flush=True)
+threading.Event().wait()
+"""
+    )
+    assert program.process.stdout.readline() == b"said\n"
+    program.process.kill()
+    await_deletion(changes)
+
+
+# ---------------------------------------------------------------- what may be believed
+
+
+@pytest.fixture
+def client(etcd_endpoint: str) -> Iterator[GuardClient]:
+    guard = GuardClient(route_of(EtcdOptions(endpoints=[etcd_endpoint])))
+    yield guard
+    guard.close()
+
+
+def beats_until(guard: GuardClient, lease_id: int, *wanted: Told, pause_s: float = 0.02) -> list[Told]:
+    """What is said of beats, up to one of `wanted`; beats as an election does."""
+    said: list[Told] = []
+    while not said or said[-1] not in wanted:
+        threading.Event().wait(pause_s)
+        said.append(guard.beat(lease_id))
+    return said
+
+
+def test_who_was_silent_for_too_long_learns_that_the_lease_is_given_back(client: GuardClient) -> None:
+    """No etcd has to be reached for that: what was sent to it may arrive at any time later."""
+    lease_id = new_lease_id()
+    assert client.hold(lease_id, 60, 0.5) is Told.YES
+    threading.Event().wait(1.2)
+    said = beats_until(client, lease_id, Told.YES, Told.GIVEN_BACK)
+    assert said[0] is Told.UNHEARD
+    assert said[-1] is Told.GIVEN_BACK
+    assert client.beat(lease_id) is Told.GIVEN_BACK
+
+
+def test_who_was_frozen_together_with_the_guard_goes_on_when_it_has_answered(client: GuardClient) -> None:
+    lease_id = new_lease_id()
+    client.hold(lease_id, 60, 2.0)
+    beats_until(client, lease_id, Told.YES)
+    assert client.guard_pid is not None
+    os.kill(client.guard_pid, signal.SIGSTOP)
+    threading.Event().wait(2.5)
+    assert client.beat(lease_id) is Told.UNHEARD
+    os.kill(client.guard_pid, signal.SIGCONT)
+    assert beats_until(client, lease_id, Told.YES, Told.GIVEN_BACK)[-1] is Told.YES
+
+
+def test_a_guard_that_dies_during_a_silence_leaves_the_lease_in_doubt(client: GuardClient) -> None:
+    lease_id = new_lease_id()
+    client.hold(lease_id, 60, 0.5)
+    threading.Event().wait(0.6)
+    assert client.guard_pid is not None
+    os.kill(client.guard_pid, signal.SIGKILL)
+    assert beats_until(client, lease_id, Told.YES, Told.GIVEN_BACK)[-1] is Told.GIVEN_BACK
+
+
+def test_a_guard_that_is_our_parent_may_act_also_when_it_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after Ctrl-Z: it is not ours to end, so trust stays bounded."""
+    ours, door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, door:
+        monkeypatch.setenv(GUARD_SOCKET, name_of_door(door))
+        guard = GuardClient(route_of(EtcdOptions()))
+        lease_id = new_lease_id()
+        assert guard.hold(lease_id, 60, 3600) is Told.YES
+        assert guard.guard_pid is None
+        said = [guard.beat(lease_id) for _ in range(2000)]
+        assert said[0] is Told.YES
+        assert said[-1] is Told.UNHEARD
+        assert Told.NOBODY not in said
+        guard.close()
+
+
+def test_a_number_that_is_another_socket_by_now_is_no_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, door:
+        number, inode = name_of_door(door).split(":")
+        monkeypatch.setenv(GUARD_SOCKET, f"{number}:{int(inode) + 1}")
+        assert guard_door() is None
+        monkeypatch.setenv(GUARD_SOCKET, number)
+        assert guard_door() is None
+
+
+def test_who_closes_the_door_lets_go_of_what_the_guard_behind_it_knows(
+    monkeypatch: pytest.MonkeyPatch, client: GuardClient
+) -> None:
+    """That guard would take the silence for a standstill, whatever a new one is told."""
+    ours, door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lease_id = new_lease_id()
+    with ours:
+        monkeypatch.setenv(GUARD_SOCKET, name_of_door(door))
+        assert client.hold(lease_id, 60, 60) is Told.YES
+        door.close()
+        assert beats_until(client, lease_id, Told.GIVEN_BACK)[-1] is Told.GIVEN_BACK
+
+
+def test_where_the_parent_guard_is_gone_a_child_does_its_work(
+    monkeypatch: pytest.MonkeyPatch, client: GuardClient
+) -> None:
+    ours, door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with door:
+        ours.close()
+        monkeypatch.setenv(GUARD_SOCKET, name_of_door(door))
+        assert client.hold(new_lease_id(), 60, 0) is Told.YES
+        assert client.guard_pid is not None
+
+
+def test_a_guard_whose_parent_died_before_it_said_a_word_ends() -> None:
+    """Somebody else has the socket, so that its end does not tell."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    code = f"from slurp_leader.guard.child import main; main({os.getppid()})"
+    with ours, theirs:
+        ended = subprocess.run([sys.executable, "-c", code], stdin=theirs, timeout=60, check=False)
+    assert ended.returncode == 0
+
+
 def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     guard = GuardClient(route_of(EtcdOptions()))
-    assert not guard.hold(1, 15, 5)
-    assert not guard.beat(1)
+    assert guard.hold(1, 15, 5) is Told.NOBODY
+    assert guard.beat(1) is Told.NOBODY
     assert "cannot be started" in guard.problem
     assert events(caplog).count(LogEvent.GUARD_UNAVAILABLE) == 1
     guard.close()

@@ -9,7 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurp_leader.guard.holdings import TICK_S, Holdings, Kill, Revocation
-from slurp_leader.guard.messages import Beat, Bye, Drop, Group, Hello, Hold, Message, Ready, Route, decode, encode
+from slurp_leader.guard.messages import (
+    Beat,
+    Bye,
+    Drop,
+    Group,
+    Heard,
+    Hello,
+    Hold,
+    Message,
+    Ready,
+    Route,
+    decode,
+    encode,
+)
 
 ROUTE = Route(("localhost:2379",))
 
@@ -21,7 +34,7 @@ def holding(*messages: Message) -> Holdings:
     return holdings
 
 
-def ticks(holdings: Holdings, seconds: float) -> list[Revocation]:
+def ticks(holdings: Holdings, seconds: float) -> list[Kill | Revocation]:
     return [revoked for _ in range(round(seconds / TICK_S)) for revoked in holdings.tick()]
 
 
@@ -50,7 +63,7 @@ def test_a_beat_counts_for_its_own_lease_only() -> None:
     holdings = holding(Hold(7, 1, 15, 2.0), Hold(7, 2, 15, 2.0))
     assert ticks(holdings, 1.9) == []
     holdings.take(Beat(7, 1))
-    assert [each.lease_id for each in ticks(holdings, 1.9)] == [2]
+    assert ticks(holdings, 1.9) == [Revocation(2, 15, ROUTE, "stalled")]
 
 
 def test_without_a_stall_timeout_silence_means_nothing() -> None:
@@ -68,6 +81,28 @@ def test_who_says_goodbye_loses_nothing() -> None:
 def test_the_group_ends_before_any_lease_does() -> None:
     holdings = holding(Group(7, 4242), Hold(7, 1, 15, 5))
     assert holdings.died(7) == [Kill(4242), Revocation(1, 15, ROUTE, "died")]
+
+
+def test_the_group_of_who_stands_still_ends_once_and_before_any_lease_does() -> None:
+    """It would run on beside that of the next leader."""
+    holdings = holding(Group(7, 4242), Hold(7, 1, 15, 2.0))
+    assert ticks(holdings, 2.1) == [Kill(4242), Revocation(1, 15, ROUTE, "stalled")]
+    assert holdings.died(7) == []
+
+
+def test_what_is_given_back_is_never_held_again() -> None:
+    """Whoever moves again and says so must not believe in a lease that ends at any moment."""
+    holdings = holding(Hold(7, 1, 15, 2.0))
+    ticks(holdings, 2.1)
+    for message in (Beat(7, 1), Hold(7, 1, 15, 2.0), Hello(7, ROUTE), Hold(7, 1, 15, 2.0)):
+        holdings.take(message)
+        assert not holdings.holds(7, 1)
+
+
+def test_a_process_may_speak_of_two_etcds() -> None:
+    other = Route(("elsewhere:2379",))
+    holdings = holding(Hello(8, other, pid=7), Hold(7, 1, 15, 5), Hold(8, 2, 15, 5), Bye(7))
+    assert holdings.died(8) == [Revocation(2, 15, other, "died")]
 
 
 @pytest.mark.parametrize("group", [0, 1, -1])
@@ -96,6 +131,7 @@ MESSAGES = st.one_of(
     st.builds(Group, st.integers(1, 2**22), st.integers(0, 2**22)),
     st.builds(Bye, st.integers(1, 2**22)),
     st.builds(Ready, st.text()),
+    st.builds(Heard, st.integers(1, 2**62), st.integers(1), st.booleans()),
 )
 
 
@@ -115,7 +151,7 @@ def test_nothing_that_is_said_breaks_the_guard(messages: list[Message]) -> None:
     holdings = Holdings()
     for message in messages:
         holdings.take(message)
-    assert all(math.isfinite(revoked.ttl_s) for revoked in ticks(holdings, 3))
+    assert all(math.isfinite(each.ttl_s) for each in ticks(holdings, 3) if isinstance(each, Revocation))
 
 
 def test_a_route_shows_no_secret() -> None:

@@ -258,9 +258,14 @@ class Client:
         self.world.run_until(lambda: ticket in self.answers, within_s)
         return self.answers[ticket]
 
-    def cancel(self, job_id: str, reason: str = "enough") -> CancelAnswered:
+    def send_cancel(self, job_id: str, reason: str = "enough") -> int:
+        """Ask for a job's end without waiting. Returns the ticket."""
         ticket = next(self._tickets)
         self.seat.post(CancelJob(ticket, job_id, reason, self.name))
+        return ticket
+
+    def cancel(self, job_id: str, reason: str = "enough") -> CancelAnswered:
+        ticket = self.send_cancel(job_id, reason)
         self.world.run_until(lambda: ticket in self.cancels)
         return self.cancels[ticket]
 

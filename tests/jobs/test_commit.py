@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slurp_leader.errors import (
+    Outcome,
     RequestMalformedError,
     RequestTooLargeError,
     StoreBusyError,
@@ -382,6 +383,64 @@ def test_a_batch_in_doubt_waits_for_a_gate_that_may_open_again() -> None:
         desk.answer()  # nothing there
     assert desk.settled == {}
     desk.state.apply(Delete(GATE))
+    desk.run()
+    assert desk.verdicts() == {"a": "applied"}
+
+
+# ---------------------------------------------------------------- how long one attempt takes
+
+
+def test_who_waited_in_vain_sends_the_same_again_long_before_the_deadline_and_at_once() -> None:
+    """A follower of etcd that lost its leader says nothing to a write, before it and after the next one is there."""
+    desk = Desk(rpc_timeout_s=5)
+    desk.add("a")
+    first = desk.flush()[0]
+    assert first.timeout_s <= 0.5
+    desk.now += first.timeout_s
+    desk.answer(StoreTimeoutError())
+    desk.later(0)
+    assert [call.request for call in desk.sent] == [first.request]
+
+
+def test_attempts_grow_with_what_they_waited_for_up_to_the_deadline() -> None:
+    desk = Desk(rpc_timeout_s=5)
+    desk.add("a")
+    attempts = []
+    desk.flush()
+    for _ in range(20):
+        attempts.append(desk.sent[0].timeout_s)
+        desk.now += attempts[-1]
+        desk.answer(StoreTimeoutError())
+        desk.later(0)
+    assert attempts == sorted(attempts)
+    assert sum(attempts[:5]) <= 3
+    assert attempts[-1] == 5
+    desk.run()
+    assert desk.verdicts() == {"a": "applied"}
+
+
+def test_a_store_that_is_slow_is_not_given_everything_twice() -> None:
+    desk = Desk(rpc_timeout_s=5)
+    for name in "ab":
+        desk.add(name)
+        attempt_s = desk.flush()[0].timeout_s
+        desk.now += 2
+        desk.answer()
+    assert attempt_s == 5
+    for n in range(50):
+        desk.add(f"quick {n}")
+        attempt_s = desk.flush()[0].timeout_s
+        desk.answer()
+    assert attempt_s <= 0.5
+
+
+def test_what_was_not_sent_in_time_is_sent_in_the_next_attempt() -> None:
+    """A login may take longer than an attempt: that refuses no job."""
+    desk = Desk()
+    desk.add("a")
+    desk.flush()
+    desk.answer(StoreTimeoutError(outcome=Outcome.NOT_APPLIED))
+    assert desk.settled == {}
     desk.run()
     assert desk.verdicts() == {"a": "applied"}
 

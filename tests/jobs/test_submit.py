@@ -55,6 +55,37 @@ def test_a_submit_whose_answer_was_lost_is_the_same_job(rig: Rig) -> None:
     assert len(rig.history(KEYS.queue + job_id.encode())) == 1
 
 
+def test_a_submit_that_meets_an_election_of_etcd_is_answered_soon_after_it(rig: Rig) -> None:
+    """What the old leader of etcd was to write is written by nobody, and nobody says so."""
+    client = Client(rig.world, "another", CommitLimits())
+    client.submit()
+    election = rig.world.order(request_lost(), puts(KEYS.queue))
+    ticket = client.send()
+    rig.settle(2.0)
+    rig.world.rules.remove(election)
+    assert client.answer(ticket, within_s=1.0).error is None
+
+
+def test_so_is_the_first_submit_of_a_process(rig: Rig) -> None:
+    client = Client(rig.world, "another", CommitLimits())
+    election = rig.world.order(request_lost(), puts(KEYS.floor))
+    ticket = client.send()
+    rig.settle(2.0)
+    rig.world.rules.remove(election)
+    assert client.answer(ticket, within_s=1.0).error is None
+
+
+def test_and_so_is_a_cancel(rig: Rig) -> None:
+    client = Client(rig.world, "another", CommitLimits())
+    job_id = client.submit()
+    election = rig.world.order(request_lost(), puts(KEYS.cancel))
+    ticket = client.send_cancel(job_id)
+    rig.settle(2.0)
+    rig.world.rules.remove(election)
+    rig.world.run_until(lambda: ticket in client.cancels, within_s=1.0)
+    assert client.cancels[ticket].error is None
+
+
 def test_a_submit_whose_answer_was_lost_is_not_run_again_after_it_has_ended(rig: Rig) -> None:
     """A4: the leader may have finished it before it is sent again."""
     rig.node.lead().body = lambda start: RETURNED

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from slurp_leader.clock import SystemClock
-from slurp_leader.election.scoring import Free
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.resources import MachineMeter
 from slurp_leader.resources.cgroup import Cgroups, CpuLimit, MemoryLimit
 from slurp_leader.resources.machine import CoreTimes, ThisMachine

@@ -21,7 +21,7 @@ from typing import Any
 from simulation.cluster import ELECTION, JOB_KEYS, JOBS
 from simulation.history import History, Request
 from slurp_leader.election import Reason
-from slurp_leader.election.history import election_key
+from slurp_leader.election.history.entries import election_key
 from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.errors import IdempotencyConflictError, QueueFullError

@@ -27,8 +27,8 @@ from slurp_leader.election import (
     StateChanged,
     StopWanted,
 )
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import nodes_prefix
-from slurp_leader.election.scoring import Free
 from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import IdMint

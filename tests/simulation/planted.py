@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simulation.cluster import JOB_KEYS
-from slurp_leader.election import eligible
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.handover import Handover
+from slurp_leader.election.ranking import eligible
+from slurp_leader.jobs import recovery
 from slurp_leader.jobs.commit import Committer
 from slurp_leader.jobs.intent import Settlement, Verdict
-from slurp_leader.jobs.orphans import Orphans
 from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.recovery import CloseClaim, InHand
 from slurp_leader.jobs.scheduler import Lost, Scheduler, StopRun
 from slurp_leader.jobs.submitter import Submit, Submitted, Submitter
 from slurp_leader.machine import Calls
@@ -176,10 +177,10 @@ def _refused_heartbeat_ignored() -> tuple[Patch, ...]:
 def _win_taken_for_proof() -> tuple[Patch, ...]:
     won = Elector._won
 
-    def rash(self: Elector, session: Any, record: Any, reason: Any, token: int, now: float) -> None:
-        won(self, session, record, reason, token, now)
+    def rash(self: Elector, session: Any, *facts: Any) -> None:
+        won(self, session, *facts)
         self._round.ttl_s = session.timing.ttl_s
-        self._proved(self._round, self._reign, session, now)
+        self._proved(self._round, self._reign, session, facts[-1])
 
     return ((Elector, "_won", rash),)
 
@@ -221,15 +222,15 @@ def _handover_given_up_in_doubt() -> tuple[Patch, ...]:
 
 
 def _grants_not_seen() -> tuple[Patch, ...]:
-    close_all = Orphans.close_all
+    to_close = recovery._claims_to_close
 
-    def blind(self: Orphans, now: float) -> None:
-        picture = self._desk.picture
+    def blind(picture: Picture, in_hand: InHand) -> tuple[CloseClaim, ...]:
         grants, picture.grants = picture.grants, {}
-        close_all(self, now)
+        steps = tuple(to_close(picture, in_hand))
         picture.grants = grants
+        return steps
 
-    return ((Orphans, "close_all", blind),)
+    return ((recovery, "_claims_to_close", blind),)
 
 
 def _hands_over(txn: Txn) -> bool:
@@ -255,14 +256,14 @@ PLANTED: dict[str, Planted] = {
         _without(_on(JOB_KEYS.queue, JOB_KEYS.done), _puts(JOB_KEYS.queue)),
     ),
     "submit_without_floor": Planted(
-        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), first=12
+        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), first=150
     ),
     "key_without_compare": Planted(
         "A27: one job for one idempotency key", _without(_on(JOB_KEYS.idem), _puts(JOB_KEYS.idem))
     ),
     "epoch_without_compare": Planted("A21: no two terms with one epoch", _without(_on(KEYS.epoch), _puts(KEYS.leader))),
     "taken_without_orders": Planted(
-        "A17: whoever takes the key compares the orders", _without(_on(KEYS.operator), _puts(KEYS.leader)), first=100
+        "A17: whoever takes the key compares the orders", _without(_on(KEYS.operator), _puts(KEYS.leader)), first=45
     ),
     "frozen_and_elected": Planted("A17: nobody is elected in a frozen election", _nothing_forbids()),
     "stolen_without_heartbeat": Planted(
@@ -274,7 +275,7 @@ PLANTED: dict[str, Planted] = {
     "no_answer_means_no": Planted("A2: an answer that did not come is unknown", _silence_taken_for_refusal()),
     "torn_outcome": Planted("I5: outcome and end of the queue record are one", _ends_without_taking_out()),
     "acknowledged_before_commit": Planted("I5: accepted means kept", _acknowledged_at_once()),
-    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=95),
+    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=225),
     "trusted_by_keepalive_alone": Planted("I3: trust needs a fenced heartbeat too", _trusted_by_keepalive_alone()),
     "refused_heartbeat_ignored": Planted("I3: a refused heartbeat ends the term", _refused_heartbeat_ignored()),
     "win_taken_for_proof": Planted(
@@ -284,13 +285,12 @@ PLANTED: dict[str, Planted] = {
     "orphans_not_counted": Planted(
         "B: closing a claim counts its live runs", ((Picture, "live_entries", lambda self, view: []),)
     ),
-    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once(), first=29),
+    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once()),
     "nothing_stopped_at_loss": Planted("I4: the loss of a term stops its runs", _nothing_stopped_at_loss()),
     "handed_over_without_suspending": Planted("A6: trust ends before the handover is sent", _not_suspended_before()),
     "handed_over_without_heartbeat": Planted(
         "C: a handover compares the last heartbeat, so that the next one kills a late copy",
         (*_handover_given_up_in_doubt(), *_without(_on(KEYS.heartbeat), _hands_over)),
-        first=13,
     ),
     "granted_without_grant": Planted(
         "C: what is ended under a grant compares it", _without(_on(JOB_KEYS.grant)), first=67

@@ -28,8 +28,9 @@ from slurp_leader.election import (
     StopWanted,
 )
 from slurp_leader.election.operator import OperatorRecord, read_operator
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, LeaderRecord, nodes_prefix
-from slurp_leader.election.scoring import Free
+from slurp_leader.guard.messages import Told
 from slurp_leader.store import EventKind, Get, KeyValue, Put
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.term import Term
@@ -54,8 +55,8 @@ class Node:
     terms: list[Term] = field(default_factory=list)
     told: Callable[[Any], None] | None = None
     guarded: bool = False
-    hears_beats: bool = True
-    """Whether the guard takes what it is told; else there is none at present."""
+    guard_says: Told = Told.YES
+    """What becomes of what the guard is told."""
     needs_progress: bool = False
     needs_consent: bool = False
     capabilities: tuple[str, ...] = ()
@@ -101,9 +102,10 @@ class Node:
         match command:
             case HoldLease(lease_id) | SayBeat(lease_id):
                 now = self.host.clock.boottime()
-                if self.hears_beats:
+                if self.guard_says is Told.YES:
                     self.guard[lease_id] = now
-                self.seat.post(BeatSaid(lease_id, now, self.hears_beats))
+                is_new = isinstance(command, HoldLease) and self.guard_says is Told.GIVEN_BACK
+                self.seat.post(BeatSaid(lease_id, now, Told.YES if is_new else self.guard_says))
             case DropLease(lease_id):
                 self.guard.pop(lease_id, None)
             case _:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slurp_leader import LeaderElection, LeaderObserver, SlurpLeaderSystem, SlurpSettings
-from slurp_leader.election.history import ActionRecord, HistoryRecord
+from slurp_leader.election.history.entries import ActionRecord, HistoryRecord
 from slurp_leader.errors import ConfigurationError, LifecycleError
 
 WAIT_S = 60

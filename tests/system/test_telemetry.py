@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -12,6 +13,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from slurp_leader import JobInterrupted, SlurpLeaderSystem, SlurpSettings, TerminalError
+from slurp_leader.errors import HandoverError
+from slurp_leader.failover import Failover
 from slurp_leader.otel import OtelMetrics, OtelTracer
 from slurp_leader.store import Delete
 from slurp_leader.telemetry.metrics import INSTRUMENTS, PERIODIC_SKIPPED, Instrument
@@ -44,9 +47,11 @@ class Told(OtelMetrics):
             self.skipped.set()
 
 
-def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared: Any) -> None:
-    """One life with everything in it: win, renew, run, retry, fail, lose the leader, run what it left again; and beside
-    it periodic work that takes longer than its interval."""
+def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
+    shared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One life with everything in it: win, renew, run, retry, fail, lose the leader, run what it left again, hand over
+    and be handed over to; and beside it periodic work that takes longer than its interval."""
     reader = InMemoryMetricReader()
     metrics = Told(MeterProvider([reader], shutdown_on_exit=False))
     began = threading.Event()
@@ -86,6 +91,7 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared
         assert lost.wait(WAIT_S)
         shared.store.faults.mend_watches()
         assert handle.outcome(WAIT_S).token > token
+        _lend_and_take_back(node, shared, monkeypatch)
     assert outcomes == ["completed", "completed", "failed", "completed"]
 
     seen = _recorded(reader)
@@ -96,6 +102,30 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(shared
     assert seen["slurp.jobs.ended"]["outcome"] == {"completed", "failed"}
     assert seen["slurp.commit.batch.size"]["side"] == {"leader", "submit"}
     assert {"leader", "draining", "candidate"} <= seen["slurp.election.transitions"]["state"]
+
+
+def _lend_and_take_back(node: SlurpLeaderSystem, shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another leads for a moment; what it leaves is checked."""
+    checked = threading.Event()
+    tell = Failover._tell
+    monkeypatch.setattr(Failover, "begin_after_s", 0.0)
+    monkeypatch.setattr(Failover, "_tell", lambda self, *args: (tell(self, *args), checked.set()))
+    other = SlurpLeaderSystem(settings("b"), generator=lambda request, job: None, stores=shared)
+    assert node.wait_for_leadership(WAIT_S)
+    other.start()
+    for _ in range(2000):
+        try:
+            node.leader.transfer("b", dry_run=True)
+        except HandoverError:
+            threading.Event().wait(0.01)
+        else:
+            break
+    node.leader.transfer("b", timeout=WAIT_S)
+    assert other.wait_for_leadership(WAIT_S)
+    checked.clear()
+    assert other.stop()
+    assert checked.wait(WAIT_S)
+    assert node.wait_for_leadership(WAIT_S)
 
 
 def test_a_run_is_linked_to_its_submit_over_two_systems(shared: Any) -> None:

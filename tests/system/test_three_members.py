@@ -10,11 +10,12 @@ import pytest
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.election import ElectionKeys
 from slurp_leader.etcd import EtcdOptions, EtcdStore
-from slurp_leader.etcd.local import EtcdCluster, EtcdProcess
-from slurp_leader.store import Status, WatchEvents, WatchNotice
+from slurp_leader.etcd.local import EtcdCluster
+from slurp_leader.store import WatchEvents, WatchNotice
 from slurp_leader.store.keyspace import Keyspace
-from support.calls import Recorder, do
+from support.calls import Recorder
 from support.etcd import EtcdServers
+from support.members import etcd_leader, followers, lose
 
 pytestmark = pytest.mark.etcd
 
@@ -51,24 +52,6 @@ def settings(cluster: EtcdCluster, name: str, node_id: str, ttl_s: float) -> Slu
     )
 
 
-def etcd_leader(cluster: EtcdCluster) -> EtcdProcess:
-    for member in cluster.members:
-        with EtcdStore(EtcdOptions(endpoints=[member.endpoint])) as alone:
-            status = do(alone, Status())
-        if status.leader_member_id == status.header.member_id:
-            return member
-    raise AssertionError("no member leads etcd")
-
-
-def follower(cluster: EtcdCluster) -> EtcdProcess:
-    leader = etcd_leader(cluster)
-    return next(member for member in cluster.members if member is not leader)
-
-
-def lose(member: EtcdProcess, how: str) -> None:
-    member.kill() if how == "killed" else member.pause()
-
-
 def wait_for_heartbeats(cluster: EtcdCluster, name: str, count: int) -> None:
     """So many heartbeats that were committed from now on."""
     notices: Recorder[WatchNotice] = Recorder()
@@ -85,7 +68,7 @@ def test_the_loss_of_a_member_costs_no_term(cluster: EtcdCluster, name: str, how
     with LeaderElection("slurp", settings(cluster, name, "a", 9)) as election:
         assert election.wait_for_leadership(WAIT_S)
         term = election.require_term()
-        lose(follower(cluster), how)
+        lose(followers(cluster)[0], how)
         wait_for_heartbeats(cluster, name, 3)
         assert not term.lost.is_set()
         assert election.require_term().token == term.token

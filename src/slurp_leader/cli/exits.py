@@ -12,6 +12,7 @@
 75    not now: try again later
 77    etcd refuses the credentials, the certificate or the role
 78    the settings are wrong
+129   ended by SIGHUP: the terminal was closed
 130   ended by Ctrl-C (SIGINT)
 143   ended by SIGTERM
 ====  ==============================================================

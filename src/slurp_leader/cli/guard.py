@@ -17,10 +17,10 @@ from slurp_leader.cli.commands import command
 from slurp_leader.cli.exits import UsageError
 from slurp_leader.cli.node import logging_of
 from slurp_leader.cli.options import Invocation
-from slurp_leader.cli.signals import Signals
 from slurp_leader.clock import SystemClock
 from slurp_leader.guard.inherited import EPOCH, GUARD_SOCKET, TOKEN
 from slurp_leader.guard.parent import NOT_FOUND, NOT_RUNNABLE
+from slurp_leader.signals import Signals
 
 if TYPE_CHECKING:
     from slurp_leader.system import LeaderElection
@@ -69,8 +69,8 @@ def lead(
 
     It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back it gets
     SIGTERM, and after --grace SIGKILL; when the term is lost, it is killed before the lease ends. If this command is
-    killed, its crash guard kills the program before the next leader can start. When the program ends by itself, this
-    command ends too, with its exit code.
+    killed or stopped, its crash guard kills the program before the next leader can start. When the program ends by
+    itself, what it has left behind in its process group is killed, and this command ends too, with its exit code.
     """
     from slurp_leader.system import LeaderElection
 
@@ -101,8 +101,7 @@ class _Lead:
 
     def run(self) -> int:
         with Signals() as signals, self._election:
-            ended = threading.Event()
-            worker = threading.Thread(target=self._work_until_it_ends, args=(ended, signals), name="slurp-lead")
+            worker = threading.Thread(target=self._work_until_it_ends, args=(signals,), name="slurp-lead")
             worker.start()
             signals.first.wait()  # set, too, when the program has ended
             self._election.stop()
@@ -113,13 +112,12 @@ class _Lead:
             raise self._error
         return 128 + signals.number
 
-    def _work_until_it_ends(self, ended: threading.Event, signals: Signals) -> None:
+    def _work_until_it_ends(self, signals: Signals) -> None:
         try:
             self._code = self._election.run(self._work)
         except BaseException as error:
             self._error = error
         finally:
-            ended.set()
             signals.first.set()
 
     def _work(self, term: Term) -> int:
@@ -137,6 +135,8 @@ class _Lead:
             if process.poll() is None:
                 self._stop(process, term)
         finally:
+            _signal_group(process, signal.SIGKILL)  # what it has left behind would run on without the term
+            process.wait()
             self._election.kill_on_death(0)
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
@@ -147,16 +147,13 @@ class _Lead:
                 term.beat()
 
     def _stop(self, process: subprocess.Popen[bytes], term: Term) -> None:
-        """Ask it to end; when its time is up, or the lease may end, make it end."""
+        """Ask it to end, and give it the time it has: until the lease may end, at most. After that it is made to."""
         _signal_group(process, signal.SIGTERM)
         until = self._clock.boottime() + self._grace_s
         with _Death(process) as death:
-            while self._clock.boottime() < until and not death.wait(_LOOK_S):
-                if not term.is_valid:  # nothing may run of a term that is over; trust ends a margin before the lease
-                    break
+            # Nothing may run of a term that is over; trust ends a margin before the lease.
+            while self._clock.boottime() < until and term.is_valid and not death.wait(min(_LOOK_S, term.remaining_s())):
                 term.beat()
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
 
 
 class _Death:

@@ -13,8 +13,8 @@ from slurp_leader.cli.connection import telemetry
 from slurp_leader.cli.exits import answer_to
 from slurp_leader.cli.loading import load_app
 from slurp_leader.cli.options import Invocation
-from slurp_leader.cli.signals import Signals
 from slurp_leader.errors import LifecycleError, StoreDeniedError, StoreError
+from slurp_leader.signals import Signals
 
 if TYPE_CHECKING:
     from slurp_leader.settings import SlurpSettings
@@ -42,9 +42,9 @@ def run(
 ) -> int:
     """Run a node: it stands for election and, while it leads, runs the queue.
 
-    Ctrl-C or SIGTERM: it finishes what runs (up to jobs.drain_timeout), hands the rest back, and exits with 130 or 143.
-    A second one: it quits at once, and the next leader runs again what was interrupted. While etcd cannot be reached it
-    goes on trying.
+    Ctrl-C, SIGTERM or SIGHUP: it finishes what runs (up to jobs.drain_timeout), hands the rest back, and exits with
+    130, 143 or 129. A second one: it quits at once, and the next leader runs again what was interrupted. While etcd
+    cannot be reached it goes on trying.
     """
     from slurp_leader.system import SlurpLeaderSystem
 

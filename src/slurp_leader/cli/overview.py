@@ -8,10 +8,10 @@ from typing import Any
 
 from slurp_leader.cli.leader import leader_as_json, leader_of
 from slurp_leader.clock import Clock, format_utc
-from slurp_leader.election.candidates import Candidate, read_candidates
 from slurp_leader.election.operator import read_operator
+from slurp_leader.election.ranking.candidates import Candidate, read_candidates
+from slurp_leader.election.ranking.scoring import Weights, score
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, read_epoch
-from slurp_leader.election.scoring import Weights, score
 from slurp_leader.errors import RecordError, StoreUnavailableError
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import JobKeys

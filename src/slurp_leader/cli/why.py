@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurp_leader.cli.output import Output
-    from slurp_leader.election.history import Entry
-    from slurp_leader.election.table import Row
+    from slurp_leader.election.history.entries import Entry
+    from slurp_leader.election.history.table import Row
 
 
 def register(leader: typer.Typer) -> None:
@@ -132,7 +132,7 @@ def _place(place: int | None) -> str:
 
 
 def _entry_as_row(entry: Entry) -> list[str]:
-    from slurp_leader.election.history import ActionRecord
+    from slurp_leader.election.history.entries import ActionRecord
 
     if isinstance(entry, ActionRecord):
         action = entry.action.replace("_", " ")
@@ -142,7 +142,7 @@ def _entry_as_row(entry: Entry) -> list[str]:
 
 
 def _entry_as_json(entry: Entry) -> dict[str, Any]:
-    from slurp_leader.election.history import ActionRecord
+    from slurp_leader.election.history.entries import ActionRecord
 
     if isinstance(entry, ActionRecord):
         return {"kind": "order", "revision": entry.revision, **entry.to_fields()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import signal
 import sys
 from datetime import timedelta
@@ -14,6 +13,7 @@ from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.settings.node import NodeOptions
 from slurp_leader.settings.sections import GeneratorOptions, LogsOptions, TelemetryOptions
+from slurp_leader.signals import Signals
 from slurp_leader.system import SlurpLeaderSystem
 from slurp_leader.telemetry.logs import configure_logging
 
@@ -40,11 +40,9 @@ def demo_settings(endpoint: str, name: str, root: Path) -> SlurpSettings:
 
 def run_node(endpoint: str, name: str, root: Path) -> None:
     """Stand for election, and run the queue while leading, until SIGTERM."""
-    ends: queue.SimpleQueue[int] = queue.SimpleQueue()  # may be put to from within a signal handler, unlike an Event
-    signal.signal(signal.SIGTERM, lambda number, _frame: ends.put(number))
     configure_logging(node_id=name)
-    with SlurpLeaderSystem(demo_settings(endpoint, name, root)):
-        ends.get()
+    with Signals([signal.SIGTERM]) as signals, SlurpLeaderSystem(demo_settings(endpoint, name, root)):
+        signals.first.wait()
 
 
 if __name__ == "__main__":

@@ -26,22 +26,22 @@ crash guard runs, the window also ends before the guard may take a standstill fo
 writes through the fence is refused; whatever it does elsewhere has to be fenced there, by the token.
 
 **How the lead is handed over.** Without a revision in which nobody leads: one transaction writes the successor's term
-onto the successor's lease (`handover`, `successor`). It is prepared before: an offer to one session, its answer.
+onto the successor's lease (`handover`). It is prepared before: an offer to one session, its answer.
 Trust ends before the transaction is sent and comes back only after a definite refusal and a heartbeat sent after that;
 so it never matters how long the answer takes, or how often or late the transaction arrives. The successor begins the
 term under the token of that very put, once, and only because it answered that very offer; any other key in its name it
 rewrites. Work under way is not thrown away: where the owner can lend it, a grant lets the old leader end it, and only
 end it, while the new one already leads; where it cannot, it ends before.
 
-**Who goes first.** Each candidate publishes what it measured; all nodes compute the same order from that (`scoring`,
-`eligible`). In a vacancy the best goes at once, the others let it go first for a bounded time, and then it is first
+**Who goes first.** Each candidate publishes what it measured; all nodes compute the same order from that
+(`ranking`). In a vacancy the best goes at once, the others let it go first for a bounded time, and then it is first
 come, first served: scores decide who campaigns first, never who may win. What operators order (`operator`, `orders`)
-and what an election requires forbids it. Each term is told of in the history, and can be explained (`history`,
-`explain`).
+and what an election requires forbids it. Each term is told of in the history, and can be explained (`history`).
 
 The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thread, no clock), made of `SessionKeeper`
 (the lease), `Contest` (when to campaign), `Attempts` (writes that must become definite), `Handover` and `Successor`,
-and what it keeps about a term (`reign`) -> `transactions`, `records`, `view` (pure values).
+and what it keeps about a term (`reign`) -> `transactions`, `records`, `view`, `ranking`, `history` (pure values). From
+other processes: `observing`, `orders`, `handover.wish`.
 """
 
 from slurp_leader.election.beats import CrashGuard
@@ -68,10 +68,10 @@ from slurp_leader.election.events import (
     StopWanted,
 )
 from slurp_leader.election.handover import Lending
+from slurp_leader.election.handover.wish import Transferred, Wish
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, LeaderRecord, nodes_prefix
 from slurp_leader.election.transfer import Readiness
-from slurp_leader.election.wish import Transferred, Wish
 
 __all__ = [
     "BeatSaid",

@@ -15,21 +15,23 @@ from typing import Protocol
 from slurp_leader.election.desk import Desk
 from slurp_leader.election.events import BeatSaid, DropLease, HoldLease, SayBeat
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.guard.messages import Told
 
 TIMER = "beat"
 _LONGEST_PAUSE_S = 1.0
+_SOON_S = 0.1
 
 
 class CrashGuard(Protocol):
     """Somebody outside of this process who revokes its leases when it dies. Must not block; safe from any thread."""
 
-    def hold(self, lease_id: int, ttl_s: float, stall_s: float) -> bool:
+    def hold(self, lease_id: int, ttl_s: float, stall_s: float) -> Told:
         """Revoke this lease when the process dies, or is silent about it for `stall_s` seconds; 0: only when it dies.
         Returns whether that is known to the guard now."""
         ...
 
-    def beat(self, lease_id: int) -> bool:
-        """Whether the guard was told that the owner of this lease moves."""
+    def beat(self, lease_id: int) -> Told:
+        """Say that the owner of this lease moves. Returns what that is worth."""
         ...
 
     def drop(self, lease_id: int) -> None:
@@ -79,9 +81,13 @@ class Beats:
         """A beat was said, or could not be. Returns whether it is about our lease."""
         if event.lease_id != self._lease_id:
             return False
-        # What could not be said was said to nobody: a guard that does not listen any more was ended first.
-        bounded = event.ok and self._stall_s > 0
-        self.until = event.at + self._stall_s - self._margin_s if bounded else math.inf
+        if event.told is Told.NOBODY or self._stall_s == 0:
+            self.until = math.inf
+        elif event.told is Told.YES:
+            self.until = event.at + self._stall_s - self._margin_s
+        # Else trust ends when it would have: a guard that may act did not say that it has heard.
         pause_s = min(_LONGEST_PAUSE_S, self._stall_s / 5) if self._stall_s > 0 else _LONGEST_PAUSE_S
+        if event.told is Told.UNHEARD:
+            pause_s = min(pause_s, _SOON_S)
         self._desk.timers.set(TIMER, now + pause_s)
         return True

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from slurp_leader.election.candidates import Candidate
 from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.scoring import ScoreInputs
 from slurp_leader.election.records import ElectionKeys
-from slurp_leader.election.scoring import ScoreInputs
 from slurp_leader.election.session import Session
 from slurp_leader.errors import StoreError
 from slurp_leader.store import Put, Txn, lease_of

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election.candidacy import Candidacy
-from slurp_leader.election.candidates import Candidate, CandidateView, read_candidates
 from slurp_leader.election.desk import Desk
-from slurp_leader.election.eligible import (
+from slurp_leader.election.history.entries import HistoryRecord, remember
+from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.candidates import Candidate, CandidateView, read_candidates
+from slurp_leader.election.ranking.eligible import (
     Cause,
     Circumstances,
     Standing,
@@ -23,8 +25,6 @@ from slurp_leader.election.eligible import (
     standings,
     waits_s,
 )
-from slurp_leader.election.history import HistoryRecord, remember
-from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.records import ElectionKeys, LeaderRecord
 from slurp_leader.election.session import Session
 from slurp_leader.election.transactions import Told
@@ -115,8 +115,10 @@ class Contest:
 
     def reason_to_go(self, session: Session, token: int, now: float) -> TransferRecord | None:
         """A leader's own wish to hand over, to somebody better; None: it has no reason."""
-        own = self.verdict(session, now)
         me, orders = session.identity.node_id, self._view.operator
+        if not (orders.blocked or orders.pinned_to or orders.oldest_version or self._candidacy.own(session, now).unfit):
+            return None  # nearly always, and it is asked at each step
+        own = self.verdict(session, now)
         because = {each.cause: each.text for each in (*own.absolute, *own.soft)}
         wish = TransferRecord(Stage.WISHED, token, by=me)
         if (why := because.get(Cause.BLOCKED)) is not None:

@@ -42,12 +42,13 @@ from slurp_leader.election.events import (
 from slurp_leader.election.handover import Lending
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
-from slurp_leader.election.scoring import Free
+from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
 from slurp_leader.machine import Loop
-from slurp_leader.store import Put, Store
+from slurp_leader.store import Store
 from slurp_leader.store.follow import Changes, FollowNotice, Snapshot
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.telemetry import metrics as instruments
@@ -80,7 +81,8 @@ class Election:
         facts: Figures to put into each heartbeat; must not block.
         lending: How work in flight survives a handover; None: owners end it before.
         ready: Asks the owner whether this node could take over now; must not block.
-        manifest: A record to leave for the successor of an epoch, written with the handover; must not block.
+        manifest: What to leave for the successor of an epoch when this term is handed over, written with that; must
+            not block.
         free: Measures what is free of the machine, for the score; must not block.
         requires: Capabilities without which nobody leads; `options.requires`, if set, counts instead.
         rng: Source of ids and jitter.
@@ -101,7 +103,7 @@ class Election:
         facts: Callable[[], dict[str, Any]] = dict,
         lending: Lending | None = None,
         ready: Callable[[], Readiness] = Readiness,
-        manifest: Callable[[int], Put | None] = lambda _epoch: None,
+        manifest: Callable[[int, Term], Told] = lambda _epoch, _term: (),
         free: Callable[[], Free] = Free,
         requires: tuple[str, ...] = (),
         rng: random.Random | None = None,
@@ -396,8 +398,8 @@ class Election:
         if isinstance(command, DropLease):
             guard.drop(command.lease_id)
         elif isinstance(command, HoldLease):
-            ok = guard.hold(command.lease_id, command.ttl_s, command.stall_s)
-            self._loop.post(BeatSaid(command.lease_id, at, ok))
+            told = guard.hold(command.lease_id, command.ttl_s, command.stall_s)
+            self._loop.post(BeatSaid(command.lease_id, at, told))
         else:
             self._loop.post(BeatSaid(command.lease_id, at, guard.beat(command.lease_id)))
 

@@ -47,14 +47,13 @@ from slurp_leader.election.events import (
     StateChanged,
     StopWanted,
 )
-from slurp_leader.election.handover import Handover, Lending, Phase
+from slurp_leader.election.handover import Handover, Lending, Phase, Successor
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value, published_ttl
 from slurp_leader.election.reign import Reign, Round, same_raft_term
-from slurp_leader.election.scoring import Free
 from slurp_leader.election.service import Service
 from slurp_leader.election.session import Session, SessionKeeper
-from slurp_leader.election.successor import Successor
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.election.view import View
 from slurp_leader.errors import (
@@ -64,8 +63,9 @@ from slurp_leader.errors import (
     StoreError,
     StoreFullError,
 )
+from slurp_leader.guard.messages import Told
 from slurp_leader.machine import Answer, Tick
-from slurp_leader.store import KeepAlive, KeyValue, Put, TxnResult
+from slurp_leader.store import KeepAlive, KeyValue, TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
@@ -97,7 +97,7 @@ class Elector:
         facts: Figures to put into each heartbeat.
         lending: How work in flight survives a handover; None: the owner ends it before.
         ready: Asks the owner whether this node could take over now; must not block, and is asked at each step.
-        manifest: A record to leave for the successor of an epoch, written with the handover; None: none.
+        manifest: What to leave for the successor of an epoch when this term is handed over, written with that.
         free: Measures what is free of the machine; must not block.
         requires: Capabilities without which nobody leads.
         guarded: Whether a crash guard revokes our lease when we die or stall; see `beats`.
@@ -116,7 +116,7 @@ class Elector:
         facts: Callable[[], dict[str, Any]] = dict,
         lending: Lending | None = None,
         ready: Callable[[], Readiness] = Readiness,
-        manifest: Callable[[int], Put | None] = lambda _epoch: None,
+        manifest: Callable[[int, Term], transactions.Told] = lambda _epoch, _term: (),
         free: Callable[[], Free] = Free,
         *,
         requires: tuple[str, ...] = (),
@@ -568,7 +568,7 @@ class Elector:
         if not reign.announced:
             return
         term.trust.until = min(reign.window, self._beats.until)
-        if self._state is ElectionState.SUSPENDED:
+        if self._state is ElectionState.SUSPENDED and term.trust.until > now:
             self._enter(ElectionState.LEADER, Reason.RENEWED, term)
 
     def _announce(self, reign: Reign, now: float) -> None:
@@ -645,13 +645,19 @@ class Elector:
     def _on_beat(self, event: BeatSaid, now: float) -> None:
         """The guard knows that we move. After a silence in which it may have acted, only a new proof counts (A1)."""
         reign = self._reign
-        if not self._beats.said(event, now) or reign is None or not reign.announced or self._handover.is_deciding:
+        is_ours = self._beats.said(event, now)
+        if is_ours and event.told is Told.GIVEN_BACK:
+            self._lose_session(now)  # it may end at any moment, whatever a proof says before
+        if not is_ours or reign is None or self._reign is not reign:
+            return
+        if not reign.announced or self._handover.is_deciding:
             return
         if reign.term.trust.until > now:
             reign.term.trust.until = min(reign.window, self._beats.until)
         elif reign.window > now:
             self._suspend(reign, Reason.STALLED)
-            self._start_round(now)  # one that was under way began before the gap, and counts no more
+            if event.told is not Told.UNHEARD:  # else no proof would count
+                self._start_round(now)  # one that was under way began before the gap, and counts no more
 
     def _await_progress(self, term: Term, now: float) -> None:
         if self._progress_s > 0:

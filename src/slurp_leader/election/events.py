@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from slurp_leader.election.records import LeaderInfo
+from slurp_leader.guard.messages import Told
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Term
 
@@ -184,15 +185,16 @@ class FitnessChanged:
 
 @dataclass(frozen=True, slots=True)
 class BeatSaid:
-    """The crash guard was told that we move; `ok` is false when there is none at present.
+    """The crash guard was told that we move, or could not be.
 
     Attributes:
         at: Boottime *before* it was told.
+        told: What that is worth.
     """
 
     lease_id: int
     at: float
-    ok: bool
+    told: Told
 
 
 @dataclass(frozen=True, slots=True)

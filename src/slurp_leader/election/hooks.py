@@ -33,6 +33,9 @@ Hook = Callable[..., Any]
 """Sync or async. Takes as many of the arguments named above as it wants."""
 
 
+_Orders = queue.SimpleQueue[tuple["HookKind", tuple[Any, ...]] | None]
+
+
 class HookKind(StrEnum):
     """When a hook is called."""
 
@@ -56,11 +59,12 @@ class Hooks:
         self._timeout_s = timeout_s
         self._metrics = metrics or NoMetrics()
         self._hooks: dict[HookKind, tuple[Hook, ...]] = dict.fromkeys(HookKind, ())
-        self._queue: queue.SimpleQueue[tuple[HookKind, tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         # Guarded by _lock:
+        self._queue: _Orders = queue.SimpleQueue()  # of the thread: one that hangs takes its own along
         self._thread: threading.Thread | None = None
-        self._slow: list[str] = []
+        self._running: dict[object, str] = {}
+        self._slow: set[object] = set()  # which of those
 
     def add(self, kind: HookKind, hook: Hook) -> None:
         """Call `hook` from now on."""
@@ -75,7 +79,7 @@ class Hooks:
     def slow(self) -> tuple[str, ...]:
         """Hooks that run at present, and longer than they may."""
         with self._lock:
-            return tuple(self._slow)
+            return tuple(self._running[call] for call in self._slow)
 
     def stop(self) -> None:
         """End after what is queued; a hook that hangs is left alone after its time. The next `call` begins anew."""
@@ -91,10 +95,12 @@ class Hooks:
         if not self._hooks[kind]:
             return
         with self._lock:
-            self._queue.put((kind, arguments))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="slurp-election-hooks", daemon=True)
+                self._queue = queue.SimpleQueue()
+                name = "slurp-election-hooks"
+                self._thread = threading.Thread(target=self._run, args=(self._queue,), name=name, daemon=True)
                 self._thread.start()
+            self._queue.put((kind, arguments))
 
     def ask(self, term: Term, then: Callable[[str], None]) -> None:
         """Ask all `on_elected` hooks; `then` is told, on another thread, why one of them vetoes, or an empty text."""
@@ -109,8 +115,8 @@ class Hooks:
 
         threading.Thread(target=asking, name="slurp-election-elected", daemon=True).start()
 
-    def _run(self) -> None:
-        while (order := self._queue.get()) is not None:
+    def _run(self, orders: _Orders) -> None:
+        while (order := orders.get()) is not None:
             kind, arguments = order
             for hook in self._hooks[kind]:
                 self._call_one(kind, hook, arguments)
@@ -118,7 +124,10 @@ class Hooks:
     def _call_one(self, kind: HookKind, hook: Hook, arguments: tuple[Any, ...]) -> str:
         """Call one hook. Returns why it does not agree; empty when it does."""
         name = f"{kind.value} {getattr(hook, '__qualname__', repr(hook))}"
-        watch = threading.Timer(self._timeout_s, self._note_slow, (kind, name))
+        call = object()
+        with self._lock:
+            self._running[call] = name
+        watch = threading.Timer(self._timeout_s, self._note_slow, (kind, name, call))
         watch.daemon = True
         watch.start()
         outcome, why = "ok", ""
@@ -135,14 +144,16 @@ class Hooks:
         finally:
             watch.cancel()
             with self._lock:
-                if name in self._slow:
-                    self._slow.remove(name)
+                del self._running[call]
+                self._slow.discard(call)
         self._metrics.add(instruments.HOOKS, election=self._election, hook=kind.value, outcome=outcome)
         return why
 
-    def _note_slow(self, kind: HookKind, name: str) -> None:
+    def _note_slow(self, kind: HookKind, name: str, call: object) -> None:
         with self._lock:
-            self._slow.append(name)
+            if call not in self._running:
+                return  # it has just ended
+            self._slow.add(call)
         fields = {"election": self._election, "hook": name, "longer_than_s": self._timeout_s}
         log_event(_logger, logging.WARNING, LogEvent.ELECTION_HOOK_SLOW, **fields)
         self._metrics.add(instruments.HOOKS, election=self._election, hook=kind.value, outcome="slow")

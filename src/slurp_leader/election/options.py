@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from slurp_leader.election.scoring import Weights
+from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.errors import ConfigurationError
 from slurp_leader.options import Capabilities, Duration, FieldError, Flag, KeySegment, Options
 

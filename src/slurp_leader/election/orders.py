@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
-from slurp_leader.election.explain import Explanation, explain
-from slurp_leader.election.history import (
+from slurp_leader.election.history.entries import (
     KEPT,
     ActionRecord,
     Entry,
@@ -24,11 +23,12 @@ from slurp_leader.election.history import (
     action_keys,
     read_entries,
 )
+from slurp_leader.election.history.explain import Explanation, explain
+from slurp_leader.election.history.simulate import Simulation, simulate
+from slurp_leader.election.history.situation import Situation, look_at
 from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.ranking.scoring import parse_weights
 from slurp_leader.election.records import ElectionKeys
-from slurp_leader.election.scoring import parse_weights
-from slurp_leader.election.simulate import Simulation, simulate
-from slurp_leader.election.situation import Situation, look_at
 from slurp_leader.errors import ConfigurationError, NoLeaderError, OrderRefusedError, Outcome, StoreError
 from slurp_leader.resilience import pause_s
 from slurp_leader.store import Delete, Get, Put, Request, Store, Txn, TxnResult, mod_revision, prefix_end

@@ -7,9 +7,9 @@
 ``m/election/{name}/control/transfer``    `transfer.TransferRecord`: a handover that is wished for, or offered
 ``m/election/{name}/control/ack``         `transfer.AckRecord`: a candidate's answer to the offer
 ``m/election/{name}/control/operator``    `operator.OperatorRecord`: what operators ordered; survives leaders
-``m/election/{name}/candidates/{session}``  (leased) `candidates.Candidate`; by each candidate, now and then
-``b/history/{name}/{epoch}``              `history.HistoryRecord`: in the transaction that begins the term; the newest
-``b/history/{name}/{epoch}-{id}``         `history.ActionRecord`: in the transaction by which an operator orders it
+``m/election/{name}/candidates/{session}``  (leased) `ranking.candidates.Candidate`; by each candidate, now and then
+``b/history/{name}/{epoch}``              `history.entries.HistoryRecord`: in the transaction that begins the term
+``b/history/{name}/{epoch}-{id}``         `history.entries.ActionRecord`: in the transaction that an order is
 ``m/nodes/{node_id}/{session}`` (leased)  `node_value`; by each candidate
 ========================================  =========================================================
 

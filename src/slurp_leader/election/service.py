@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from slurp_leader.election.candidacy import Condition
 from slurp_leader.election.options import ElectionOptions
-from slurp_leader.election.scoring import Free, ScoreInputs
+from slurp_leader.election.ranking.scoring import Free, ScoreInputs
 from slurp_leader.election.session import Session
 from slurp_leader.election.transfer import Readiness
 

@@ -1,4 +1,4 @@
-"""The records of a handover. Pure values. Who is asked to take over, `eligible` says.
+"""The records of a handover. Pure values. Who is asked to take over, `ranking.eligible` says.
 
 One record, ``control/transfer``, goes through its stages in one key, so that no two handovers are ever under way:
 

@@ -141,7 +141,7 @@ class Calls:
             return  # the store was closed during a login
         login = self._login
         if login is not None and login.token is None:
-            self._log_in_and_send(call, member)
+            self._log_in_and_send(call)
             return
         call.token = login.token if login is not None else None
         remaining_s = call.deadline - self._clock.boottime()
@@ -163,12 +163,12 @@ class Calls:
             return
         call.rpc.add_done_callback(lambda rpc: self._answered(call, member, rpc))
 
-    def _log_in_and_send(self, call: _Call, member: Member) -> None:
+    def _log_in_and_send(self, call: _Call) -> None:
         assert self._login is not None
 
         def go_on(error: StoreError | None) -> None:
             if error is None:
-                self._send(call, member)
+                self._send(call, self._members.in_use())  # the login may have found another one silent
                 return
             if error.retryable:
                 self._outage.failed(error)
@@ -192,7 +192,7 @@ class Calls:
     def _refused(self, call: _Call, member: Member, code: grpc.StatusCode, details: str | None) -> None:
         if self._login is not None and not call.logged_in and is_token_refused(details):
             call.logged_in = True
-            self._log_in_and_send(call, member)
+            self._log_in_and_send(call)
             return
         error = translate(code, details, writes=not call.reads, endpoint=member.endpoint)
         if not should_change_member(code):

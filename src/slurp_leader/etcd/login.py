@@ -148,6 +148,10 @@ class Login:
         error: StoreError | None = None
         for _ in range(len(self._members)):
             token, error = self._ask(member)
+            if token is None and error is None:
+                # Silent for as long as anybody had: whoever comes next shall not wait for it in vain as well.
+                self._members.leave(member)
+                return None, None
             if error is None or not error.retryable:
                 return token, error
             self._members.leave(member)

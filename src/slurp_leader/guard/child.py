@@ -17,8 +17,12 @@ def main(parent: int, descriptor: int = 0) -> None:
         descriptor: The end of the socket.
     """
     ignore((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE))
-    # Who is not our parent any more when the watch has begun had died before.
-    watch = Watch(socket.socket(fileno=descriptor), is_gone=lambda pid: pid == parent and os.getppid() != parent)
-    while not watch.is_over or watch.has_work:
+    watch = Watch(socket.socket(fileno=descriptor))
+    is_orphan = False
+    while watch.has_work or not (watch.is_over or is_orphan):
         watch.turn()
+        # Mostly its pidfd tells first. Not where there are none, or when it died before it could hand one over.
+        if not is_orphan and os.getppid() not in (parent, 0):  # 0: it is in another PID namespace than its children
+            is_orphan = True
+            watch.all_died()
     os._exit(0)  # gRPC's threads would be waited for

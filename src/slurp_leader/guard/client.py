@@ -5,29 +5,32 @@ Nothing here waits. A packet that the socket does not take at once was not said;
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.guard.inherited import guard_socket
+from slurp_leader.guard.inherited import guard_door, without_settings
 from slurp_leader.guard.messages import (
     LARGEST_PACKET,
     Beat,
     Bye,
     Drop,
     Group,
+    Heard,
     Hello,
     Hold,
     Message,
     Ready,
     Route,
+    Told,
     decode,
     encode,
 )
@@ -42,6 +45,11 @@ _PAUSE_S = (0.0, 1.0, 5.0, 30.0)
 _LONG_LIFE_S = 60.0
 """A guard that lived so long died of something else than the one before it."""
 
+_SURE = 0.9
+"""In this part of `stall_s` a guard has not acted, however its wake-ups fall."""
+_PASSES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+"""Reasons for which a process cannot be started now, but perhaps later."""
+
 _BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from slurp_leader.guard.child import main; main(int(sys.argv[1]))"
 
 
@@ -53,6 +61,23 @@ class _Line:
     process: subprocess.Popen[bytes] | None
     """None: it is our parent, and not ours to end or replace."""
     began_at: float
+
+
+@dataclass(slots=True)
+class _Lease:
+    """What is held, and what a guard knows of it."""
+
+    hold: Hold
+    said_at: float | None = None
+    """Boottime before a guard was last told that its owner moves. None: no guard knows of it."""
+    asks: int = 0
+    """The question that has to be answered before anything may be concluded; 0: none is open."""
+    is_given_back: bool = False
+
+    def was_silent(self, now: float) -> bool:
+        """Whether the guard may have given it back."""
+        stall_s = self.hold.stall_s
+        return stall_s > 0 and self.said_at is not None and now - self.said_at > stall_s * _SURE
 
 
 class GuardClient:
@@ -68,21 +93,24 @@ class GuardClient:
         self._route = route
         self._clock = clock or SystemClock()
         self._pid = os.getpid()
+        self._who = secrets.randbits(62)
         self._lock = threading.Lock()
         # Guarded by _lock:
         self._line: _Line | None = None
-        self._held: dict[int, Hold] = {}
+        self._leases: dict[int, _Lease] = {}
+        self._questions = 0
         self._group = 0
+        self._ending: subprocess.Popen[bytes] | None = None  # a guard that was killed, and may not be gone yet
+        self._has_parent = False  # a guard that is our parent may act, also while it cannot be told anything
         self._deaths = 0
         self._next_start_at = float("-inf")
         self._closed = False
         self._given_up = False
         self._problem = "it has not begun yet"
-        self._on_ready: list[Callable[[], None]] = []
 
     # ------------------------------------------------------------ what elections say
 
-    def hold(self, lease_id: int, ttl_s: float, stall_s: float) -> bool:
+    def hold(self, lease_id: int, ttl_s: float, stall_s: float) -> Told:
         """Have a lease revoked when this process dies, or is silent about it for `stall_s` seconds (0: never).
 
         Said before the lease is granted. Also starts the guard.
@@ -91,35 +119,52 @@ class GuardClient:
             Whether a guard knows it now, so that silence may cost the lease.
         """
         with self._lock:
-            self._held[lease_id] = hold = Hold(self._pid, lease_id, ttl_s, stall_s)
-            known = self._line is not None
+            self._leases[lease_id] = lease = _Lease(Hold(self._who, lease_id, ttl_s, stall_s))
             line = self._line_now()
-            return line is not None and (not known or self._say(line, hold))  # a new line was told of all that is held
+            if line is not None and lease.said_at is None:  # a guard that has just begun was told of all that is held
+                self._say_hold(line, lease)
+            return Told.YES if lease.said_at is not None else Told.NOBODY
 
-    def beat(self, lease_id: int) -> bool:
+    def beat(self, lease_id: int) -> Told:
         """Say that the owner of this lease moves.
 
         Returns:
-            Whether it was said: False when no guard runs at present, or it does not take it.
+            What that is worth. After a silence in which the guard may have given the lease back, `Told.UNHEARD` until
+            it has answered that it has not.
         """
         with self._lock:
+            lease = self._leases.get(lease_id)
+            if lease is None:
+                return Told.NOBODY
+            now = self._clock.boottime()
             line = self._line_now()
-            return line is not None and self._say(line, Beat(self._pid, lease_id))
+            if lease.is_given_back:
+                return Told.GIVEN_BACK
+            if line is None:
+                return Told.UNHEARD if self._has_parent or self._ending is not None else Told.NOBODY
+            if lease.was_silent(now):
+                self._questions += 1
+                lease.asks = self._questions
+            if not self._say(line, Beat(self._who, lease_id, lease.asks)):
+                return self._unsaid(lease)
+            lease.said_at = now
+            return Told.UNHEARD if lease.asks else Told.YES
 
     def drop(self, lease_id: int) -> None:
         """Leave this lease alone from now on."""
         with self._lock:
-            self._held.pop(lease_id, None)
+            self._leases.pop(lease_id, None)
             if self._line is not None and self._pid == os.getpid():
-                self._say(self._line, Drop(self._pid, lease_id))
+                self._say(self._line, Drop(self._who, lease_id))
 
     def kill_group(self, group: int) -> None:
-        """Have a process group killed when this process dies, before any lease is revoked. 0: none any more."""
+        """Have a process group killed when this process dies or stands still, before any lease is revoked. 0: none any
+        more."""
         with self._lock:
             self._group = group
             line = self._line_now()
             if line is not None:
-                self._say(line, Group(self._pid, group))
+                self._say(line, Group(self._who, group))
 
     @property
     def is_running(self) -> bool:
@@ -146,18 +191,16 @@ class GuardClient:
             return
         with self._lock:
             self._closed = True
-            line, self._line = self._line, None
-            if line is None:
-                return
-            self._say(line, Bye(self._pid))
-        if line.process is None:
-            return
-        line.end.close()
-        try:
-            line.process.wait(_GOODBYE_S)
-        except subprocess.TimeoutExpired:
-            line.process.kill()
-            line.process.wait()
+            line = self._line
+            if line is not None:
+                self._say(line, Bye(self._who))
+            self._line = None
+            ending, self._ending = self._ending, None
+        if line is not None:
+            line.end.close()
+        for process in (ending, line.process if line is not None else None):
+            if process is not None:
+                _await_end(process)
 
     # ------------------------------------------------------------ the guard's life
 
@@ -169,8 +212,10 @@ class GuardClient:
         if line is not None and line.process is not None and line.process.poll() is not None:
             self._lost(line, f"it ended with {line.process.returncode}")
             line = None
+        if self._ending is not None and self._ending.poll() is not None:
+            self._ending = None
         now = self._clock.boottime()
-        if line is None and now >= self._next_start_at:
+        if line is None and self._ending is None and now >= self._next_start_at:
             line = self._begin(now)
         if line is not None:
             self._listen(line)
@@ -180,45 +225,71 @@ class GuardClient:
         try:
             line = self._inherited(now) or self._spawn(now)
         except (OSError, AttributeError) as error:  # the latter where there are no such sockets
-            self._give_up(f"it cannot be started: {error}")
+            if getattr(error, "errno", None) in _PASSES:
+                self._put_off(f"it cannot be started at present: {error}", now)
+            else:
+                self._give_up(f"it cannot be started: {error}")
             return None
         self._line = line
-        messages: list[Message] = [Hello(self._pid, self._route), *self._held.values()]
-        if self._group:
-            messages.append(Group(self._pid, self._group))
-        for message in messages:
-            if not self._say(line, message):
+        if line.process is not None:
+            try:
+                self._introduce(line.end, [])
+            except OSError as error:
+                self._lost(line, f"the connection to it is gone: {error}")
                 return None
+        for lease in list(self._leases.values()):
+            if not self._say_hold(line, lease):
+                return None
+        if self._group and not self._say(line, Group(self._who, self._group)):
+            return None
         return line
 
     def _inherited(self, now: float) -> _Line | None:
-        number = guard_socket()
-        if number is None:
+        """Come in by the door of a guard that is our parent. Many may do so: each brings a socket of its own."""
+        door = guard_door()
+        if door is None:
+            if self._has_parent:  # the program has closed it: that guard cannot be asked any more, and may act
+                self._has_parent = False
+                for lease in self._leases.values():
+                    lease.is_given_back = lease.is_given_back or lease.said_at is not None
             return None
-        try:
-            end = socket.socket(fileno=os.dup(number))
-        except OSError:
-            return None  # it was not passed on to us: only the variable was
-        if (end.family, end.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
-            end.close()  # something else has that number by now
-            return None
-        end.setblocking(False)
-        return _Line(end, None, now)
+        ours, theirs = _line()
+        with door, theirs:
+            try:
+                self._introduce(door, [theirs.fileno()])
+            except OSError as error:
+                ours.close()
+                if error.errno == errno.EAGAIN:
+                    raise
+                self._has_parent = False  # it is gone: a child has to do
+                self._doubt_what_was_silent(now)
+                return None
+        self._has_parent = True
+        return _Line(ours, None, now)
 
     def _spawn(self, now: float) -> _Line:
         if not sys.executable:
             raise OSError("the path of the Python interpreter is not known")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _line()
+        with theirs:
+            try:
+                return _Line(ours, self._start_child(theirs), now)
+            except BaseException:
+                ours.close()
+                raise
+
+    def _introduce(self, way: socket.socket, descriptors: list[int]) -> None:
+        """Say who we are, and hand over what our death is seen by: no number that could be another one's by then."""
         try:
-            ours.setblocking(False)
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            process = self._start_child(theirs)
-        except BaseException:
-            ours.close()
-            raise
+            own = [os.pidfd_open(self._pid)]
+        except (OSError, AttributeError):
+            own = []  # an old kernel, or forbidden: the end of the socket and the silence have to do
+        try:
+            hello = encode(Hello(self._who, self._route, self._pid))
+            socket.send_fds(way, [hello], [*descriptors, *own], socket.MSG_DONTWAIT)
         finally:
-            theirs.close()
-        return _Line(ours, process, now)
+            for descriptor in own:
+                os.close(descriptor)
 
     def _start_child(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         places = [str(Path(place).absolute()) for place in [*filter(None, sys.path), str(Path(__file__).parents[2])]]
@@ -229,19 +300,31 @@ class GuardClient:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            env=without_settings(os.environ),
         )
 
     def _lost(self, line: _Line, problem: str) -> None:
         """This guard is of no use any more. It is ended before another begins, so that no two guard one lease."""
+        now = self._clock.boottime()
         self._line = None
         line.end.close()
-        if line.process is None:
-            self._give_up(problem)
-            return
-        line.process.kill()
-        line.process.wait()
-        now = self._clock.boottime()
-        self._deaths = 0 if now - line.began_at > _LONG_LIFE_S else self._deaths + 1
+        if line.process is not None:
+            line.process.kill()
+            self._ending = line.process if line.process.poll() is None else None
+            self._doubt_what_was_silent(now)
+        if now - line.began_at > _LONG_LIFE_S:
+            self._deaths = -1
+        self._put_off(problem, now)
+
+    def _doubt_what_was_silent(self, now: float) -> None:
+        """A guard is gone. What it had begun may still reach etcd, and nobody is left to be asked about it."""
+        for lease in self._leases.values():
+            lease.is_given_back = lease.is_given_back or lease.asks != 0 or lease.was_silent(now)
+            lease.said_at = None
+
+    def _put_off(self, problem: str, now: float) -> None:
+        """Try again later, and later each time."""
+        self._deaths += 1
         self._next_start_at = now + _PAUSE_S[min(self._deaths, len(_PAUSE_S) - 1)]
         self._problem = problem
         log_event(_logger, logging.WARNING, LogEvent.GUARD_LOST, problem=problem)
@@ -252,7 +335,23 @@ class GuardClient:
         self._problem = problem
         log_event(_logger, logging.WARNING, LogEvent.GUARD_UNAVAILABLE, problem=problem)
 
+    def _unsaid(self, lease: _Lease) -> Told:
+        """What a beat is worth that could not be said."""
+        if lease.is_given_back:
+            return Told.GIVEN_BACK
+        return Told.UNHEARD if self._has_parent or self._ending is not None else Told.NOBODY
+
     # ------------------------------------------------------------ the socket
+
+    def _say_hold(self, line: _Line, lease: _Lease) -> bool:
+        now = self._clock.boottime()
+        if lease.was_silent(now):  # of a guard that is our parent, to which we come again
+            self._questions += 1
+            lease.asks = self._questions
+        if not self._say(line, lease.hold):
+            return False
+        lease.said_at = now
+        return True
 
     def _say(self, line: _Line, message: Message) -> bool:
         try:
@@ -266,16 +365,36 @@ class GuardClient:
         return True
 
     def _listen(self, line: _Line) -> None:
-        """Take what the guard says about etcd. One that is our parent speaks to all of its children at once."""
-        if line.process is None:
-            self._problem = ""
-            return
+        """Take what the guard says: about etcd, and about leases."""
         try:
             while packet := line.end.recv(LARGEST_PACKET):
-                message = decode(packet)
-                if isinstance(message, Ready):
-                    self._problem = message.problem
-                    level = logging.WARNING if message.problem else logging.DEBUG
-                    log_event(_logger, level, LogEvent.GUARD_STATE, problem=message.problem or None)
+                self._take(decode(packet))
         except (OSError, ValueError):
             pass  # nothing more at present; the end is noticed by its exit code
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Ready):
+            self._problem = message.problem
+            level = logging.WARNING if message.problem else logging.DEBUG
+            log_event(_logger, level, LogEvent.GUARD_STATE, problem=message.problem or None)
+        elif isinstance(message, Heard):
+            lease = self._leases.get(message.lease_id)
+            if lease is not None and lease.asks == message.asks:
+                lease.asks = 0
+                lease.is_given_back = not message.holds
+
+
+def _line() -> tuple[socket.socket, socket.socket]:
+    """A socket pair: our end, which never blocks, and the guard's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    return ours, theirs
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_GOODBYE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

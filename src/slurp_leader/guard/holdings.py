@@ -26,6 +26,8 @@ class _Client:
     route: Route
     leases: dict[int, _Held] = field(default_factory=dict)
     group: int = 0
+    given_back: set[int] = field(default_factory=set)
+    """For its silence. What may be revoked at any moment is never held again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,13 @@ class Holdings:
         self._has_had_clients = False
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """Of the programs that are guarded."""
+    def clients(self) -> tuple[int, ...]:
+        """The programs that are guarded."""
         return tuple(self._clients)
+
+    def holds(self, who: int, lease_id: int) -> bool:
+        """Whether this lease is held, and not being given back."""
+        return who in self._clients and lease_id in self._clients[who].leases
 
     @property
     def is_over(self) -> bool:
@@ -69,43 +75,50 @@ class Holdings:
     def take(self, message: Message) -> None:
         """Take what a program says. What a stranger says, or what is about an unknown lease, changes nothing."""
         match message:
-            case Hello(pid, route):
+            case Hello(who, route):
                 self._has_had_clients = True
-                known = self._clients.get(pid)
-                self._clients[pid] = _Client(route, known.leases if known else {}, known.group if known else 0)
-            case Hold(pid, lease_id, ttl_s, stall_s) if pid in self._clients:
+                self._clients.setdefault(who, _Client(route))
+            case Hold(who, lease_id, ttl_s, stall_s) if who in self._clients:
                 stall_ticks = math.ceil(stall_s / TICK_S) if stall_s > 0 else math.inf
-                self._clients[pid].leases[lease_id] = _Held(ttl_s, stall_ticks)
-            case Beat(pid, lease_id):
-                client = self._clients.get(pid)
-                if client is not None and lease_id in client.leases:
-                    client.leases[lease_id].silent_ticks = 0
-            case Drop(pid, lease_id) if pid in self._clients:
-                self._clients[pid].leases.pop(lease_id, None)
-            case Group(pid, group) if pid in self._clients:
-                self._clients[pid].group = group
-            case Bye(pid):
-                self._clients.pop(pid, None)
+                if lease_id not in self._clients[who].given_back:
+                    self._clients[who].leases[lease_id] = _Held(ttl_s, stall_ticks)
+            case Beat(who, lease_id):
+                if self.holds(who, lease_id):
+                    self._clients[who].leases[lease_id].silent_ticks = 0
+            case Drop(who, lease_id) if who in self._clients:
+                self._clients[who].leases.pop(lease_id, None)
+            case Group(who, group) if who in self._clients:
+                self._clients[who].group = group
+            case Bye(who):
+                self._clients.pop(who, None)
             case _:
                 pass
 
-    def tick(self) -> list[Revocation]:
-        """A wake-up has passed, and all that was said before it has been taken. Returns what was silent too long."""
-        revoked = []
+    def tick(self) -> list[Kill | Revocation]:
+        """A wake-up has passed, and all that was said before it has been taken. Returns what to do about those who were
+        silent too long: what they started has to end as well, as it would run on without them."""
+        revoked: list[Kill | Revocation] = []
         for client in self._clients.values():
             for lease_id, held in list(client.leases.items()):
                 held.silent_ticks += 1
                 if held.silent_ticks > held.stall_ticks:
                     del client.leases[lease_id]
+                    client.given_back.add(lease_id)
+                    revoked += _kills(client)
                     revoked.append(Revocation(lease_id, held.ttl_s, client.route, "stalled"))
         return revoked
 
-    def died(self, pid: int) -> list[Kill | Revocation]:
+    def died(self, who: int) -> list[Kill | Revocation]:
         """A program is dead: first what it started has to end, then its leases go."""
-        client = self._clients.pop(pid, None)
+        client = self._clients.pop(who, None)
         if client is None:
             return []
-        kills: list[Kill | Revocation] = [Kill(client.group)] if client.group > 1 else []
-        return kills + [
+        return _kills(client) + [
             Revocation(lease_id, held.ttl_s, client.route, "died") for lease_id, held in client.leases.items()
         ]
+
+
+def _kills(client: _Client) -> list[Kill | Revocation]:
+    """Its group, once."""
+    group, client.group = client.group, 0
+    return [Kill(group)] if group > 1 else []

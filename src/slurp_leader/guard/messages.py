@@ -1,17 +1,32 @@
 """What program and guard say to each other: one JSON object in each packet of a Unix socket.
 
-Packets (``SOCK_SEQPACKET``) arrive whole, so several processes may speak over one inherited socket. Each packet carries
-the pid of who speaks. Secrets travel here and nowhere else: not in arguments, not in the environment.
+Packets (``SOCK_SEQPACKET``) arrive whole. Each names who speaks by a random number, not by a pid: a process may speak
+of two etcds, and in a container its pid is another one than the guard sees. With its first packet a program hands over
+a ``pidfd`` of its own, and, to a guard that is its parent, a socket for itself: the inherited one is only the door.
+Secrets travel here and nowhere else: not in arguments, not in the environment.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import Any
 
 LARGEST_PACKET = 192 * 1024
 """Bytes; a route with three certificates takes some ten thousand."""
+
+
+class Told(Enum):
+    """What became of a word to the guard."""
+
+    YES = "yes"
+    NOBODY = "nobody"
+    """There is no guard at present, so none acts."""
+    UNHEARD = "unheard"
+    """A guard may act, and it is not known whether it has heard. Nothing may be concluded; say it again soon."""
+    GIVEN_BACK = "given back"
+    """It was silent for too long: the guard gives this lease back, whatever is said from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +54,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A program begins to speak."""
+    """A program begins to speak. `pid` matters only where there is no ``pidfd``."""
 
-    pid: int
+    who: int
     route: Route
+    pid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +70,7 @@ class Hold:
         stall_s: Longest silence between two beats; 0: silence means nothing.
     """
 
-    pid: int
+    who: int
     lease_id: int
     ttl_s: float
     stall_s: float
@@ -62,17 +78,22 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The loop that owns this lease moves."""
+    """The loop that owns this lease moves.
 
-    pid: int
+    Attributes:
+        asks: Not 0: answer with `Heard`. So asks who was silent for so long that the lease may be given back by now.
+    """
+
+    who: int
     lease_id: int
+    asks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
     """This lease is none of yours any more."""
 
-    pid: int
+    who: int
     lease_id: int
 
 
@@ -80,7 +101,7 @@ class Drop:
 class Group:
     """Kill this process group when I die, before any lease is revoked. 0: none any more."""
 
-    pid: int
+    who: int
     group: int
 
 
@@ -88,7 +109,7 @@ class Group:
 class Bye:
     """I end as I should: nothing of mine is to be revoked."""
 
-    pid: int
+    who: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +119,20 @@ class Ready:
     problem: str = ""
 
 
-Message = Hello | Hold | Beat | Drop | Group | Bye | Ready
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The guard: your question was heard, and the lease is held, or (`holds` is false) is being given back."""
 
-_KINDS: dict[str, type[Any]] = {kind.__name__.lower(): kind for kind in (Hello, Hold, Beat, Drop, Group, Bye, Ready)}
+    lease_id: int
+    asks: int
+    holds: bool
+
+
+Message = Hello | Hold | Beat | Drop | Group | Bye | Ready | Heard
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__.lower(): kind for kind in (Hello, Hold, Beat, Drop, Group, Bye, Ready, Heard)
+}
 
 
 def encode(message: Message) -> bytes:
@@ -124,6 +156,8 @@ def decode(packet: bytes) -> Message:
             route = fields["route"]
             settings = tuple((str(name), value) for name, value in route.pop("settings", ()))
             fields["route"] = Route(targets=tuple(route.pop("targets")), settings=settings, **route)
+            if not fields["route"].targets:
+                raise ValueError("a route to nowhere")
         message: Message = kind(**fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{kind.__name__}: {error!r}") from None

@@ -7,7 +7,7 @@ import threading
 
 from slurp_leader.clock import Clock
 from slurp_leader.guard.client import GuardClient
-from slurp_leader.guard.messages import Route
+from slurp_leader.guard.messages import Route, Told
 
 _lock = threading.Lock()
 os.register_at_fork(after_in_child=lambda: _lock._at_fork_reinit())  # type: ignore[attr-defined]
@@ -30,11 +30,11 @@ class SharedGuard:
             _users[self._key] = (self.client, users + 1)
         self._released = False
 
-    def hold(self, lease_id: int, ttl_s: float, stall_s: float) -> bool:
+    def hold(self, lease_id: int, ttl_s: float, stall_s: float) -> Told:
         """See `GuardClient.hold`."""
         return self.client.hold(lease_id, ttl_s, stall_s)
 
-    def beat(self, lease_id: int) -> bool:
+    def beat(self, lease_id: int) -> Told:
         """See `GuardClient.beat`."""
         return self.client.beat(lease_id)
 

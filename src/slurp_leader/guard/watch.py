@@ -6,18 +6,32 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterable
+import stat
+from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slurp_leader.clock import SystemClock
 from slurp_leader.guard.holdings import TICK_S, Holdings, Kill, Revocation
-from slurp_leader.guard.messages import LARGEST_PACKET, Hello, Ready, Route, decode, encode
+from slurp_leader.guard.messages import (
+    LARGEST_PACKET,
+    Beat,
+    Bye,
+    Heard,
+    Hello,
+    Message,
+    Ready,
+    Route,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
     from slurp_leader.guard.etcd import Connection
 
 _AGAIN_TICKS = 10
+_MOST_DESCRIPTORS = 8
 _LONGEST_DEATH_S = 0.5
 """A process that hangs in the kernel does not keep the lease for longer."""
 
@@ -29,25 +43,24 @@ class _Revoking:
     tries: int = 0
 
 
+@dataclass(slots=True)
+class _Client:
+    """A program: how it is spoken to (None: no more), and how its death is seen (None: by other means)."""
+
+    line: int | None
+    pidfd: int | None
+    pid: int
+
+
 class Watch:
-    """Guards whoever speaks over one socket.
+    """Guards whoever speaks over a socket, or comes in by it.
 
     Args:
-        speaker: The guard's end of the socket.
-        is_gone: Asked once the watch over a pid has begun: whether that process had ended before, and the number may be
-            somebody else's by now.
+        door: The guard's end of the first socket.
         on_wake: Called after each wait.
     """
 
-    def __init__(
-        self,
-        speaker: socket.socket,
-        is_gone: Callable[[int], bool] = lambda pid: False,
-        on_wake: Callable[[], None] = lambda: None,
-    ) -> None:
-        speaker.setblocking(False)
-        self._speaker = speaker
-        self._is_gone = is_gone
+    def __init__(self, door: socket.socket, on_wake: Callable[[], None] = lambda: None) -> None:
         self._on_wake = on_wake
         self._clock = SystemClock()
         self._turned_at = self._clock.boottime()
@@ -55,15 +68,14 @@ class Watch:
         self._holdings = Holdings()
         self._connections: dict[Route, Connection] = {}
         self._revoking: dict[int, _Revoking] = {}
-        self._pidfds: dict[int, int] = {}  # file descriptor -> pid
+        self._clients: dict[int, _Client] = {}
         self._poll = select.poll()
-        self._poll.register(speaker, select.POLLIN)
+        self._sockets: dict[int, socket.socket] = {}
+        self._listen_to(door)
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._wake_out, select.POLLIN)
-        self._is_closed = False
-        self._is_listening = True
-        self._said: str | None = None
-        self._ticks = 0
+        self._said: dict[int, str] = {}
+        self._refused = ""
 
     @property
     def wake_fd(self) -> int:
@@ -77,57 +89,23 @@ class Watch:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody is left to be guarded: all said goodbye or died, or all ends of the socket are closed and
+        """Whether nobody is left to be guarded: all said goodbye or died, or all ends of the sockets are closed and
         nothing is held."""
-        return self._holdings.is_over or (self._is_closed and not self._holdings.leases)
-
-    def _guard(self, pid: int) -> None:
-        """Watch for the death of a process."""
-        if pid in self._pidfds.values():
-            return
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self.died(pid)
-            return
-        except (OSError, AttributeError):
-            return  # an old kernel, or forbidden: the end of the socket and the silence have to do
-        if self._is_gone(pid):
-            os.close(descriptor)
-            self.died(pid)
-            return
-        self._pidfds[descriptor] = pid
-        self._poll.register(descriptor, select.POLLIN)
-
-    def died(self, pid: int) -> None:
-        """A process is dead: end what it started, give back what it held."""
-        for action in self._holdings.died(pid):
-            if isinstance(action, Kill):
-                _kill_group(action.group)
-            else:
-                self._revoke(action)
-
-    def revoke_all(self) -> None:
-        """Everything ends: give back what is held, whoever holds it."""
-        for pid in self._holdings.pids:
-            self.died(pid)
+        return self._holdings.is_over or (not self._sockets and not self._holdings.leases)
 
     def turn(self) -> None:
         """Wait for something to happen, at most one wake-up long, and act."""
-        ready = self._poll.poll(TICK_S * 1000)
+        ready = {descriptor for descriptor, _ in self._poll.poll(TICK_S * 1000)}
         now = self._clock.boottime()
         # A gap of any length is one wake-up: who was frozen with the program does not take that for its silence.
         self._since_tick_s += min(now - self._turned_at, TICK_S)
         self._turned_at = now
-        for descriptor, _ in ready:
-            if descriptor == self._wake_out:
-                _empty(self._wake_out)
+        if self._wake_out in ready:
+            _empty(self._wake_out)
         # What was said comes first: a packet from before the death or the silence still counts.
         self._take_packets()
         self._on_wake()
-        for descriptor, _ in ready:
-            if descriptor in self._pidfds:
-                self._forget(descriptor)
+        self._bury(ready)
         for connection in self._connections.values():
             connection.take_answers()
         self._tell()
@@ -136,68 +114,151 @@ class Watch:
             self._tick()
 
     def _tick(self) -> None:
-        self._ticks += 1
-        for revocation in self._holdings.tick():
-            self._revoke(revocation)
+        self._perform(self._holdings.tick())
         for connection in self._connections.values():
             connection.tick()
         for revoking in list(self._revoking.values()):
             self._go_on(revoking)
 
+    # ------------------------------------------------------------ deaths
+
+    def reaped(self, pid: int) -> None:
+        """A process of ours is dead. Matters where its end cannot be watched; else the number may be another one's."""
+        for who, client in list(self._clients.items()):
+            if client.pid == pid and client.pidfd is None:
+                self._died(who)
+
+    def all_died(self) -> None:
+        """Whoever spoke here is dead."""
+        self._take_packets()
+        for who in self._holdings.clients:
+            self._died(who)
+
+    def end_of_the_dead(self) -> None:
+        """Give back what is held by who has died by now. Who lives may believe in its leases, and keeps them."""
+        self._take_packets()
+        self._bury({client.pidfd for client in self._clients.values()})
+
+    def _bury(self, ready: Container[int | None]) -> None:
+        for who, client in list(self._clients.items()):
+            # Looked at once more: the number may have been another one's when it was found ready.
+            if client.pidfd is not None and client.pidfd in ready and _is_readable(client.pidfd):
+                self._died(who)
+
+    def _died(self, who: int) -> None:
+        """A program is dead: end what it started, give back what it held."""
+        self._forget(who)
+        self._perform(self._holdings.died(who))
+
+    def _perform(self, actions: Iterable[Kill | Revocation]) -> None:
+        for action in actions:
+            if isinstance(action, Kill):
+                _kill_group(action.group)
+            else:
+                self._revoke(action)
+
+    def _forget(self, who: int) -> None:
+        client = self._clients.pop(who, None)
+        if client is not None and client.pidfd is not None:
+            self._poll.unregister(client.pidfd)
+            os.close(client.pidfd)
+
     # ------------------------------------------------------------ what is said
 
-    def _take_packets(self) -> None:
-        new_pids = []
-        while (packet := self._receive()) is not None:
-            try:
-                message = decode(packet)
-            except ValueError:
-                continue  # no words of ours
-            self._holdings.take(message)
-            if isinstance(message, Hello):
-                new_pids.append(message.pid)
-                self._connection(message.route)
-        for pid in new_pids:  # who has died by now said before what it held
-            self._guard(pid)
-        if self._is_closed and self._is_listening:
-            self._stop_listening()
+    def _listen_to(self, line: socket.socket) -> None:
+        line.setblocking(False)
+        self._sockets[line.fileno()] = line
+        self._poll.register(line, select.POLLIN)
 
-    def _receive(self) -> bytes | None:
-        """The next packet; None when there is none at present, or never will be."""
-        if self._is_closed:
+    def _take_packets(self) -> None:
+        done: set[int] = set()
+        while new := [line for line in self._sockets if line not in done]:  # who comes in has said something already
+            for line in new:
+                done.add(line)
+                while (received := self._receive(line)) is not None:
+                    try:
+                        self._take(line, *received)
+                    except Exception as error:  # such as a route that gRPC refuses: no end for whom else we guard
+                        self._refused = repr(error)
+
+    def _take(self, line: int, packet: bytes, descriptors: list[int]) -> None:
+        try:
+            message = decode(packet)
+        except ValueError:
+            message = None  # no words of ours
+        if isinstance(message, Hello):
+            self._meet(line, message, descriptors)
+        else:
+            _close(descriptors)
+        if message is not None:
+            self._holdings.take(message)
+        if isinstance(message, Beat) and message.asks:
+            holds = self._holdings.holds(message.who, message.lease_id)
+            self._say(message.who, Heard(message.lease_id, message.asks, holds))
+        elif isinstance(message, Bye):
+            self._forget(message.who)
+
+    def _meet(self, line: int, hello: Hello, descriptors: list[int]) -> None:
+        """Somebody introduces himself, for the first time or by another socket than before."""
+        pidfd = None
+        for descriptor in descriptors:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                self._listen_to(socket.socket(fileno=descriptor))
+                line = descriptor
+            elif pidfd is None:
+                pidfd = descriptor
+            else:
+                os.close(descriptor)
+        self._forget(hello.who)
+        if pidfd is not None:
+            self._poll.register(pidfd, select.POLLIN)
+        self._clients[hello.who] = _Client(line, pidfd, hello.pid)
+        self._said.pop(line, None)
+        self._connection(hello.route)
+
+    def _receive(self, line: int) -> tuple[bytes, list[int]] | None:
+        """The next packet, and the descriptors in it; None when there is none at present, or never will be."""
+        if line not in self._sockets:
             return None
         try:
-            packet = self._speaker.recv(LARGEST_PACKET)
+            packet, descriptors, _, _ = socket.recv_fds(self._sockets[line], LARGEST_PACKET, _MOST_DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
-            packet = b""
-        self._is_closed = not packet
-        return packet or None
+            packet, descriptors = b"", []
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        if packet:
+            return packet, descriptors
+        _close(descriptors)
+        self._close_line(line)
+        return None
 
-    def _stop_listening(self) -> None:
-        """Nobody can speak any more. Who cannot be seen to live by other means is taken for dead."""
-        self._is_listening = False
-        self._poll.unregister(self._speaker)
-        for pid in self._holdings.pids:
-            if pid not in self._pidfds.values():
-                self.died(pid)
-
-    def _forget(self, descriptor: int) -> None:
-        pid = self._pidfds.pop(descriptor)
-        self._poll.unregister(descriptor)
-        os.close(descriptor)
-        self.died(pid)
+    def _close_line(self, line: int) -> None:
+        """Nobody speaks there any more. Who cannot be seen to live by other means is taken for dead."""
+        self._poll.unregister(line)
+        self._sockets.pop(line).close()
+        self._said.pop(line, None)
+        for who, client in list(self._clients.items()):
+            if client.line == line:
+                client.line = None
+                if client.pidfd is None:
+                    self._died(who)
 
     def _tell(self) -> None:
-        """Tell the program how etcd is reached, when that has changed."""
-        problem = "; ".join(sorted({each.problem for each in self._connections.values() if each.problem}))
-        if self._connections and problem != self._said and not self._is_closed:
-            self._said = problem
-            try:
-                self._speaker.send(encode(Ready(problem[:500])))
-            except OSError:
-                pass  # it listens to somebody else, or has other things to do
+        """Tell the programs how etcd is reached, when that has changed."""
+        problems = {each.problem for each in self._connections.values()} | {self._refused}
+        problem = "; ".join(sorted(problems - {""}))
+        for who, client in self._clients.items():
+            if client.line is not None and self._said.get(client.line) != problem:
+                self._said[client.line] = problem
+                self._say(who, Ready(problem[:500]))
+
+    def _say(self, who: int, message: Message) -> None:
+        client = self._clients.get(who)
+        if client is not None and client.line is not None:
+            with suppress(OSError):  # it has other things to do than to listen
+                self._sockets[client.line].send(encode(message))
 
     # ------------------------------------------------------------ revoking
 
@@ -242,6 +303,17 @@ class Watch:
 
 _FIRST_TICKS = 3
 """So many members are asked in quick succession, in case the first ones are down."""
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _empty(descriptor: int) -> None:

@@ -11,7 +11,7 @@ beside it. So a crash then speaks against it, and only against it (A14).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -87,9 +87,10 @@ class Claims:
         """This job cannot run now."""
         self._ready.discard(job_id)
 
-    def owns(self, key: bytes) -> bool:
-        """Whether this is the record of a claim of this term, written or being written."""
-        return key in self._open or key in self._pending or self._upkeep.is_busy_with(key)
+    @property
+    def own(self) -> Set[bytes]:
+        """Keys of the claims of this term, written or being written."""
+        return self._open.keys() | self._pending
 
     @property
     def claiming(self) -> int:

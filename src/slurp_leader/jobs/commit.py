@@ -15,6 +15,8 @@ read can find (a revision that moved on, a record with our own operation id) sta
 Why unknown means *the same* again (A2): "not there" on a read is not "did not happen"; it may arrive yet. When the
 repeated transaction is refused, one of its compares has become false for good, so no late copy can apply any more. A
 refusal for form or size is definite even then: no copy of that very request can ever apply.
+
+How long to wait for an answer before the same is sent again is said in `patience`.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ from slurp_leader.errors import (
     StoreBusyError,
     StoreClosedError,
     StoreError,
+    StoreTimeoutError,
 )
 from slurp_leader.jobs.intent import HANDED_OVER, Gate, Intent, Rank, Settlement, Verdict
+from slurp_leader.jobs.patience import Patience
 from slurp_leader.machine.calls import NEVER, Call, Calls
 from slurp_leader.store import GetResult, Operation, Txn, TxnResult
 
@@ -98,6 +102,7 @@ class Committer:
         self._flush_at = NEVER
         self._paused: list[tuple[float, _Batch]] = []
         self._held = False  # the term was handed over: nothing new is sent until it is known under which grant
+        self.patience = Patience(limits.rpc_timeout_s)
         self.stats = CommitStats()
 
     def __len__(self) -> int:
@@ -214,13 +219,18 @@ class Committer:
     # ------------------------------------------------------------ one batch
 
     def _send(self, batch: _Batch, now: float) -> None:
+        if batch.first_sent_at is None:
+            batch.first_sent_at = now
         batch.sent_at = now
-        self._send_call(self._calls.send(batch.txn, self._limits.rpc_timeout_s, partial(self._answered, batch)))
+        attempt_s = self.patience.attempt_s(now - batch.first_sent_at)
+        self._send_call(self._calls.send(batch.txn, attempt_s, partial(self._answered, batch)))
 
     def _answered(self, batch: _Batch, result: Any, now: float) -> None:
         if isinstance(result, StoreError):
             self._failed(batch, result, now)
-        elif result.succeeded:
+            return
+        self.patience.answered(now - batch.sent_at)
+        if result.succeeded:
             self._count_batch(batch, now)
             self._settle_all(batch, Settlement(Verdict.APPLIED, result.header.revision), now)
         else:
@@ -234,15 +244,19 @@ class Committer:
         elif error.outcome is Outcome.UNKNOWN:
             batch.in_doubt = True
             self.stats.unknown += 1
-            self._pause(batch, now)
-        elif isinstance(error, StoreBusyError) or batch.in_doubt or self._gate.patient:
-            self._pause(batch, now)
+            self._pause(batch, now, now - batch.sent_at)
+        elif isinstance(error, StoreBusyError | StoreTimeoutError) or batch.in_doubt or self._gate.patient:
+            self._pause(batch, now, now - batch.sent_at)  # a timeout here: before it was sent, as during a login
         else:
             self._settle_all(batch, Settlement(Verdict.REFUSED, reason=str(error), error=error), now)
 
-    def _pause(self, batch: _Batch, now: float) -> None:
-        batch.pause_s = min(_LONGEST_PAUSE_S, batch.pause_s * 2 or _FIRST_PAUSE_S)
-        self._paused.append((now + batch.pause_s, batch))
+    def _pause(self, batch: _Batch, now: float, waited_s: float = 0.0) -> None:
+        """Send it again, after a pause that grows from time to time. What was waited in vain for an answer counts: a
+        write that was given to a member without a leader is sent again at once, however often that happens."""
+        pause_s = min(_LONGEST_PAUSE_S, batch.pause_s * 2 or _FIRST_PAUSE_S)
+        if waited_s < pause_s:
+            batch.pause_s = pause_s
+        self._paused.append((now + max(0.0, pause_s - waited_s), batch))
 
     def _break_up(self, batch: _Batch, error: StoreError, now: float) -> None:
         """etcd refused the form of the whole: send its halves, so that the one at fault harms no others."""
@@ -357,6 +371,7 @@ class _Batch:
     intents: list[Intent]
     txn: Txn
     gate: Gate
+    first_sent_at: float | None = None
     sent_at: float = 0.0
     in_doubt: bool = False
     pause_s: float = 0.0

@@ -11,6 +11,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.commit import CommitStats
+from slurp_leader.jobs.inventory import Stock
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner, Work
@@ -175,6 +176,16 @@ class JobEngine:
     def seen_revision(self) -> int:
         """Up to which revision this node has seen the queue."""
         return self._scheduler.picture.revision
+
+    def stock(self) -> Stock:
+        """What etcd has, as counts and one number, at the revision up to which this node has seen it. Takes a few
+        milliseconds at most."""
+        return self._scheduler.inventory.stock()
+
+    def control(self) -> dict[str, Any]:
+        """What is in force for the queue by records in etcd, as far as this node has seen."""
+        picture = self._scheduler.picture
+        return {"floor": picture.floor, "closed": picture.closed_revision > 0}
 
     # ------------------------------------------------------------ on the loop's thread
 

@@ -2,7 +2,7 @@
 
 A grant belongs to whoever gave its term away, and is honoured or deleted by whoever leads, however many terms later
 (PROTOCOL A25). From the revision of its delete on, nothing of the old leader is accepted any more, and what it had not
-ended is an orphan.
+ended is an orphan. When it is over is decided in `slurp_leader.jobs.recovery`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from slurp_leader.jobs.desk import Desk
-from slurp_leader.jobs.picture import GrantView
+from slurp_leader.jobs.recovery import EndGrant
 from slurp_leader.jobs.upkeep import Upkeep
 from slurp_leader.telemetry.events import LogEvent
 
@@ -28,18 +28,13 @@ class Grants:
         self._upkeep = upkeep
         self._since: dict[tuple[int, int], float] = {}
 
-    def look(self, now: float) -> None:
-        """End the grants whose time is up, or whose owner is gone. The time counts from here, by this node's clock."""
-        for token, view in list(self._desk.picture.grants.items()):
-            since = self._since.setdefault((token, view.revision), now)
-            why = self._is_over(view, now - since)
-            if why and not self._upkeep.is_busy_with(view.key):
-                self._desk.note(logging.WARNING, LogEvent.GRANT_ENDED, token=token, reason=why)
-                self._upkeep.drop(view.key, view.revision, now)
+    def honoured_s(self, now: float) -> dict[tuple[int, int], float]:
+        """How long each has been honoured, by token and revision. Its time counts from here, by this node's clock."""
+        standing = [(token, view.revision) for token, view in self._desk.picture.grants.items()]
+        self._since = {grant: self._since.get(grant, now) for grant in standing}
+        return {grant: now - since for grant, since in self._since.items()}
 
-    def _is_over(self, view: GrantView, age_s: float) -> str:
-        if view.grant is None:
-            return "it cannot be read"
-        if view.grant.session not in self._desk.picture.sessions:
-            return "its owner is gone"
-        return "its time is up" if age_s >= view.grant.longest_s else ""
+    def end(self, step: EndGrant, now: float) -> None:
+        """End one that is over."""
+        self._desk.note(logging.WARNING, LogEvent.GRANT_ENDED, token=step.token, reason=step.why)
+        self._upkeep.drop(step.view.key, step.view.revision, now)

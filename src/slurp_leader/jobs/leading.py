@@ -5,7 +5,8 @@ to (PROTOCOL A29). Nothing here decides by what a read said: each write compares
 and what is in memory changes only when the store has answered.
 
 Who owns what: `Claims` who could run and what is claimed; `Runs` what is under way; `Recorder` nothing but the writing;
-`Orphans` the claims of earlier terms; `Upkeep` and `Pruner` the rest. `Desk` is what they share.
+`Orphans` the claims of earlier terms, `Grants` what those were lent; `Upkeep` and `Pruner` the rest. What there is to
+put right is decided in `recovery`. `Desk` is what they share.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 from typing import Any
 
 from slurp_leader.clock import parse_utc
-from slurp_leader.jobs import intents, runs
+from slurp_leader.jobs import intents, recovery, runs
 from slurp_leader.jobs.claims import Claims
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.decisions import without_run
@@ -28,6 +29,7 @@ from slurp_leader.jobs.picture import Job, StateView, due_at
 from slurp_leader.jobs.pruner import Pruner
 from slurp_leader.jobs.ready import Schedule
 from slurp_leader.jobs.recorder import Recorder
+from slurp_leader.jobs.recovery import CloseClaim, EndGrant, InHand, Park, Sweep
 from slurp_leader.jobs.run import Run
 from slurp_leader.jobs.runs import STOP_GRACE_S, Runs
 from slurp_leader.jobs.upkeep import Upkeep
@@ -37,6 +39,9 @@ from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
 
 _BEAT_EVERY_S = 0.5
+_LOOK_AGAIN_S = 0.05
+_MOST_REFUSALS = 10
+"""So many are counted: from the sixth on the pause is the longest."""
 _RECONCILE_S = 2.0
 """How often a leader looks at the whole picture without an event, so that one error never loses work for good."""
 
@@ -61,7 +66,7 @@ class Leading:
         self._recorder = Recorder(desk, self._pruner.ended)
         self._claims = Claims(desk, workers, self._upkeep, self._begin)
         self._runs = Runs(desk, workers, self._claims, self._recorder)
-        self._orphans = Orphans(desk, self._claims.owns)
+        self._orphans = Orphans(desk, self._look_again)
         self._grants = Grants(desk, self._upkeep)
         self._schedule = Schedule()
         self._lent: Lent | None = None
@@ -70,6 +75,7 @@ class Leading:
         self.is_over = False
         """Of a term that was handed over: nothing of it is under way any more."""
         self._heirs_seen = -1
+        self._refusals = 0  # of what was to be put right, in a row
         self._taken_over = False
         self._accepting = True
         self._leaving = False
@@ -192,10 +198,40 @@ class Leading:
         if self._is_at_work:
             self._desk.timers.set("reconcile", now + _RECONCILE_S)
             self._heirs_seen = self._picture.heirs_changed
-            self._grants.look(now)
-            self._orphans.close_all(now)
-            self._upkeep.sweep(now)
+            steps = recovery.plan(self._picture, self._desk.keys, self._in_hand(now))
+            if not steps:
+                self._refusals = 0
+            for step in steps:
+                self._perform(step, now)
             self._release_scheduled(now)
+
+    def _in_hand(self, now: float) -> InHand:
+        return InHand(
+            claims=self._claims.own,
+            writing=self._upkeep.writing | self._orphans.closing,
+            jobs=self._desk.busy,
+            honoured_s=self._grants.honoured_s(now),
+        )
+
+    def _perform(self, step: recovery.Step, now: float) -> None:
+        match step:
+            case EndGrant():
+                self._grants.end(step, now)
+            case CloseClaim():
+                self._orphans.close(step, now)
+            case Sweep(key, revision):
+                self._upkeep.drop(key, revision, now)
+            case Park():
+                self._upkeep.note_parked(step, now)
+
+    def _look_again(self, refused: bool, now: float) -> None:
+        """Something is left to be put right. At once after a success; else soon, and later each time in a row."""
+        if not refused:
+            self._refusals = 0
+            self._desk.timers.set_no_later("reconcile", now)
+            return
+        self._desk.timers.set_no_later("reconcile", now + min(_RECONCILE_S, _LOOK_AGAIN_S * 2**self._refusals))
+        self._refusals = min(self._refusals + 1, _MOST_REFUSALS)
 
     # ------------------------------------------------------------ looking at jobs
 

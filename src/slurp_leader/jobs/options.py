@@ -11,6 +11,8 @@ from slurp_leader.options import Count, Duration, FieldError, Options, Ratio, Si
 
 _KIB = 1024
 _MIB = 1024 * _KIB
+_COUNTED = ("workers", "max_attempts", "max_interruptions", "queue_limit", "queue_bytes", "result_limit")
+_TIMED = ("timeout", "drain_timeout", "retain_completed", "retain_failed", "retain_cancelled")
 _INSTANT = timedelta(milliseconds=1)
 
 
@@ -83,7 +85,8 @@ class JobsOptions(Options):
     queues in etcd."""
 
     rpc_timeout: Duration = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=50), le=timedelta(minutes=5))
-    """Deadline of one call to etcd, 50 ms to 5 min. Longer: a slow etcd is endured, a dead member is noticed later."""
+    """Deadline of one call to etcd, 50 ms to 5 min. Longer: a slow etcd is endured, a dead member is noticed later by
+    reads. Writes that were not answered are sent again before that, first after 0.5 s, later the slower etcd is."""
 
     submit_timeout: Duration = Field(
         default=timedelta(seconds=30), ge=timedelta(milliseconds=50), le=timedelta(hours=1)
@@ -107,6 +110,11 @@ class JobsOptions(Options):
                 f"{self.backoff_base.total_seconds():g} s: raise it or lower backoff_base",
             )
         return self
+
+    def in_force(self) -> dict[str, float]:
+        """What the leader's values mean to jobs and to those who submit them. Seconds and bytes."""
+        counted = {name: getattr(self, name) for name in _COUNTED}
+        return counted | {f"{name}_s": getattr(self, name).total_seconds() for name in _TIMED}
 
     @property
     def timeout_s(self) -> float:

@@ -1,4 +1,4 @@
-"""Orphans: claims that nobody may finish any more. By proof, not by clock: their token is not the one that leads.
+"""Orphans: claims that nobody may finish any more. Which those are is decided in `slurp_leader.jobs.recovery`.
 
 Each is closed in one transaction that counts an interruption for every live run in it and deletes the record
 (PROTOCOL B); its jobs are then looked at anew. One that no transaction holds is closed in parts, the record last: a run
@@ -19,6 +19,7 @@ from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.intents import Interruption
 from slurp_leader.jobs.picture import ClaimView
 from slurp_leader.jobs.records import ClaimEntry
+from slurp_leader.jobs.recovery import CloseClaim
 from slurp_leader.telemetry.events import LogEvent
 
 
@@ -27,39 +28,25 @@ class Orphans:
 
     Args:
         desk: Of the term.
-        owns: Whether a claim is this term's own.
+        look_again: Told when there is more to close: a part is closed, or (True) a close was refused.
     """
 
-    def __init__(self, desk: Desk, owns: Callable[[bytes], bool]) -> None:
+    def __init__(self, desk: Desk, look_again: Callable[[bool, float], None]) -> None:
         self._desk = desk
-        self._owns = owns
-        self._closing: set[bytes] = set()
+        self._look_again = look_again
+        self.closing: set[bytes] = set()
+        """Keys of claims that are being closed."""
         self._most: dict[bytes, int] = {}  # entries at once, of claims whose closing was too large for one transaction
 
-    def close_all(self, now: float) -> None:
-        """Close every claim that is not ours, as far as that is possible now. Safe to repeat.
-
-        A claim under our own token that we do not know is a late copy of one that was deleted; it is swept up too.
-        """
-        for view in list(self._desk.picture.claims.values()):
-            if view.token in self._desk.picture.grants:
-                continue  # its old leader may still end it (PROTOCOL C)
-            if view.key not in self._closing and not self._owns(view.key):
-                self._close(view, now)
-
-    def _close(self, view: ClaimView, now: float) -> None:
-        desk, picture = self._desk, self._desk.picture
-        live = picture.live_entries(view)
-        if any(entry.job_id in desk.busy for entry in live):
-            return  # it is being written about; the next look comes soon
-        # A state that cannot be read cannot be counted up: its job stays parked, and holds back no others (I7).
-        readable = [entry for entry in live if not picture.is_parked(entry.job_id)]
-        part = readable[: self._most.get(view.key, intents.MOST_ENTRIES)]
+    def close(self, step: CloseClaim, now: float) -> None:
+        """Close a claim, as far as one transaction holds."""
+        desk, view = self._desk, step.view
+        part = step.entries[: self._most.get(view.key, intents.MOST_ENTRIES)]
         op = desk.new_op()
         interrupted = [self._interruption(view, entry, op) for entry in part]
-        self._closing.add(view.key)
+        self.closing.add(view.key)
         desk.busy.update(each.job.job_id for each in interrupted)
-        whole = len(part) == len(readable)
+        whole = len(part) == len(step.entries)
         settled = partial(self._closed, view, interrupted, whole)
         desk.committer.add(intents.close_claim(desk.keys, view, interrupted, settled, whole=whole), now)
 
@@ -73,13 +60,14 @@ class Orphans:
         self, view: ClaimView, interrupted: list[Interruption], whole: bool, settlement: Settlement, now: float
     ) -> None:
         desk = self._desk
-        self._closing.discard(view.key)
+        self.closing.discard(view.key)
         for each in interrupted:
             desk.release(each.job.job_id)
         if settlement.verdict is not Verdict.APPLIED:
             if isinstance(settlement.error, RequestTooLargeError):
                 self._most[view.key] = max(1, len(interrupted) // 2)
             desk.refused("close", view.key.decode("ascii", "replace"), settlement)
+            self._look_again(True, now)
             return
         for each in interrupted:
             job_id = each.job.job_id
@@ -96,3 +84,5 @@ class Orphans:
         if whole:
             self._most.pop(view.key, None)
             desk.picture.delete(view.key, settlement.revision)
+        else:
+            self._look_again(False, now)

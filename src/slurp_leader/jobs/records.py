@@ -96,6 +96,10 @@ class JobKeys:
         """Key of the grant that the term with this token left behind."""
         return self.grant + b"%d" % token
 
+    def note_of(self, key: bytes) -> bytes:
+        """Key of the note that a record of ours cannot be read."""
+        return self.parked + key[len(self.mirrored) :]
+
     def claim(self, token: int, sequence: int) -> bytes:
         """Key of one claim. Zero-padded, so that claims sort as they were made."""
         return self.run + b"%016d-%08d" % (token, sequence)

@@ -15,6 +15,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.desk import Site
+from slurp_leader.jobs.inventory import Inventory
 from slurp_leader.jobs.leading import Leading
 from slurp_leader.jobs.messages import (
     HandBack,
@@ -56,6 +57,8 @@ class Scheduler:
 
     def __init__(self, options: JobsOptions, keys: JobKeys, node_id: str, clock: Clock, rng: random.Random) -> None:
         self._site = Site(options, keys, node_id, clock, rng)
+        self.inventory = Inventory(keys.mirrored)
+        """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
         self._workers = Workers(options.workers)
         self._leading: Leading | None = None
         self._estates: list[Leading] = []  # terms that were handed over, with work that has not ended
@@ -156,10 +159,13 @@ class Scheduler:
         match notice:
             case Changes():
                 self.picture.change(notice.revision, notice.events)
+                self.inventory.change(notice.revision, notice.events)
             case Snapshot():
                 self.picture.load(notice.revision, notice.kvs)
+                self.inventory.load(notice.revision, notice.kvs)
             case Progress():
                 self.picture.progress(notice.revision)
+                self.inventory.progress(notice.revision)
 
     def _wind_down(self, now: float) -> None:
         self._winds_down = True

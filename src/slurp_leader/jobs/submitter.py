@@ -136,8 +136,9 @@ class Submitter:
         self._out: list[Any] = []
         self._ready = False
         self._preparing = False
+        self._prepare_began_at = 0.0
         self._early: list[Submit] = []
-        self._repeats: dict[str, Callable[[], None]] = {}
+        self._repeats: dict[str, Callable[[float], None]] = {}
         self._repeats_made = 0
 
     @property
@@ -154,14 +155,14 @@ class Submitter:
         self._out = []
         for name in self._timers.take_due(now):
             if name == "prepare":
-                self._prepare()
+                self._prepare(now)
             elif name in self._repeats:
-                self._repeats.pop(name)()
+                self._repeats.pop(name)(now)
         match event:
             case Submit():
                 self._submit(event, now)
             case CancelJob():
-                self._cancel(event)
+                self._cancel(event, now)
             case Answer():
                 self._calls.settle(event, now)
             case _:
@@ -171,12 +172,13 @@ class Submitter:
 
     # ------------------------------------------------------------ the floor has to be there
 
-    def _prepare(self) -> None:
+    def _prepare(self, now: float) -> None:
         """Make sure that there is a floor: a compare of a missing key's value is false for ever (A4)."""
-        self._preparing = True
+        if not self._preparing:
+            self._preparing, self._prepare_began_at = True, now
         floor = self._keys.floor
         txn = Txn((version_of(floor, 0),), (Put(floor, floor_value(LOWEST)),), (Get(floor),))
-        self._send(self._calls.send(txn, self._limits.rpc_timeout_s, self._prepared))
+        self._send(self._calls.send(txn, self._attempt_s(txn, now - self._prepare_began_at), self._prepared))
 
     def _prepared(self, result: Any, now: float) -> None:
         if isinstance(result, StoreError):
@@ -211,7 +213,7 @@ class Submitter:
         if not self._ready:
             self._early.append(submit)
             if not self._preparing:
-                self._prepare()
+                self._prepare(now)
             return
         spec = submit.spec
         idempotency = Idempotency(spec.job_id, submit.digest) if spec.idem is not None else None
@@ -250,19 +252,19 @@ class Submitter:
         if known.job_id == submit.spec.job_id:
             self._out.append(Submitted(submit.ticket, known.job_id, revision=kv.create_revision))
         else:
-            self._look_for(submit, known, kv)
+            self._look_for(submit, known, kv, now)
 
-    def _look_for(self, submit: Submit, known: Idempotency, kv: KeyValue) -> None:
+    def _look_for(self, submit: Submit, known: Idempotency, kv: KeyValue, now: float) -> None:
         """Is the job that the key stands for still there? If it was pruned, the key is free again."""
         raw = known.job_id.encode()
         look = Txn(success=(Get(self._keys.queue + raw, keys_only=True), Get(self._keys.done + raw, keys_only=True)))
-        self._ask(look, partial(self._found, submit, known, kv), partial(self._submit_failed, submit))
+        self._ask(look, partial(self._found, submit, known, kv), partial(self._submit_failed, submit), now)
 
     def _found(self, submit: Submit, known: Idempotency, kv: KeyValue, result: TxnResult, now: float) -> None:
         queue, done = result.results
         if not queue.kvs and not done.kvs:  # type: ignore[union-attr]
             free = Txn((mod_revision(kv.key, kv.mod_revision),), (Delete(kv.key),), ())
-            self._ask(free, lambda _, later: self._submit(submit, later), partial(self._submit_failed, submit))
+            self._ask(free, lambda _, later: self._submit(submit, later), partial(self._submit_failed, submit), now)
         elif known.digest == submit.digest:
             self._out.append(Submitted(submit.ticket, known.job_id, created=False, revision=kv.create_revision))
         else:
@@ -277,7 +279,7 @@ class Submitter:
 
     # ------------------------------------------------------------ cancel
 
-    def _cancel(self, event: CancelJob) -> None:
+    def _cancel(self, event: CancelJob, now: float) -> None:
         """Write the wish down, bound to the incarnation that is there now (A18)."""
         raw = event.job_id.encode()
         look = Txn(
@@ -288,7 +290,7 @@ class Submitter:
                 Get(self._keys.cancel + raw, keys_only=True),
             )
         )
-        self._ask(look, partial(self._looked, event), partial(self._cancel_failed, event))
+        self._ask(look, partial(self._looked, event), partial(self._cancel_failed, event), now)
 
     def _looked(self, event: CancelJob, result: TxnResult, now: float) -> None:
         queue, done, floor, wish = result.results
@@ -310,13 +312,13 @@ class Submitter:
             (Put(key, Cancel(revision, event.reason, event.by).to_value()),),
             (Get(key, keys_only=True),),
         )
-        self._ask(txn, partial(self._wished, event), partial(self._cancel_failed, event))
+        self._ask(txn, partial(self._wished, event), partial(self._cancel_failed, event), now)
 
     def _wished(self, event: CancelJob, result: TxnResult, now: float) -> None:
         if result.succeeded or result.results[0].kvs:  # type: ignore[union-attr]
             self._out.append(CancelAnswered(event.ticket, CancelAnswer.REQUESTED))
         else:
-            self._cancel(event)  # it ended in between, or came back in another incarnation: look again
+            self._cancel(event, now)  # it ended in between, or came back in another incarnation: look again
 
     def _cancel_failed(self, event: CancelJob, error: StoreError, now: float) -> None:
         self._out.append(CancelAnswered(event.ticket, error=error))
@@ -328,6 +330,7 @@ class Submitter:
         request: Txn,
         handler: Callable[[Any, float], None],
         failed: Callable[[StoreError, float], None],
+        began_at: float,
     ) -> None:
         """Send a request that may be repeated as it is, until it is answered; or tell `failed` that it is hopeless."""
 
@@ -340,12 +343,17 @@ class Submitter:
                 self._out.append(Note(logging.WARNING, LogEvent.COMMIT_UNKNOWN, {"error": str(result)}))
                 self._repeat(send, now)
 
-        def send() -> None:
-            self._send(self._calls.send(request, self._limits.rpc_timeout_s, answered))
+        def send(now: float) -> None:
+            self._send(self._calls.send(request, self._attempt_s(request, now - began_at), answered))
 
-        send()
+        send(began_at)
 
-    def _repeat(self, send: Callable[[], None], now: float) -> None:
+    def _attempt_s(self, request: Txn, waited_s: float) -> float:
+        """Deadline of one attempt. Reads have all the time: the store itself asks the next member meanwhile."""
+        only_reads = all(isinstance(step, Get) for step in request.success)
+        return self._limits.rpc_timeout_s if only_reads else self.committer.patience.attempt_s(waited_s)
+
+    def _repeat(self, send: Callable[[float], None], now: float) -> None:
         self._repeats_made += 1
         name = f"repeat {self._repeats_made}"
         self._repeats[name] = send

@@ -1,12 +1,13 @@
 """Upkeep: records that come and go beside the jobs. Leftovers, notes about what cannot be read, the admission of jobs.
 
-Level-triggered: each rule compares what there is with what there should be, so a write that was refused is simply
-wanted again at the next look.
+What is left over and what cannot be read is told by `slurp_leader.jobs.recovery`. Level-triggered: a write that was
+refused is simply wanted again at the next look.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Set
 from functools import partial
 
 from slurp_leader.jobs import intents
@@ -14,6 +15,7 @@ from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.records import closed_value, floor_value, parked_value
+from slurp_leader.jobs.recovery import Park
 from slurp_leader.telemetry.events import LogEvent
 
 _REOPEN_BELOW = 0.9
@@ -31,9 +33,10 @@ class Upkeep:
         self._desk = desk
         self._busy: set[bytes] = set()  # keys with a write under way
 
-    def is_busy_with(self, key: bytes) -> bool:
-        """Whether a write of this key is under way."""
-        return key in self._busy
+    @property
+    def writing(self) -> Set[bytes]:
+        """Keys with a write under way."""
+        return self._busy
 
     # ------------------------------------------------------------ what there should be
 
@@ -41,21 +44,6 @@ class Upkeep:
         """Make sure that there is a floor: the compare of submitters is false while there is none (A4)."""
         if self._desk.picture.floor_revision == 0:
             self._create(self._desk.keys.floor, floor_value(LOWEST), now)
-
-    def sweep(self, now: float) -> None:
-        """Delete what belongs to jobs that are gone, note what cannot be read, drop notes that are out of date."""
-        picture, keys = self._desk.picture, self._desk.keys
-        for job_id, wish in list(picture.cancels.items()):
-            if job_id not in picture.jobs and not picture.is_parked(job_id):
-                self.drop(keys.cancel + job_id.encode(), wish.revision, now)
-        for job_id, state in list(picture.states.items()):
-            if job_id not in picture.jobs and not picture.is_parked(job_id):
-                self.drop(keys.state + job_id.encode(), state.revision, now)
-        for key, reason in list(picture.parked.items()):
-            self._note_parked(key, reason, now)
-        for note, revision in list(picture.notes.items()):
-            if keys.mirrored + note[len(keys.parked) :] not in picture.parked:
-                self.drop(note, revision, now)
 
     def admit(self, now: float) -> None:
         """Close the door when the queue is full, and open it again with a tenth of it free."""
@@ -69,12 +57,11 @@ class Upkeep:
             self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=reason)
             self._create(closed, closed_value(reason, self._desk.node_id), now)
 
-    def _note_parked(self, key: bytes, reason: str, now: float) -> None:
-        """Write down once that a record cannot be read, where operators look. The record itself is not touched (I7)."""
-        note = self._desk.keys.parked + key[len(self._desk.keys.mirrored) :]
-        if note not in self._desk.picture.notes and note not in self._busy:
-            self._desk.note(logging.ERROR, LogEvent.RECORD_PARKED, key=key.decode("ascii", "replace"), reason=reason)
-            self._create(note, parked_value(reason[:500]), now)
+    def note_parked(self, step: Park, now: float) -> None:
+        """Write down that a record cannot be read, where operators look. The record itself is not touched (I7)."""
+        key, reason = step.key, step.reason
+        self._desk.note(logging.ERROR, LogEvent.RECORD_PARKED, key=key.decode("ascii", "replace"), reason=reason)
+        self._create(self._desk.keys.note_of(key), parked_value(reason[:500]), now)
 
     # ------------------------------------------------------------ writing
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from slurp_leader.clock import Clock
-from slurp_leader.election.scoring import Free
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.resources.cgroup import Cgroups, CpuLimit
 from slurp_leader.resources.machine import CoreTimes, Machine, ThisMachine
 from slurp_leader.telemetry.events import LogEvent, log_event

@@ -27,7 +27,15 @@ class PageReader:
         done: Nothing is left to ask.
     """
 
-    def __init__(self, key: bytes, range_end: bytes | None, *, page: int = PAGE_KEYS, revision: int = 0) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        range_end: bytes | None,
+        *,
+        page: int = PAGE_KEYS,
+        revision: int = 0,
+        keys_only: bool = False,
+    ) -> None:
         """Start at the beginning.
 
         Args:
@@ -35,6 +43,7 @@ class PageReader:
             range_end: End of the range, or None for one key.
             page: Most keys to ask for at a time, 1 or more.
             revision: Read as of this revision; 0: as of the first answer.
+            keys_only: Leave the values out.
         """
         if page < 1:
             raise ValueError(f"a page needs at least one key, not {page}")
@@ -43,10 +52,11 @@ class PageReader:
         self._next_key = key
         self._range_end = range_end
         self._page = page
+        self._keys_only = keys_only
 
     def request(self) -> Get:
         """The next page to ask for."""
-        return Get(self._next_key, self._range_end, limit=self._page, revision=self.revision)
+        return Get(self._next_key, self._range_end, limit=self._page, revision=self.revision, keys_only=self._keys_only)
 
     def accept(self, result: GetResult) -> None:
         """Go on after this answer."""
@@ -74,6 +84,7 @@ def read_pages(
     timeout_s: float,
     page: int = PAGE_KEYS,
     revision: int = 0,
+    keys_only: bool = False,
 ) -> Iterator[GetResult]:
     """Read a whole range at one revision, however large it is. Blocks while it waits for each page.
 
@@ -87,6 +98,7 @@ def read_pages(
         timeout_s: Seconds for each page.
         page: Most keys in a page.
         revision: Read as of this revision; 0: as of now.
+        keys_only: Leave the values out.
 
     Yields:
         The pages, in byte order of the keys; at least one, which is empty for an empty range. `header` is the one of
@@ -96,7 +108,7 @@ def read_pages(
         RevisionCompactedError: The revision was compacted away, be it in the middle of reading.
         StoreError: A page could not be read. Pages before it were yielded already.
     """
-    reader = PageReader(key, range_end, page=page, revision=revision)
+    reader = PageReader(key, range_end, page=page, revision=revision, keys_only=keys_only)
     while not reader.done:
         try:
             result = store.call(reader.request(), timeout_s).result()

@@ -14,24 +14,28 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from slurp_leader.system.failover_view import FAILOVER_VERBS
 from slurp_leader.system.leader_view import LEADER_VERBS
+from slurp_leader.system.views import JOBS_VERBS
 
-VERBS = LEADER_VERBS | frozenset(
-    {
-        "cancel",
-        "get_leader",
-        "list",
-        "ping",
-        "report",
-        "request_context_generation",
-        "resign",
-        "start",
-        "stop",
-        "submit",
-        "submit_many",
-        "wait_for_leader",
-        "wait_for_leadership",
-    }
+VERBS = (
+    FAILOVER_VERBS
+    | JOBS_VERBS
+    | LEADER_VERBS
+    | frozenset(
+        {
+            "get_leader",
+            "ping",
+            "request_context_generation",
+            "resign",
+            "start",
+            "stop",
+            "submit",
+            "submit_many",
+            "wait_for_leader",
+            "wait_for_leadership",
+        }
+    )
 )
 """Verbs of the system, and of its views, that may wait."""
 

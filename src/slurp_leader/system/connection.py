@@ -8,7 +8,7 @@ from typing import Protocol
 
 from slurp_leader.clock import Clock
 from slurp_leader.election import ElectionKeys
-from slurp_leader.election.observer import Sighting
+from slurp_leader.election.observing.observer import Sighting
 from slurp_leader.election.records import leader_info
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Get, GetResult, Status, StatusResult, Store

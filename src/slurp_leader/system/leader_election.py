@@ -23,9 +23,9 @@ from slurp_leader.election import (
     Transferred,
     Wish,
 )
-from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.hooks import Hooks
-from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
+from slurp_leader.election.observing.observer import Observer, Sighting
 from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.guard.shared import SharedGuard

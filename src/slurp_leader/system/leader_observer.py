@@ -10,7 +10,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys
-from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.observing.observer import Observer, Sighting
 from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LifecycleError
 from slurp_leader.settings import SlurpSettings

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.election import LeaderInfo, Transferred, Wish
-from slurp_leader.election.changes import WAITING_LIMIT, LeaderChanges
-from slurp_leader.election.explain import Explanation
-from slurp_leader.election.history import Entry
-from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.handover.wish import SteppedDown
+from slurp_leader.election.history.entries import Entry
+from slurp_leader.election.history.explain import Explanation
+from slurp_leader.election.history.simulate import Simulation
+from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
+from slurp_leader.election.observing.observer import Observer, Sighting
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.orders import Ordered, Orders
-from slurp_leader.election.simulate import Simulation
-from slurp_leader.election.wish import SteppedDown
 
 
 class LeaderView:

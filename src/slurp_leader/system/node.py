@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from slurp_leader.election import (
     StateChanged,
 )
 from slurp_leader.election.hooks import Hooks
+from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
 from slurp_leader.jobs.records import JobKeys
@@ -28,7 +29,7 @@ from slurp_leader.periodic import Task
 from slurp_leader.periodic import Work as PeriodicWork
 from slurp_leader.resources import MachineMeter
 from slurp_leader.settings import SlurpSettings
-from slurp_leader.store import Put, Store
+from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts
@@ -88,11 +89,8 @@ class Node:
         """Since when nobody leads, in boottime seconds, as far as this node has seen."""
         self.last_vacancy_s: float | None = None
         """How long nobody led, the last time."""
-        self.manifest: Callable[[], bytes | None] | None = None
-        """Asked at a handover for what to leave to the successor; must not block. None: nothing is left."""
         self._clock = clock
         keyspace = Keyspace(settings.node.cluster_id)
-        self._failover = keyspace.bulk + b"failover/"
         election, jobs = settings.election, settings.jobs
         stop_timeout = max(election.stop_timeout, jobs.drain_timeout + timedelta(seconds=_STOP_RESERVE_S))
         self.election = Election(
@@ -110,7 +108,7 @@ class Node:
             requires=_REQUIRES,
             lending=Lending(JobKeys(keyspace).grant, lambda: self._longest_run_s(jobs.timeout_s)),
             ready=self._readiness,
-            manifest=self._manifest,
+            manifest=lambda epoch, term: self.failover.left_for(epoch, term),
         )
         self.election.add_owner(_OWNER)
         self.engine = JobEngine(
@@ -124,6 +122,18 @@ class Node:
             metrics=metrics,
             tracer=tracer,
         )
+        self.failover = Failover(
+            jobs_store,
+            keyspace,
+            node_id=settings.node.id,
+            stock=self.engine.stock,
+            control=self.engine.control,
+            settings=jobs.in_force(),
+            timeout_s=jobs.rpc_timeout_s,
+            clock=clock,
+            metrics=metrics,
+        )
+        """What is left at a handover, and what this node found of it."""
         self._periodic = periodic_of(
             periodic or {},
             jobs_store,
@@ -150,6 +160,7 @@ class Node:
             Whether everything was given back and has ended.
         """
         self.engine.wind_down()
+        self.failover.stop()
         clean = self.election.stop()
         if self.guard is not None:
             self.guard.release()
@@ -198,6 +209,8 @@ class Node:
             match event.state:
                 case ElectionState.LEADER:
                     self.engine.lead(event.term)
+                    if event.reason is Reason.HANDOVER:
+                        self.failover.took_over(event.term)
                 case ElectionState.SUSPENDED:
                     self.engine.pause(token)
                 case ElectionState.DRAINING:
@@ -233,11 +246,6 @@ class Node:
     def _longest_run_s(self, usual_s: float) -> float:
         """How long what runs here may take from now on, with what it takes to write that down."""
         return max(usual_s, self.engine.longest_timeout_s) + _STOP_RESERVE_S
-
-    def _manifest(self, epoch: int) -> Put | None:
-        """What the successor finds under ``b/failover/{epoch}``."""
-        value = self.manifest() if self.manifest is not None else None
-        return None if value is None else Put(self._failover + b"%d" % epoch, value)
 
     def _on_handed_back(self, token: int) -> None:
         self.election.drained(_OWNER, token)

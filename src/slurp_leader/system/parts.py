@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from slurp_leader.clock import Clock
 from slurp_leader.election import ElectionKeys
-from slurp_leader.election.observer import Observer
+from slurp_leader.election.observing.observer import Observer
 from slurp_leader.errors import LifecycleError
 from slurp_leader.jobs.client import JobClient
 from slurp_leader.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.election import LeaderInfo
-from slurp_leader.election.observer import Observer
+from slurp_leader.election.observing.observer import Observer
 from slurp_leader.system.condition import Facts, date_of, problems_of
 from slurp_leader.system.leader_view import describe_leader
 from slurp_leader.system.node import Node
@@ -24,6 +24,7 @@ def status_of(
         ``guard``: whether a crash guard runs, its pid where it is a child, and what it lacks; None: there is none.
         ``queue``: live jobs by status and what this node has seen; None for a client. Only a leader tells pending,
         scheduled and running apart.
+        ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
         ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.
         ``store``: whether etcd answers, and since when not.
         ``problems``: as in `health`.
@@ -32,6 +33,7 @@ def status_of(
         "election": _election(facts, election, node, observer, clock),
         "guard": _guard(node),
         "queue": _queue(node) if node else None,
+        "failover": node.failover.last.to_fields() if node and node.failover.last else None,
         "commits": node.engine.totals if node else None,
         "store": _store(facts, node, clock),
         "problems": [problem.to_wire() for problem in problems_of(facts, clock)],

@@ -22,9 +22,10 @@ from typing import Any, Unpack
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState, Wish
 from slurp_leader.election.hooks import Hooks
-from slurp_leader.election.observer import Observer, Sighting
+from slurp_leader.election.observing.observer import Observer, Sighting
 from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
+from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
 from slurp_leader.jobs.records import Spec
@@ -44,6 +45,7 @@ from slurp_leader.system.connection import (
     look,
     settings_of,
 )
+from slurp_leader.system.failover_view import FAILOVER_VERBS, FailoverView
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_view import LEADER_VERBS, LeaderControl
@@ -53,7 +55,7 @@ from slurp_leader.system.parts import Parts
 from slurp_leader.system.requests import SubmitFields, new_job
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
-from slurp_leader.system.views import JobsView
+from slurp_leader.system.views import JOBS_VERBS, JobsView
 from slurp_leader.system.work import GenerateFunction, GeneratorLike, GeneratorT, function_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
@@ -90,6 +92,7 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         leader: Who leads, and why: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and what changes that:
             ``transfer``, ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ...
         jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
+        failover: What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``.
         aio: The verbs that wait, awaited.
 
     Args:
@@ -144,6 +147,10 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         ``freeze``, ``pin``, ``block``, ``force``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
+        self.failover = FailoverView(
+            lambda: self._running().store, self._own_failover, self._keyspace, self._clock, self.settings.jobs.in_force
+        )
+        """What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``."""
         self.aio = AsyncFace(self._verb)
         """The verbs that wait, awaited: ``await system.aio.submit(...)``."""
         if generator is not None:
@@ -422,7 +429,9 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         """The method behind a verb of `aio`: the system's own, or that of one of its views."""
         if name in ("get_leader", "wait_for_leader"):
             return self.leader.get if name == "get_leader" else self.leader.wait
-        home = self.jobs if name in ("cancel", "list", "report") else self.leader if name in LEADER_VERBS else self
+        homes: tuple[tuple[frozenset[str], object], ...]
+        homes = ((JOBS_VERBS, self.jobs), (LEADER_VERBS, self.leader), (FAILOVER_VERBS, self.failover))
+        home = next((home for verbs, home in homes if name in verbs), self)
         method: Callable[..., Any] = getattr(home, name)
         return method
 
@@ -454,6 +463,10 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         if node is None:
             raise LifecycleError("this system is no candidate: it was made with candidate=False")
         return node
+
+    def _own_failover(self) -> tuple[Failover, Term | None] | None:
+        node = self._node
+        return (node.failover, node.election.term) if node else None
 
     def _observing(self) -> Observer:
         return self._running().observe(self._election_keys, self._clock)

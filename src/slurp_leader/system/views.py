@@ -10,6 +10,9 @@ from slurp_leader.jobs.reports import JobReport
 from slurp_leader.jobs.result import ContextGenerationResult
 from slurp_leader.jobs.submitter import CancelAnswer
 
+JOBS_VERBS = frozenset({"cancel", "list", "report"})
+"""Those of its verbs that ``system.aio`` has."""
+
 
 class JobsView:
     """``system.jobs``: jobs of any process."""

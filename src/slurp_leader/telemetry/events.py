@@ -46,6 +46,7 @@ class LogEvent(StrEnum):
     JOB_STUCK = "job.stuck"
     GRANT_ENDED = "grant.ended"
     JOB_LATE_RESULT = "job.late_result"
+    FAILOVER_CHECKED = "failover.checked"
     PERIODIC_STARTED = "periodic.started"
     PERIODIC_ENDED = "periodic.ended"
     PERIODIC_SKIPPED = "periodic.skipped"

@@ -79,6 +79,13 @@ VACANCY = Instrument(
     "Time without a leader, as seen by the node that ended it",
     ("election",),
 )
+FAILOVER_CHECKS = Instrument(
+    "slurp.failover.checks",
+    Kind.COUNTER,
+    "{check}",
+    "What new leaders found of what they were left: verified, mismatch or unverifiable",
+    ("outcome",),
+)
 RENEWAL = Instrument(
     "slurp.lease.renewal.duration",
     Kind.HISTOGRAM,

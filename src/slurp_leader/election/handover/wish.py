@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import choose_successor
+from slurp_leader.election.history.situation import Situation, look_at
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import choose_successor
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord
-from slurp_leader.election.situation import Situation, look_at
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import ConfigurationError, HandoverError, NoLeaderError, Outcome, RecordError, StoreError
 from slurp_leader.resilience import pause_s

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from slurp_leader.election.eligible import Standing, waits_s
+from slurp_leader.election.ranking.eligible import Standing, waits_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from slurp_leader.clock import Clock
-from slurp_leader.election.changes import WAITING_LIMIT, Gap, LeaderChanges
 from slurp_leader.election.events import LeaderChanged
-from slurp_leader.election.missed import Ask, Standing, changes_between, differs
+from slurp_leader.election.observing.changes import WAITING_LIMIT, Gap, LeaderChanges
+from slurp_leader.election.observing.missed import Ask, Standing, changes_between, differs
 from slurp_leader.election.records import ElectionKeys, LeaderInfo
 from slurp_leader.errors import NoLeaderError
 from slurp_leader.store import Event, EventKind

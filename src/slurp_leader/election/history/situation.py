@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from slurp_leader.election.candidates import Candidate, read_candidates
-from slurp_leader.election.eligible import Circumstances
-from slurp_leader.election.history import HistoryRecord, election_key
+from slurp_leader.election.history.entries import HistoryRecord, election_key
 from slurp_leader.election.operator import OperatorRecord, read_operator
+from slurp_leader.election.ranking.candidates import Candidate, read_candidates
+from slurp_leader.election.ranking.eligible import Circumstances
+from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.election.records import ElectionKeys, LeaderRecord, read_epoch
-from slurp_leader.election.scoring import Weights
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Get, KeyValue, Request, Txn, prefix_end
 from slurp_leader.store.records import is_of_later_version

@@ -13,11 +13,11 @@ from typing import Any
 from pydantic_core import to_json
 
 from slurp_leader.election import fields
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import Cause, Circumstances, Hindrance, Standing, Verdict
 from slurp_leader.election.operator import OperatorRecord
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Cause, Circumstances, Hindrance, Standing, Verdict
+from slurp_leader.election.ranking.scoring import Score, Weights
 from slurp_leader.election.records import ElectionKeys
-from slurp_leader.election.scoring import Score, Weights
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Delete, KeyValue, Put
 from slurp_leader.store.records import SCHEMA, read_object

@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from slurp_leader.election.candidates import Candidate
 from slurp_leader.election.operator import OperatorRecord
-from slurp_leader.election.scoring import Score, Weights, has_capability, score
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.scoring import Score, Weights, has_capability, score
 
 
 class Cause(StrEnum):

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import Cause, Circumstances, Standing, standings
+from slurp_leader.election.history.table import Row, in_the_way, number, rows_of, seconds
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Cause, Circumstances, Standing, standings
+from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.election.records import LeaderRecord
-from slurp_leader.election.scoring import Weights
-from slurp_leader.election.table import Row, in_the_way, number, rows_of, seconds
 
 _MOST_NAMES = 10
 _MAKES_A_LEADER_GO = (Cause.BLOCKED, Cause.PINNED_ELSEWHERE)

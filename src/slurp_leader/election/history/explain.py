@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slurp_leader.election.candidates import Candidate
-from slurp_leader.election.eligible import Standing, lets_others_go_first, standings
-from slurp_leader.election.history import ActionRecord, Entry, HistoryRecord
-from slurp_leader.election.scoring import Weights
-from slurp_leader.election.situation import Situation
-from slurp_leader.election.table import Row, in_the_way, number, rows_of, seconds
+from slurp_leader.election.history.entries import ActionRecord, Entry, HistoryRecord
+from slurp_leader.election.history.situation import Situation
+from slurp_leader.election.history.table import Row, in_the_way, number, rows_of, seconds
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Standing, lets_others_go_first, standings
+from slurp_leader.election.ranking.scoring import Weights
 
 _MOST_ACTIONS = 3
 _MOST_NAMES = 10

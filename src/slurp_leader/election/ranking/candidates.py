@@ -14,8 +14,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from slurp_leader.election import fields
+from slurp_leader.election.ranking.scoring import ScoreInputs
 from slurp_leader.election.records import ElectionKeys
-from slurp_leader.election.scoring import ScoreInputs
 from slurp_leader.errors import RecordError
 from slurp_leader.store import Event, EventKind, KeyValue
 from slurp_leader.store.records import SCHEMA, read_object

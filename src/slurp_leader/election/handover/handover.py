@@ -33,12 +33,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from slurp_leader.election import transactions
-from slurp_leader.election.candidates import Candidate
 from slurp_leader.election.contest import Contest
 from slurp_leader.election.control import ControlView
 from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.events import Reason
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import ElectionKeys, LeaderRecord
 from slurp_leader.election.reign import Reign
 from slurp_leader.election.session import Session
@@ -150,7 +150,7 @@ class Handover:
         view: What is known of the election.
         contest: Who stands, and who is the best of them.
         lending: How work in flight survives; None: it has to be ended before.
-        manifest: A further record to leave for the successor of this epoch; None: none.
+        manifest: What else to leave for the successor of this epoch, when this term is handed over.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Handover:
         view: View,
         contest: Contest,
         lending: Lending | None,
-        manifest: Callable[[int], Put | None],
+        manifest: Callable[[int, Term], transactions.Told],
     ) -> None:
         self._owner = owner
         self._desk = desk
@@ -417,7 +417,6 @@ class Handover:
             grant = Grant(session.name, session.identity.node_id, offer.nonce, longest_s)
             grant_key, grant_value = lending.key(plan.term.token), grant.to_value()
             left_behind = (Put(grant_key, grant_value),)
-        manifest = self._manifest(epoch)
         txn = transactions.hand_over(
             self._keys,
             self._view,
@@ -429,7 +428,7 @@ class Handover:
             lease_id=candidate.lease,
             left_behind=(
                 *left_behind,
-                *(() if manifest is None else (manifest,)),
+                *self._manifest(epoch, plan.term),
                 *self._contest.tell_handed(record, plan.wish, plan.stand),
             ),
             grant_key=grant_key,
