@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from slurp_leader.errors import StoreTimeoutError
+from slurp_leader.failover.manifest import _checksum
 from slurp_leader.store import Event, GetResult, KeyValue, Put, Request, Txn, TxnResult, WatchEvents
 from slurp_leader.store.requests import Compare, CompareTarget
 
@@ -54,7 +55,11 @@ class NextMinor:
         data = from_json(value)
         if not self.is_later or not isinstance(data, dict):  # the epoch, the floor
             return value
-        wire = to_json({FIELD: CONTENT, **data})
+        data = {FIELD: CONTENT, **data}
+        if b"/b/failover/" in key and "sum" in data:  # the checksum of a manifest is one of all fields
+            del data["sum"]
+            data["sum"] = _checksum(data)
+        wire = to_json(data)
         self._wire[value], self._own[wire] = wire, value
         self.written.add(key)
         return wire
