@@ -21,8 +21,8 @@ RECORDS: dict[str, dict[str, Any]] = json.loads(
 OVERWRITTEN = {"leader", "heartbeat", "wish", "offer", "refusal", "ack"}
 """Of these there is one for an election: it is replaced by whoever leads next."""
 DECIDED = {"closed", "grant", "parked"}
-"""The leader decides these anew: whether jobs are admitted; a grant whose deadline it cannot read ends, or it would never
-end; a note goes with its reason."""
+"""The leader decides these anew: whether jobs are admitted; a grant whose deadline it cannot read ends, or never would;
+a note goes with its reason."""
 NOTED = {"job": "queue", "claim": "run", "state": "state", "cancel": "cancel"}
 """Those that say what is to be done are parked, with a note."""
 
