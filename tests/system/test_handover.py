@@ -11,7 +11,7 @@ import pytest
 
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.election import ElectionKeys
-from slurp_leader.errors import HandoverError, NoLeaderError
+from slurp_leader.errors import ConfigurationError, HandoverError, NoLeaderError, OrderRefusedError
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.store import EventKind, Get, KeyValue, WatchEvents
 from slurp_leader.store.keyspace import Keyspace
@@ -76,6 +76,80 @@ def test_what_cannot_be_done_is_refused_by_name_and_the_leader_goes_on(
             only.transfer(to)
         assert caught.value.reason == reason
         assert only.is_leader
+
+
+def test_two_who_have_the_leader_step_down_at_once_end_one_term(shared: Any) -> None:
+    with election(shared, "a") as first, election(shared, "b") as second:
+        assert first.wait_for_leader(WAIT_S)
+        leading, waiting = (first, second) if first.wait_for_leadership(1) else (second, first)
+        _when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
+        before = leading.require_term()
+        answers: list[Any] = []
+
+        def ask(which: LeaderElection) -> None:
+            try:
+                answers.append(which.control.step_down("twice", timeout=WAIT_S))
+            except HandoverError as error:
+                answers.append(error.reason)
+
+        threads = [threading.Thread(target=ask, args=(each,), daemon=True) for each in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT_S)
+        done = [answer for answer in answers if not isinstance(answer, str)]
+        refused = [answer for answer in answers if isinstance(answer, str)]
+        assert len(done) == 1 or {each.before for each in done} == {"a", "b"}, (
+            answers
+        )  # the second one hit the next term
+        assert set(refused) <= {"busy", "changed"}
+        assert before.lost.wait(WAIT_S)
+        assert first.wait_for_leader(WAIT_S).token > before.token
+
+
+def test_a_leader_that_stepped_down_is_handed_the_lead_again_when_its_successor_does(shared: Any) -> None:
+    with election(shared, "a") as first, election(shared, "b") as second:
+        assert first.wait_for_leader(WAIT_S)
+        leading, waiting = (first, second) if first.wait_for_leadership(1) else (second, first)
+        _when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
+        tokens = []
+        for _ in range(2):
+            done = leading.control.step_down("once more", timeout=WAIT_S)
+            assert done.leader is not None
+            assert (done.before, done.leader.node_id) == (leading.settings.node.id, waiting.settings.node.id)
+            tokens.append(done.leader.token)
+            assert waiting.wait_for_leadership(WAIT_S)
+            leading, waiting = waiting, leading
+        assert tokens == sorted(tokens)
+
+
+@pytest.mark.parametrize("verb", ["transfer", "step_down"])
+def test_a_reason_too_long_to_be_read_is_refused_before_anything_is_asked(shared: Any, verb: str) -> None:
+    with election(shared, "a") as only:
+        assert only.wait_for_leadership(WAIT_S)
+        with pytest.raises(ConfigurationError, match="501 characters; 500 at most") as caught:
+            getattr(only.control, verb)(why="x" * 501)
+        assert caught.value.field == "why"
+        assert only.is_leader
+
+
+@pytest.mark.parametrize("to", ["b", None])
+def test_a_frozen_election_is_handed_over_and_not_forced(shared: Any, to: str | None) -> None:
+    with election(shared, "a") as first:
+        assert first.wait_for_leadership(WAIT_S)
+        first.control.freeze("the night")
+        with election(shared, "b") as second:
+            _when_it_stands(first.transfer, "b", dry_run=True)
+            for _ in range(2):  # as often as it is asked
+                with pytest.raises(OrderRefusedError) as caught:
+                    first.control.force("b" if to else "")
+                assert caught.value.reason == "frozen"
+            assert first.is_leader
+            assert first.transfer(to, timeout=WAIT_S).node_id == "b"
+            assert second.wait_for_leadership(WAIT_S)
+            assert second.control.step_down(timeout=WAIT_S).leader is not None  # back to the first, still frozen
+            assert first.wait_for_leadership(WAIT_S)
+            assert first.control.orders().frozen is not None
 
 
 def test_nothing_can_be_handed_over_while_nobody_leads(shared: Any) -> None:
