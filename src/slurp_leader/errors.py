@@ -66,6 +66,9 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+_LONGEST_OF_A_RECORD = 1000
+
+
 class SlurpLeaderError(Exception):
     """Root of every error this library raises on purpose."""
 
@@ -327,9 +330,17 @@ class JobParkedError(JobError):
 
 
 class RecordError(SlurpLeaderError):
-    """A record in etcd is corrupt, forged, or of a newer version than this library reads."""
+    """A record in etcd is corrupt, forged, or of a newer version than this library reads.
+
+    The message is cut where it is long: it tells of what stands in the record, which may be a megabyte of anything.
+    """
 
     key: str = ""
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        if len(message) > _LONGEST_OF_A_RECORD:
+            message = f"{message[:_LONGEST_OF_A_RECORD]} ..."
+        super().__init__(message, **facts)
 
 
 # ---------------------------------------------------------------- raised by, or inside, generators

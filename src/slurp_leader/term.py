@@ -67,7 +67,7 @@ class Grant:
         if not all(isinstance(text, str) for text in texts) or not isinstance(longest_s, int | float):
             name = key.decode("ascii", "replace")
             raise RecordError(f"{name}: not a grant", key=name)
-        return cls(str(session), str(node_id), str(nonce), min(max(0.0, float(longest_s)), _LONGEST_GRANT_S))
+        return cls(str(session), str(node_id), str(nonce), float(min(max(0.0, longest_s), _LONGEST_GRANT_S)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,10 @@ from slurp_leader.election.ranking.eligible import Cause, Circumstances, Hindran
 from slurp_leader.election.ranking.scoring import Score, ScoreInputs, Weights
 from slurp_leader.election.records import Identity, LeaderRecord, epoch_value, heartbeat_value, node_value, read_epoch
 from slurp_leader.election.transfer import AckRecord, Stage, TransferRecord
+from slurp_leader.failover import verification
+from slurp_leader.failover.manifest import Manifest, ManifestReason
+from slurp_leader.failover.verification import Verification, read_check
+from slurp_leader.jobs.inventory import Stock
 from slurp_leader.jobs.records import (
     Cancel,
     Claim,
@@ -111,7 +115,7 @@ def _fields_of(key: bytes, value: bytes) -> Any:
     return {name: field for name, field in read_object(key, value).items() if name != "schema"}
 
 
-def _history(read: Callable[[KeyValue], Any]) -> Callable[[bytes, bytes], Any]:
+def _of_kv(read: Callable[[KeyValue], Any]) -> Callable[[bytes, bytes], Any]:
     return lambda key, value: read(KeyValue(key, value, 9, 9, 1))
 
 
@@ -126,6 +130,12 @@ _ACK = AckRecord(NONCE, OTHER, 40, 4711, "disk full")
 _CANCEL, _IDEM = Cancel(12, "not needed", "ops"), Idempotency(JOB, "d1")
 _GRANT = Grant(SESSION, "a", NONCE, 300.0)
 _FREEZE = ActionRecord("freeze", 8, "ops", "maintenance", AT, "b", 9)
+_STOCK, _MORE = Stock(40, {"queue": 3, "run": 1}, 0xABC), Stock(40, {"queue": 4, "run": 1}, 0xABD)
+_MANIFEST = Manifest(9, 9, _STOCK, ManifestReason.HANDOVER, "a", AT, {"workers": 4}, {"floor": None}, 10)
+_CHECK = Verification(
+    9, verification.Verdict.MISMATCH, "etcd had something else", ("queue: 3 left, 4 found",), _STOCK, _MORE,
+    {"workers": (4, 8)}, "b", AT, 0.25,
+)  # fmt: skip
 
 KINDS = {
     "leader": Kind("m/election/slurp/leader", _LEADER, _LEADER.to_value(), LeaderRecord.from_value),
@@ -149,8 +159,10 @@ KINDS = {
     ),
     "candidate": Kind(f"m/election/slurp/candidates/{OTHER}", CANDIDATE, CANDIDATE.to_value(), Candidate.from_value),
     "node": Kind(f"m/nodes/a/{SESSION}", _NODE, node_value(_ME, 4711, 15, "slurp"), _fields_of),
-    "election": Kind("b/history/slurp/0000000008", HISTORY, HISTORY.to_value(), _history(HistoryRecord.from_value)),
-    "action": Kind("b/history/slurp/0000000008-0a1b", _FREEZE, _FREEZE.to_value(), _history(ActionRecord.from_value)),
+    "election": Kind("b/history/slurp/0000000008", HISTORY, HISTORY.to_value(), _of_kv(HistoryRecord.from_value)),
+    "action": Kind("b/history/slurp/0000000008-0a1b", _FREEZE, _FREEZE.to_value(), _of_kv(ActionRecord.from_value)),
+    "manifest": Kind("b/failover/0000000009", _MANIFEST, _MANIFEST.to_value(), _of_kv(Manifest.from_value)),
+    "verification": Kind("b/failover/0000000009-check", _CHECK.to_fields(), _CHECK.to_value(), _of_kv(read_check)),
     "job": Kind(f"m/queue/{JOB}", SPEC, SPEC.to_value(), Spec.from_value),
     "claim": Kind("m/run/0000000000000009-00000001", CLAIM, CLAIM.to_value(), Claim.from_value),
     "state": Kind(f"m/state/{JOB}", STATE, STATE.to_value(), JobState.from_value),

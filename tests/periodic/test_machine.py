@@ -9,6 +9,7 @@ import pytest
 from pydantic_core import to_json
 
 from periodic.rig import KEY, all_dues, leading, record, recorded_due, worker
+from slurp_leader.periodic.messages import Drained
 from slurp_leader.periodic.schedule import Cron, Interval
 from slurp_leader.store import Delete, Put
 from slurp_leader.telemetry.events import LogEvent
@@ -216,6 +217,23 @@ def test_the_loss_of_the_term_cancels_what_runs_and_the_next_term_begins_nothing
     world.run_for(6)
     assert len(a.begun) == 2
     assert a.begun[1][1].term is a.node.term
+
+
+def test_a_term_that_is_over_is_let_go_of_when_its_run_has_ended_and_at_once_without_one() -> None:
+    """Who handed it over with other work under way waits for that before it stops."""
+    world = World()
+    a = leading(world, holds=True)
+    token = a.node.term.token
+    world.apply(Delete(a.node.term.key))
+    world.run_for(0.5)
+    assert Drained(token) not in a.said
+    a.end_run()
+    assert Drained(token) in a.said
+
+    idle = leading(World())
+    idle.host.world.apply(Delete(idle.node.term.key))
+    idle.host.world.run_for(0.5)
+    assert Drained(idle.begun[0][1].term.token) in idle.said
 
 
 def test_the_run_of_an_old_term_does_not_hold_up_the_next_one() -> None:

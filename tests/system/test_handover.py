@@ -137,6 +137,22 @@ def test_a_leader_that_stops_hands_over(shared: Any) -> None:
 # ---------------------------------------------------------------- jobs
 
 
+def test_a_system_with_periodic_work_that_handed_over_stops_at_once(make_system: Any) -> None:
+    first, second = make_system(), make_system()
+    first.stop()
+    assert second.wait_for_leadership(WAIT_S)
+    begun = threading.Event()
+    first.every(60, name="report")(begun.set)
+    first.start()
+    _when_it_stands(second.leader.transfer, first.settings.node.id, timeout=WAIT_S)
+    assert begun.wait(WAIT_S)
+    _when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
+    stopped = threading.Thread(target=first.stop, daemon=True)
+    stopped.start()
+    stopped.join(first.settings.election.stop_timeout_s / 2)
+    assert not stopped.is_alive()
+
+
 def test_jobs_in_flight_survive_a_transfer_without_an_interruption(make_system: Any) -> None:
     release = threading.Event()
     started = threading.Semaphore(0)

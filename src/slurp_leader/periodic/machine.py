@@ -202,6 +202,12 @@ class PeriodicMachine:
             if task.run is not None and task.run[1] == token:
                 self._out.append(Cancel(task.run[0]))
             task.forget_term()
+        self._say_let_go(token)
+
+    def _say_let_go(self, token: int) -> None:
+        """Once no run of a term that is over goes on: whoever handed it over may be waiting for just that."""
+        if not any(task.run is not None and task.run[1] == token for task in self._tasks.values()):
+            self._out.append(Drained(token))
 
     # ------------------------------------------------------------ what is kept
 
@@ -338,9 +344,11 @@ class PeriodicMachine:
     def _ended(self, event: RunEnded, now: float) -> None:
         for task in self._tasks.values():
             if task.run is not None and task.run[0] == event.run_id:
-                task.run = None
+                token, task.run = task.run[1], None
                 self._out.append(Ended(task.work.name, event.outcome, event.duration_s))
                 self._look(task, now)
+                if not self._is_in_force(token):
+                    self._say_let_go(token)
         self._say_drained()
 
     # ------------------------------------------------------------ calls
