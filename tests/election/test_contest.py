@@ -486,6 +486,59 @@ def test_who_may_not_lead_by_its_own_rules_refuses_what_a_leader_with_others_off
     assert (leader.leads, lacking.terms) == (True, [])
 
 
+# ---------------------------------------------------------------- a pin to a node that does not campaign
+
+
+def test_a_pinned_node_that_stops_keeps_nobody_from_leading_while_what_it_lent_ends() -> None:
+    world = World()
+    pinned = leading_node(world, "a", lending=LENDING, drains_at_once=False)
+    others = [node(world, name, lending=LENDING) for name in "bc"]
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("a", OPS))
+    pinned.stop()
+    world.run_until(lambda: any(each.leads for each in others), within_s=5)
+    others.sort(key=lambda each: each.leads)
+    crash(others.pop())
+    world.run_until(lambda: others[0].leads, within_s=4)
+    assert pinned.finished is None
+
+
+def test_a_pinned_node_that_lacks_what_it_requires_itself_keeps_nobody_from_leading() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    other = node(world, "b")
+    node(world, "c", requires=("project_manager",))
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("c", OPS))
+    world.run_for(5)
+    crash(leader)
+    world.run_until(lambda: other.leads, within_s=3)
+
+
+def test_a_pinned_node_that_has_resigned_keeps_nobody_from_leading_meanwhile() -> None:
+    world = World()
+    pinned = leading_node(world, "a", lending=LENDING)
+    order(world, lambda orders: orders.pin("a", OPS))
+    pinned.seat.post(ResignWanted(60.0))
+    world.run_until(lambda: leader_key(world) is None, within_s=5)
+    other = node(world, "b", lending=LENDING)
+    world.run_until(lambda: other.leads, within_s=5)
+
+
+def test_a_pinned_node_that_cannot_start_is_handed_the_lead_more_and_more_seldom() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    shy = node(world, "b", lending=LENDING, needs_consent=True)
+    shy.told = lambda said: (
+        shy.seat.post(Consent(said.term.token, "no room")) if isinstance(said, ConsentWanted) else None
+    )
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("b", OPS))
+    world.run_for(600)
+    assert leader.leads
+    assert 4 < len(leader.terms) < 10
+
+
 # ---------------------------------------------------------------- stepping down, and force
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from slurp_leader.election import FitnessChanged, Reason
-from slurp_leader.store import Delete
-from support.electing import KEYS, leading_node, node
+from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.store import Delete, Put
+from support.electing import KEYS, LENDING, leading_node, node
 from support.virtual import World
 
 
@@ -90,3 +91,18 @@ def test_who_wins_again_and_again_lets_others_go_first() -> None:
     other.host.resume()
     world.run_until(lambda: other.leads, within_s=1)
     assert len(winner.terms) == 4
+
+
+def test_two_that_are_both_unfit_do_not_hand_the_lead_to_each_other_again_and_again() -> None:
+    world = World()
+    pair = leading_node(world, lending=LENDING), node(world, "b", lending=LENDING)
+    world.run_for(2)
+    for number in range(8):  # then both have won too often to be fit, and each handover would be one win more
+        leader, other = pair if number % 2 == 0 else pair[::-1]
+        value = TransferRecord(Stage.WISHED, leader.term.token, f"w{number}", to=other.node_id).to_value()
+        world.apply(Put(KEYS.transfer, value))
+        world.run_until(lambda other=other: other.leads, within_s=5)  # type: ignore[misc]
+        world.run_for(0.5)
+    terms = sum(len(each.terms) for each in pair)
+    world.run_for(120)
+    assert sum(len(each.terms) for each in pair) == terms

@@ -18,11 +18,12 @@ from slurp_leader.election import (
     SayBeat,
 )
 from slurp_leader.election.records import nodes_prefix
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import ConfigurationError
 from slurp_leader.guard.messages import Told
 from slurp_leader.machine import Call
-from slurp_leader.store import Grant, KeepAlive, Request, Revoke
-from support.electing import KEYS, KEYSPACE, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node
+from slurp_leader.store import Get, Grant, KeepAlive, Put, Request, Revoke
+from support.electing import KEYS, KEYSPACE, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node
 from support.virtual import Fate, Host, VirtualClock, World, fine, request_lost, writes_key
 
 STALL_S = OPTIONS.stall_timeout_s
@@ -257,3 +258,16 @@ def test_a_standstill_of_the_whole_process_is_not_blamed_on_the_owner() -> None:
     leader.term.beat()
     world.run_for(1)
     assert Reason.STALLED not in [reason for _, reason in leader.states]
+
+
+def test_who_does_not_move_refuses_an_offer_for_it_would_not_take_the_key() -> None:
+    world = World()
+    stalled = leading_node(world, "a", lending=LENDING, needs_progress=True)
+    leader = node(world, "b", lending=LENDING)
+    world.run_until(lambda: leader.leads, within_s=30)
+    wish = TransferRecord(Stage.WISHED, leader.term.token, "w1", to="a")
+    world.apply(Put(KEYS.transfer, wish.to_value()))
+    world.run_for(3)
+    standing = world.apply(Get(KEYS.transfer)).kvs[0]
+    assert TransferRecord.from_value(standing.key, standing.value).reason == "unfit"
+    assert (leader.leads, len(leader.terms), len(stalled.terms)) == (True, 1, 1)

@@ -34,6 +34,8 @@ from slurp_leader.store import Event, KeyValue
 
 _KEEPS_FROM_LEADING = frozenset({Cause.BLOCKED, Cause.CAPABILITY, Cause.PINNED_ELSEWHERE})
 """What keeps a node from holding the key. The others only forbid to begin an election, or put back in one."""
+_WORSE_THAN_UNFIT = _KEEPS_FROM_LEADING | {Cause.UNFIT}
+"""To whom an unfit leader does not hand over by itself."""
 
 
 class Contest:
@@ -125,17 +127,25 @@ class Contest:
             return replace(wish, why=f"{me}: {why}", steps_down=orders.frozen is None)
         if (why := because.get(Cause.PINNED_ELSEWHERE)) is not None:
             return replace(wish, why=why, to=orders.pinned_to)
-        if (why := because.get(Cause.UNFIT)) is not None:
-            return replace(wish, why=f"{me}: {why}")
+        if (why := because.get(Cause.UNFIT)) is not None and (to := self._fit_to_lead(session, now)):
+            return replace(wish, why=f"{me}: {why}", to=to)
         if (why := because.get(Cause.TOO_OLD)) is not None and (to := self._unhindered(session, now)):
             return replace(wish, why=f"{me}: {why}", to=to)
         return None
 
     def _unhindered(self, session: Session, now: float) -> str:
         """Session of the best other candidate that nothing at all stands against; empty: there is none."""
-        judged = self._standings(session, now)
-        others = (each for each in judged if each.candidate.node_id != session.identity.node_id)
-        return next((each.candidate.session for each in others if not each.verdict.causes), "")
+        return next((each.candidate.session for each in self._others(session, now) if not each.verdict.causes), "")
+
+    def _fit_to_lead(self, session: Session, now: float) -> str:
+        """Session of the best other candidate that is fit, and may lead; empty: there is none. Two that are both unfit
+        would hand the lead to each other for ever."""
+        others = self._others(session, now)
+        return next((each.candidate.session for each in others if _WORSE_THAN_UNFIT.isdisjoint(each.verdict.causes)), "")
+
+    def _others(self, session: Session, now: float) -> list[Standing]:
+        me = session.identity.node_id
+        return [each for each in self._standings(session, now) if each.candidate.node_id != me]
 
     # ------------------------------------------------------------ what is left for people
 

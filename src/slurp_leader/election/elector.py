@@ -49,6 +49,7 @@ from slurp_leader.election.events import (
 )
 from slurp_leader.election.handover import Handover, Lending, Phase, Successor
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.eligible import missing
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value, published_ttl
 from slurp_leader.election.reign import Reign, Round, same_raft_term
@@ -136,7 +137,7 @@ class Elector:
         self._stalled: Term | None = None
         self._makes_way_at = float("-inf")  # when a leader that should not lead looks for a successor again
         self._view = View(keys, float("-inf"))
-        self._service = Service(options, ready, free)
+        self._service = Service(options, ready, free, missing(identity.capabilities, requires))
         self._candidacy = Candidacy(self._desk, options, keys, self._service.condition, self._service.measure)
         self._contest = Contest(self._desk, options, keys, self._view, requires, self._candidacy, clock)
         self._sessions = SessionKeeper(
@@ -154,7 +155,7 @@ class Elector:
         )
         self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
         self._control = ControlView(keys)
-        self._successor = Successor(self._desk, keys, self._control, ready, self._contest.forbids)
+        self._successor = Successor(self._desk, keys, self._control, self._service.readiness, self._contest.forbids)
         self._handover = Handover(
             self, self._desk, options, keys, self._control, self._view, self._contest, lending, manifest
         )
@@ -851,7 +852,7 @@ class Elector:
     def _on_stop(self, hands_over: bool, now: float) -> None:
         if self._stopping:
             return
-        self._stopping = True
+        self._stopping = self._service.is_stopping = True
         if self._reign is None:
             self._attempts.drop()  # the end of the lease makes it definite
             if self._lent:

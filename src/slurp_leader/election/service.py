@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from slurp_leader.election.candidacy import Condition
 from slurp_leader.election.options import ElectionOptions
@@ -14,6 +14,8 @@ from slurp_leader.election.transfer import Readiness
 _WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
 """Who won more than three times in five minutes keeps losing for a reason, and lets others go first."""
 _LEAST_VETO_PAUSE_S = 5.0
+_LONGEST_VETO_S, _MOST_DOUBLINGS = 300.0, 10
+_STALLED = "its work does not move"
 _SMOOTHING = 0.2
 """Share of the newest round trip in the figure that is published: about the last ten count."""
 
@@ -25,12 +27,20 @@ class Service:
         options: Of the election.
         ready: Asks the owner whether this node could take over now; must not block.
         free: Measures what is free of the machine; must not block.
+        lacks: Required capabilities that this node does not have.
     """
 
-    def __init__(self, options: ElectionOptions, ready: Callable[[], Readiness], free: Callable[[], Free]) -> None:
+    def __init__(
+        self,
+        options: ElectionOptions,
+        ready: Callable[[], Readiness],
+        free: Callable[[], Free],
+        lacks: Sequence[str] = (),
+    ) -> None:
         self._options = options
         self._ready = ready
         self._free = free
+        self._lacks = f"it lacks the capability {', '.join(lacks)}" if lacks else ""
         self._began: float | None = None
         self._wins: deque[float] = deque(maxlen=_WINS_BEFORE_COOL_DOWN)
         self._terms = 0
@@ -38,10 +48,13 @@ class Service:
         self._leads_since: float | None = None
         self._round_trip_s: float | None = None
         self._veto: tuple[float, str] = (float("-inf"), "")
+        self._vetoes = 0  # in a row
         self.unfit = ""
         """Why the owner says that this node should not lead; empty: it should."""
         self.is_stalled = False
         """Whether a term was lost because the owner's loop does not move, and it does not move yet."""
+        self.is_stopping = False
+        """Whether it stands no more, although its session lives until what it lent has ended."""
 
     # ------------------------------------------------------------ what happened
 
@@ -50,6 +63,7 @@ class Service:
 
     def leads(self, now: float) -> None:
         self._wins.append(now)
+        self._vetoes = 0
         self._terms += 1
         self._leads_since = now
 
@@ -59,10 +73,15 @@ class Service:
             self._leads_since = None
 
     def vetoed(self, why: str, now: float) -> float:
-        """This node could not start. Returns until when it lets others go first: for longer than any of them waits."""
-        until = now + max(_LEAST_VETO_PAUSE_S, 2.5 * self._options.rank_wait_s)
-        self._veto = (until, why)
-        return until
+        """This node could not start. Returns until when it lets others go first: for longer than any of them waits.
+
+        It calls itself unfit for longer each time: where an operator has pinned the lead to it, whoever leads instead
+        would hand it over, and every time for a moment nobody would lead. Alone it tries as often as ever.
+        """
+        pause_s = max(_LEAST_VETO_PAUSE_S, 2.5 * self._options.rank_wait_s)
+        self._veto = (now + max(pause_s, min(_LONGEST_VETO_S, pause_s * 2.0**self._vetoes)), why)
+        self._vetoes = min(self._vetoes + 1, _MOST_DOUBLINGS)
+        return now + pause_s
 
     def answered(self, round_trip_s: float) -> None:
         """etcd answered a keepalive."""
@@ -71,19 +90,29 @@ class Service:
 
     # ------------------------------------------------------------ what is said of it
 
-    def condition(self, _session: Session, now: float) -> Condition:
+    def readiness(self) -> Readiness:
+        """Whether this node could take over, if it were asked to."""
+        return Readiness(unfit=_STALLED) if self.is_stalled else self._ready()
+
+    def condition(self, session: Session, now: float) -> Condition:
         """Whether this node should lead, and whether it could at once."""
         ready = self._ready()
-        return Condition(self._why_unfit(ready, now), ready.revision is None or ready.revision > 0)
+        return Condition(self._why_unfit(session, ready, now), ready.revision is None or ready.revision > 0)
 
-    def _why_unfit(self, ready: Readiness, now: float) -> str:
-        vetoed_until, veto = self._veto
-        if self.unfit or ready.unfit:
-            return self.unfit or ready.unfit
+    def _why_unfit(self, session: Session, ready: Readiness, now: float) -> str:
+        """Whatever keeps it from campaigning has to be said here: who waits for it, as for a node that the lead is
+        pinned to, would wait for ever."""
+        if self.is_stopping:
+            return "it stops"
+        if self._lacks or self.unfit or ready.unfit:
+            return self._lacks or self.unfit or ready.unfit
         if self.is_stalled:
-            return "its work does not move"
+            return _STALLED
+        vetoed_until, veto = self._veto
         if now < vetoed_until:
             return f"it was elected and could not start: {veto}"
+        if now < session.stands_back_until:
+            return "it has given the lead away, and lets others go first"
         wins = self._wins
         if len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
             return f"it won {_WINS_BEFORE_COOL_DOWN} times within five minutes"

@@ -108,7 +108,9 @@ class Circumstances:
         able = frozenset(
             each.node_id
             for each in known
-            if each.node_id not in operator.blocked and not each.unfit and not _missing(each, requires)
+            if each.node_id not in operator.blocked
+            and not each.unfit
+            and not missing(each.inputs.capabilities, requires)
         )
         live = frozenset(each.node_id for each in known)
         return cls(operator, requires, live, min_nodes, able, epoch, gave_up)
@@ -128,8 +130,8 @@ def _forbidden(candidate: Candidate, circumstances: Circumstances) -> Iterator[H
         yield Hindrance(Cause.FROZEN, f"the election is frozen {orders.frozen}")
     if orders.pinned_to not in ("", candidate.node_id) and orders.pinned_to in circumstances.able:
         yield Hindrance(Cause.PINNED_ELSEWHERE, f"the lead is pinned to {orders.pinned_to} {orders.pinned}")
-    if missing := _missing(candidate, circumstances.requires):
-        yield Hindrance(Cause.CAPABILITY, f"it lacks the capability {', '.join(missing)}")
+    if lacks := missing(candidate.inputs.capabilities, circumstances.requires):
+        yield Hindrance(Cause.CAPABILITY, f"it lacks the capability {', '.join(lacks)}")
     live = len(circumstances.live_nodes)
     if live < circumstances.min_nodes:
         text = f"{live} of at least {circumstances.min_nodes} nodes stand (election.min_nodes)"
@@ -164,8 +166,9 @@ def _put_back_by_force(candidate: Candidate, circumstances: Circumstances) -> Hi
     return None
 
 
-def _missing(candidate: Candidate, requires: tuple[str, ...]) -> list[str]:
-    return [name for name in requires if not has_capability(candidate.inputs.capabilities, name)]
+def missing(capabilities: tuple[str, ...], requires: tuple[str, ...]) -> list[str]:
+    """Required capabilities that are not among these."""
+    return [name for name in requires if not has_capability(capabilities, name)]
 
 
 def _version(text: str) -> tuple[int, ...]:
