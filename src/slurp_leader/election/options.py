@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.errors import ConfigurationError
-from slurp_leader.options import Capabilities, Duration, FieldError, Flag, KeySegment, Options
+from slurp_leader.options import Capabilities, Duration, FieldError, Flag, KeySegment, Options, Ratio
 
 _SHORTEST_TTL_S = 3
 _LONGEST_TTL_S = 3600
@@ -96,20 +96,20 @@ class ElectionOptions(Options):
     """How long whoever was handed the lead may take to its first heartbeat; then others take the lead from it. 100 ms
     to 5 min. Longer: a slow successor is endured, a longer gap when it died at that very moment."""
 
-    weight_capability: float = Field(default=0.35, ge=0, le=1, allow_inf_nan=False)
+    weight_capability: Ratio = Field(default=0.35, ge=0, le=1, allow_inf_nan=False)
     """How much it counts, in the score that says who campaigns first, what a node can do. 0 to 1. The five weights sum
     to 1, and are the same on all nodes of a cluster."""
 
-    weight_resources: float = Field(default=0.25, ge=0, le=1, allow_inf_nan=False)
+    weight_resources: Ratio = Field(default=0.25, ge=0, le=1, allow_inf_nan=False)
     """How much it counts what is free of a node's processor, memory and load. 0 to 1."""
 
-    weight_uptime: float = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
+    weight_uptime: Ratio = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
     """How much it counts how long a node's process has run. 0 to 1."""
 
-    weight_network: float = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
+    weight_network: Ratio = Field(default=0.15, ge=0, le=1, allow_inf_nan=False)
     """How much it counts how fast etcd answers a node. 0 to 1."""
 
-    weight_experience: float = Field(default=0.10, ge=0, le=1, allow_inf_nan=False)
+    weight_experience: Ratio = Field(default=0.10, ge=0, le=1, allow_inf_nan=False)
     """How much it counts how often and how long a node's process has led. 0 to 1."""
 
     requires: Capabilities | None = Field(default=None, max_length=64)
