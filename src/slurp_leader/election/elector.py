@@ -861,7 +861,9 @@ class Elector:
                 self._stop_waiting(now)
         if hands_over:
             self._leave(Reason.SHUTDOWN, 0.0, now)
-        elif not self._handover.is_deciding:
+        elif self._reign is not None and self._handover.is_deciding:
+            self._reign.leaving = Reason.SHUTDOWN  # if it is refused there is no way back into the term
+        else:
             self._handover.drop()
             self._drain(Reason.SHUTDOWN, 0.0, now)
 
