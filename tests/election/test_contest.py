@@ -21,7 +21,7 @@ from slurp_leader.election.ranking.eligible import Cause
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
-from slurp_leader.store import Delete, EventKind, Get, Put, Revoke, prefix_end
+from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
 from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
 from support.virtual import World, Write, late, writes_key
 
@@ -537,6 +537,65 @@ def test_a_pinned_node_that_cannot_start_is_handed_the_lead_more_and_more_seldom
     world.run_for(600)
     assert leader.leads
     assert 4 < len(leader.terms) < 10
+
+
+def test_a_leader_that_the_lead_is_pinned_to_may_step_down_all_the_same_and_gets_it_back() -> None:
+    world = World()
+    pinned = leading_node(world, "a", lending=LENDING)
+    other = node(world, "b", lending=LENDING)
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("a", OPS))
+    wish(world, steps_down=True)
+    world.run_until(lambda: other.leads, within_s=1)
+    assert other.last_reason is Reason.HANDOVER
+    world.run_for(1)
+    assert other.leads
+    world.run_until(lambda: pinned.leads, within_s=5)
+    assert (len(pinned.terms), len(other.terms), leader_key(world) is None) == (2, 1, False)
+
+
+def test_a_wish_does_not_take_the_lead_from_who_it_is_pinned_to() -> None:
+    world = World()
+    pinned = leading_node(world, "a", lending=LENDING)
+    node(world, "b", lending=LENDING)
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("a", OPS))
+    wish(world, to="b")
+    world.run_for(3)
+    standing = world.apply(Get(KEYS.transfer)).kvs[0]
+    assert TransferRecord.from_value(standing.key, standing.value).reason == Cause.PINNED_ELSEWHERE
+    assert len(pinned.terms) == 1
+
+
+def test_a_pinned_successor_that_stays_silent_is_replaced_as_soon_as_any_other() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    deaf = node(world, "b", lending=LENDING)
+    world.run_for(2)
+
+    def pause_at_handover(write: Write) -> None:
+        if any(event.kv.key == KEYS.leader and event.kind is EventKind.PUT for event in write.events):
+            deaf.host.pause()
+
+    world.on_write.append(pause_at_handover)
+    order(world, lambda orders: orders.pin("b", OPS))
+    world.run_until(lambda: len(leader.terms) == 2 and leader.leads, within_s=OPTIONS.takeover_timeout_s + 1.5)
+
+
+def test_a_pinned_holder_that_is_silent_loses_the_key_although_its_lease_lives() -> None:
+    world = World()
+    pinned = leading_node(world, "a")
+    other = node(world, "b")
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("a", OPS))
+    world.run_for(1)
+    key = leader_key(world)
+    assert key is not None
+    pinned.host.pause()
+    for _ in range(8):  # somebody else renews its lease
+        world.run_for(2)
+        world.apply(KeepAlive(key.lease))
+    assert other.leads
 
 
 # ---------------------------------------------------------------- stepping down, and force

@@ -817,6 +817,7 @@ class Elector:
         reign.term.trust.lent = lent
         if lent is not None:
             self._lent.add(reign.term.token)
+        self._service.rests_until = now + reign.pause_s
         self._end_term(Reason.HANDOVER, now, holds_key=False)
         if self._stopping and self._lent:
             self._timers.clear("stop")

@@ -89,10 +89,11 @@ class Phase(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class _Plan:
-    """One handover under way. `wish` is what its records are made from."""
+    """One handover under way. `wish` is what its records are made from; `leaves`: the leader goes in any case."""
 
     term: Term
     wish: TransferRecord
+    leaves: bool
     phase: Phase = Phase.LOOKING
     asked: list[Candidate] = field(default_factory=list)
     stand: list[Candidate] = field(default_factory=list)
@@ -200,8 +201,9 @@ class Handover:
 
     def begin(self, session: Session, term: Term, now: float, wish: TransferRecord | None = None) -> None:
         """Hand this term over, to the best candidate or the one that is wished for. Not while one is under way."""
-        plan = _Plan(term, wish or TransferRecord(Stage.WISHED, term.token, by=term.node_id, why="leaving"))
-        self._plan = plan
+        leaves = wish is None or wish.steps_down
+        wish = wish or TransferRecord(Stage.WISHED, term.token, by=term.node_id, why="leaving")
+        plan = self._plan = _Plan(term, wish, leaves)
         if plan.wish.to in (session.name, session.identity.node_id):
             self._fail(plan, "itself", now)
             return
@@ -305,7 +307,9 @@ class Handover:
         if isinstance(result, StoreError):
             self._fail(plan, "timeout", now)
             return
-        plan.asked, plan.stand, plan.reason = self._contest.successors(session, result.kvs, plan.wish.to)
+        plan.asked, plan.stand, plan.reason = self._contest.successors(
+            session, result.kvs, plan.wish.to, leaves=plan.leaves, now=now
+        )
         self._ask_next(plan, session, now)
 
     def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
