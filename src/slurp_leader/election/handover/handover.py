@@ -58,6 +58,9 @@ _FOUND_WITHIN_S = 3.0
 _STANDS_BACK_S = 2.0
 """How long others go first when a leader had to step down and found nobody to hand over to."""
 _DOING = "hand over"
+_WITHDRAWN = "withdrawn"
+"""Why a handover fails whose wish is gone before it was answered: who wished waits no more, and was told that nothing
+was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +316,9 @@ class Handover:
         self._ask_next(plan, session, now)
 
     def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
+        if plan.wish.wish and not self._control.transfer_revision:
+            self._fail(plan, _WITHDRAWN, now)
+            return
         if not plan.asked or now >= plan.give_up_at:
             self._fail(plan, plan.reason, now)
             return
@@ -354,6 +360,9 @@ class Handover:
             standing = self._learn_refusal(result, now)
             if self._plan is not plan:
                 return  # the term is over
+            if standing is None and plan.wish.wish:
+                self._fail(plan, _WITHDRAWN, now)
+                return
             if standing is None or standing.value != value:  # another record came in between: ours goes over it
                 self._desk.timers.set(TIMER, min(plan.deadline, now + self._desk.soon()))
                 return
