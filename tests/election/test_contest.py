@@ -598,6 +598,22 @@ def test_a_pinned_holder_that_is_silent_loses_the_key_although_its_lease_lives()
     assert other.leads
 
 
+def test_a_deaf_node_learns_who_else_stands_when_the_holder_is_silent_too() -> None:
+    world = World()
+    leader, deaf, pinned = three(world)
+    order(world, lambda orders: orders.pin("c", OPS))
+    key = leader_key(world)
+    assert key is not None
+    leader.host.pause()
+    deaf.host.deaf = True
+    pinned.host.crash()
+    world.apply(Revoke(candidates(world)["c"].lease))
+    for _ in range(10):  # somebody else renews the lease of the silent holder
+        world.run_for(2)
+        world.apply(KeepAlive(key.lease))
+    assert deaf.leads
+
+
 # ---------------------------------------------------------------- stepping down, and force
 
 

@@ -141,7 +141,9 @@ class Contest:
         """Session of the best other candidate that is fit, and may lead; empty: there is none. Two that are both unfit
         would hand the lead to each other for ever."""
         others = self._others(session, now)
-        return next((each.candidate.session for each in others if _WORSE_THAN_UNFIT.isdisjoint(each.verdict.causes)), "")
+        return next(
+            (each.candidate.session for each in others if _WORSE_THAN_UNFIT.isdisjoint(each.verdict.causes)), ""
+        )
 
     def _others(self, session: Session, now: float) -> list[Standing]:
         me = session.identity.node_id

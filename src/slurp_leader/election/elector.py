@@ -271,7 +271,7 @@ class Elector:
         elif record is not None and record.session == session.name:
             self._take_own(session, leader, record, now)
         else:
-            silent_since = self._view.changed_at + self._patience_s(session, leader)
+            silent_since = self._silent_since(session, leader)
             if self._handover.gave == leader.mod_revision and not self._contest.must_not_hold(session, now):
                 self._take_back(session, leader, silent_since, now)
             else:
@@ -327,6 +327,10 @@ class Elector:
             reign.leaving = Reason.RESIGNED
         self._handover.begin(session, reign.term, now, wish)
 
+    def _silent_since(self, session: Session, leader: KeyValue) -> float:
+        """When the holder has been silent for too long, or will have been."""
+        return self._view.changed_at + self._patience_s(session, leader)
+
     def _patience_s(self, session: Session, leader: KeyValue) -> float:
         """How long a holder may be silent: its published TTL; less when it was handed the lead and has said nothing."""
         record = self._view.leader_record
@@ -349,7 +353,7 @@ class Elector:
             case "consent":
                 self._veto(f"no answer within {self._options.hook_timeout_s:g} s", now)
             case "refresh":
-                self._refresh()
+                self._refresh(now)
             case "drain":
                 self._stop_draining(now)
             case "handover":
@@ -431,10 +435,13 @@ class Elector:
         if self._state is not ElectionState.FOLLOWER:
             self._enter(ElectionState.FOLLOWER, reason, None)
 
-    def _refresh(self) -> None:
+    def _refresh(self, now: float) -> None:
         """Look without an event, so that a watch that went deaf cannot keep this node from standing (A17)."""
-        is_vacant = self._view.is_known and self._view.leader is None
-        look = transactions.look(self._keys, with_candidates=is_vacant)
+        session, view = self._sessions.current, self._view
+        is_there_to_take = view.is_known and (
+            view.leader is None or (session is not None and now >= self._silent_since(session, view.leader))
+        )
+        look = transactions.look(self._keys, with_candidates=is_there_to_take)
         self._desk.call(look, self._options.rpc_timeout_s, self._refreshed)
 
     def _refreshed(self, result: Any, now: float) -> None:
