@@ -115,8 +115,13 @@ class Service:
             return f"it was elected and could not start: {veto}"
         if now < max(session.stands_back_until, self.rests_until):
             return "it has given the lead away, and lets others go first"
+        return self._why_cooling_down(now)
+
+    def _why_cooling_down(self, now: float) -> str:
+        """Not while it leads: to give that up would be one loss more, and where the lead is pinned to it, it would be handed
+        the lead, and give it up, for ever."""
         wins = self._wins
-        if len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
+        if self._leads_since is None and len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
             return f"it won {_WINS_BEFORE_COOL_DOWN} times within five minutes"
         return ""
 
