@@ -21,8 +21,9 @@ from slurp_leader.election.ranking.eligible import Cause
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
+from slurp_leader.failover.manifest import FailoverKeys
 from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
-from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
+from support.electing import KEYS, KEYSPACE, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
 from support.virtual import World, Write, late, writes_key
 
 OPS = Order("ops", "maintenance", "2026-01-01T00:00:00Z")
@@ -744,3 +745,18 @@ def test_only_the_newest_elections_are_remembered() -> None:
     assert only.term.epoch == KEPT + 1
     assert not world.apply(Get(election_key(KEYS, 1))).kvs
     assert world.apply(Get(election_key(KEYS, KEPT + 1))).kvs
+
+
+@pytest.mark.parametrize(("stands", "next_epoch"), [(10**10 - 2, 10**10 - 1), (10**10 - 1, 1), (10**18, 1)])
+def test_epochs_have_ten_digits_whatever_somebody_writes(stands: int, next_epoch: int) -> None:
+    """With more of them the key of a manifest would lie in the range that makes room for it, and etcd refuses that."""
+    world = World()
+    only = leading_node(world, "a")
+    world.apply(Put(KEYS.epoch, epoch_value(stands)))
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: len(only.terms) == 2, within_s=5)
+    assert only.term.epoch == next_epoch
+    manifests = FailoverKeys(KEYSPACE)
+    for room in manifests.make_room(next_epoch):
+        assert room.range_end is not None
+        assert manifests.manifest(next_epoch) >= room.range_end
