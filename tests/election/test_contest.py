@@ -170,6 +170,33 @@ def test_a_candidate_tells_at_once_that_it_is_unfit_and_that_it_is_well_again() 
     world.run_until(lambda: candidates(world)["b"].unfit == "", within_s=2)
 
 
+def test_a_late_copy_of_what_a_candidate_said_before_does_not_last() -> None:
+    world = World()
+    leading_node(world, "a")
+    standby = node(world, "b")
+    world.run_for(10)
+    own_key = KEYS.candidate(candidates(world)["b"].session)
+    world.order(late(8), writes_key(own_key), host=standby.host, times=1)
+    standby.seat.post(FitnessChanged("disk full"))  # not answered, and written again
+    world.run_for(2)
+    standby.seat.post(FitnessChanged(""))
+    world.run_until(lambda: candidates(world)["b"].unfit == "", within_s=2)
+    world.run_until(lambda: candidates(world)["b"].unfit != "", within_s=10)
+    world.run_until(lambda: candidates(world)["b"].unfit == "", within_s=2)
+
+
+def test_a_record_that_somebody_deleted_is_written_again_at_once() -> None:
+    world = World()
+    leading_node(world, "a")
+    node(world, "b")
+    world.run_for(10)
+    world.apply(Delete(KEYS.candidate(candidates(world)["b"].session)))
+    world.run_until(lambda: "b" in candidates(world), within_s=2)
+    written = len(world.log)
+    world.run_for(30)
+    assert sum(event.kv.key.startswith(KEYS.candidates) for write in world.log[written:] for event in write.events) <= 2
+
+
 def test_a_candidate_counts_what_it_has_led() -> None:
     world = World()
     first = leading_node(world, "a")

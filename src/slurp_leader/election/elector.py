@@ -212,6 +212,7 @@ class Elector:
                 self._view.learn_events(event.events, now)
                 self._control.learn_events(event.revision, event.events)
                 self._contest.learn_events(event.revision, event.events)
+                self._candidacy.learn_events(event.events)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
                 self._control.learn_snapshot(event.revision, event.kvs)
@@ -405,7 +406,7 @@ class Elector:
             self._contest.learn_snapshot(read.header.revision, read.kvs)
         self._enter(ElectionState.CANDIDATE, Reason.STARTED, None)
         self._desk.note(logging.INFO, LogEvent.SESSION_OPENED, session=session.name, ttl_s=session.timing.ttl_s)
-        self._candidacy.begin(now)
+        self._candidacy.begin(result.header.revision, now)
         self._timers.set("renew", now + session.timing.renew_interval_s)
         self._timers.set("refresh", now + self._desk.jittered(self._options.retry_interval_s))
 
