@@ -104,8 +104,8 @@ class Candidacy:
         self._desk.timers.clear(TIMER)
 
     def learn_events(self, events: Iterable[Event]) -> None:
-        """A late copy of an earlier write of ours may come in after a newer one, and somebody may delete the record: others
-        would go by that until it is written again."""
+        """A late copy of an earlier write of ours may come in after a newer one, and somebody may delete the record:
+        others would go by that until it is written again."""
         said = self._said
         if said is None:
             return

@@ -118,8 +118,8 @@ class Service:
         return self._why_cooling_down(now)
 
     def _why_cooling_down(self, now: float) -> str:
-        """Not while it leads: to give that up would be one loss more, and where the lead is pinned to it, it would be handed
-        the lead, and give it up, for ever."""
+        """Not while it leads: to give that up would be one loss more, and where the lead is pinned to it, it would be
+        handed the lead, and give it up, for ever."""
         wins = self._wins
         if self._leads_since is None and len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
             return f"it won {_WINS_BEFORE_COOL_DOWN} times within five minutes"
