@@ -292,6 +292,20 @@ def test_a_silent_successor_in_a_frozen_election_is_replaced_by_who_appointed_it
     assert leader.last_reason is Reason.STOLEN
 
 
+def test_who_resigns_in_a_frozen_election_hands_over_and_gives_nothing_back() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    order(world, lambda orders: orders.freeze(OPS))
+    world.run_for(1)
+    leader.seat.post(ResignWanted(2.0))
+    world.run_for(20)
+    assert (leader.leads, len(leader.terms)) == (True, 1)
+    other = node(world, "b", lending=LENDING)
+    world.run_for(2)
+    leader.seat.post(ResignWanted(2.0))
+    world.run_until(lambda: other.leads, within_s=2)
+
+
 def test_an_order_refuses_the_campaign_that_was_decided_on_before_it() -> None:
     world = World()
     leader = leading_node(world, "a")

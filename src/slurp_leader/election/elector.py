@@ -233,7 +233,7 @@ class Elector:
             case Drained():
                 self._on_drained(event, now)
             case ResignWanted():
-                self._leave(Reason.RESIGNED, event.pause_s, now)
+                self._on_resign(event.pause_s, now)
             case StopWanted():
                 self._on_stop(event.hands_over, now)
             case _:
@@ -744,6 +744,16 @@ class Elector:
         if holds_key:
             release = Attempt(transactions.release(self._keys, reign.term), None, _key_is_free)
             self._attempts.begin(release, session.timing.rpc_timeout_s)
+
+    def _on_resign(self, pause_s: float, now: float) -> None:
+        """In a frozen election the lead is handed over, or kept: nobody could follow who gives it back (A24)."""
+        reign, session = self._reign, self._sessions.current
+        if self._view.operator.frozen is None:
+            self._leave(Reason.RESIGNED, pause_s, now)
+        elif reign is not None and session is not None and self._state is ElectionState.LEADER:
+            reign.pause_s = pause_s
+            if not self._handover.is_busy:
+                self._handover.begin(session, reign.term, now)
 
     def _leave(self, reason: Reason, pause_s: float, now: float) -> None:
         """Give the term away: to a successor if there is one (PROTOCOL C), else back."""
