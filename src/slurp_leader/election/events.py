@@ -206,8 +206,8 @@ class StopWanted:
 
 @dataclass(frozen=True, slots=True)
 class ResignWanted:
-    """Hand over, or drain and release, and stay a candidate; others go first for `pause_s` seconds. In a frozen election
-    it is handed over, or kept."""
+    """Hand over, or drain and release, and stay a candidate; others go first for `pause_s` seconds. In a frozen
+    election it is handed over, or kept."""
 
     pause_s: float
 
