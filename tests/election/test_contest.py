@@ -21,8 +21,9 @@ from slurp_leader.election.ranking.eligible import Cause
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
-from slurp_leader.store import Delete, EventKind, Get, Put, Revoke, prefix_end
-from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
+from slurp_leader.failover.manifest import FailoverKeys
+from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
+from support.electing import KEYS, KEYSPACE, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
 from support.virtual import World, Write, late, writes_key
 
 OPS = Order("ops", "maintenance", "2026-01-01T00:00:00Z")
@@ -169,6 +170,33 @@ def test_a_candidate_tells_at_once_that_it_is_unfit_and_that_it_is_well_again() 
     world.run_until(lambda: candidates(world)["b"].unfit == "", within_s=2)
 
 
+def test_a_late_copy_of_what_a_candidate_said_before_does_not_last() -> None:
+    world = World()
+    leading_node(world, "a")
+    standby = node(world, "b")
+    world.run_for(10)
+    own_key = KEYS.candidate(candidates(world)["b"].session)
+    world.order(late(8), writes_key(own_key), host=standby.host, times=1)
+    standby.seat.post(FitnessChanged("disk full"))  # not answered, and written again
+    world.run_for(2)
+    standby.seat.post(FitnessChanged(""))
+    world.run_until(lambda: candidates(world)["b"].unfit == "", within_s=2)
+    world.run_until(lambda: candidates(world)["b"].unfit != "", within_s=10)
+    world.run_until(lambda: candidates(world)["b"].unfit == "", within_s=2)
+
+
+def test_a_record_that_somebody_deleted_is_written_again_at_once() -> None:
+    world = World()
+    leading_node(world, "a")
+    node(world, "b")
+    world.run_for(10)
+    world.apply(Delete(KEYS.candidate(candidates(world)["b"].session)))
+    world.run_until(lambda: "b" in candidates(world), within_s=2)
+    written = len(world.log)
+    world.run_for(30)
+    assert sum(event.kv.key.startswith(KEYS.candidates) for write in world.log[written:] for event in write.events) <= 2
+
+
 def test_a_candidate_counts_what_it_has_led() -> None:
     world = World()
     first = leading_node(world, "a")
@@ -262,6 +290,20 @@ def test_a_silent_successor_in_a_frozen_election_is_replaced_by_who_appointed_it
     wish(world, to="b")
     world.run_until(lambda: len(leader.terms) == 2 and leader.leads, within_s=20)
     assert leader.last_reason is Reason.STOLEN
+
+
+def test_who_resigns_in_a_frozen_election_hands_over_and_gives_nothing_back() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    order(world, lambda orders: orders.freeze(OPS))
+    world.run_for(1)
+    leader.seat.post(ResignWanted(2.0))
+    world.run_for(20)
+    assert (leader.leads, len(leader.terms)) == (True, 1)
+    other = node(world, "b", lending=LENDING)
+    world.run_for(2)
+    leader.seat.post(ResignWanted(2.0))
+    world.run_until(lambda: other.leads, within_s=2)
 
 
 def test_an_order_refuses_the_campaign_that_was_decided_on_before_it() -> None:
@@ -539,6 +581,81 @@ def test_a_pinned_node_that_cannot_start_is_handed_the_lead_more_and_more_seldom
     assert 4 < len(leader.terms) < 10
 
 
+def test_a_leader_that_the_lead_is_pinned_to_may_step_down_all_the_same_and_gets_it_back() -> None:
+    world = World()
+    pinned = leading_node(world, "a", lending=LENDING)
+    other = node(world, "b", lending=LENDING)
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("a", OPS))
+    wish(world, steps_down=True)
+    world.run_until(lambda: other.leads, within_s=1)
+    assert other.last_reason is Reason.HANDOVER
+    world.run_for(1)
+    assert other.leads
+    world.run_until(lambda: pinned.leads, within_s=5)
+    assert (len(pinned.terms), len(other.terms), leader_key(world) is None) == (2, 1, False)
+
+
+def test_a_wish_does_not_take_the_lead_from_who_it_is_pinned_to() -> None:
+    world = World()
+    pinned = leading_node(world, "a", lending=LENDING)
+    node(world, "b", lending=LENDING)
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("a", OPS))
+    wish(world, to="b")
+    world.run_for(3)
+    standing = world.apply(Get(KEYS.transfer)).kvs[0]
+    assert TransferRecord.from_value(standing.key, standing.value).reason == Cause.PINNED_ELSEWHERE
+    assert len(pinned.terms) == 1
+
+
+def test_a_pinned_successor_that_stays_silent_is_replaced_as_soon_as_any_other() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    deaf = node(world, "b", lending=LENDING)
+    world.run_for(2)
+
+    def pause_at_handover(write: Write) -> None:
+        if any(event.kv.key == KEYS.leader and event.kind is EventKind.PUT for event in write.events):
+            deaf.host.pause()
+
+    world.on_write.append(pause_at_handover)
+    order(world, lambda orders: orders.pin("b", OPS))
+    world.run_until(lambda: len(leader.terms) == 2 and leader.leads, within_s=OPTIONS.takeover_timeout_s + 1.5)
+
+
+def test_a_pinned_holder_that_is_silent_loses_the_key_although_its_lease_lives() -> None:
+    world = World()
+    pinned = leading_node(world, "a")
+    other = node(world, "b")
+    world.run_for(2)
+    order(world, lambda orders: orders.pin("a", OPS))
+    world.run_for(1)
+    key = leader_key(world)
+    assert key is not None
+    pinned.host.pause()
+    for _ in range(8):  # somebody else renews its lease
+        world.run_for(2)
+        world.apply(KeepAlive(key.lease))
+    assert other.leads
+
+
+def test_a_deaf_node_learns_who_else_stands_when_the_holder_is_silent_too() -> None:
+    world = World()
+    leader, deaf, pinned = three(world)
+    order(world, lambda orders: orders.pin("c", OPS))
+    key = leader_key(world)
+    assert key is not None
+    leader.host.pause()
+    deaf.host.deaf = True
+    pinned.host.crash()
+    world.apply(Revoke(candidates(world)["c"].lease))
+    for _ in range(10):  # somebody else renews the lease of the silent holder
+        world.run_for(2)
+        world.apply(KeepAlive(key.lease))
+    assert deaf.leads
+
+
 # ---------------------------------------------------------------- stepping down, and force
 
 
@@ -669,3 +786,18 @@ def test_only_the_newest_elections_are_remembered() -> None:
     assert only.term.epoch == KEPT + 1
     assert not world.apply(Get(election_key(KEYS, 1))).kvs
     assert world.apply(Get(election_key(KEYS, KEPT + 1))).kvs
+
+
+@pytest.mark.parametrize(("stands", "next_epoch"), [(10**10 - 2, 10**10 - 1), (10**10 - 1, 1), (10**18, 1)])
+def test_epochs_have_ten_digits_whatever_somebody_writes(stands: int, next_epoch: int) -> None:
+    """With more of them the key of a manifest would lie in the range that makes room for it, and etcd refuses that."""
+    world = World()
+    only = leading_node(world, "a")
+    world.apply(Put(KEYS.epoch, epoch_value(stands)))
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: len(only.terms) == 2, within_s=5)
+    assert only.term.epoch == next_epoch
+    manifests = FailoverKeys(KEYSPACE)
+    for room in manifests.make_room(next_epoch):
+        assert room.range_end is not None
+        assert manifests.manifest(next_epoch) >= room.range_end

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from slurp_leader.election import FitnessChanged, Reason
+from slurp_leader.election.operator import Order
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.store import Delete, Put
-from support.electing import KEYS, LENDING, leading_node, node
+from support.electing import KEYS, LENDING, leading_node, node, order
 from support.virtual import World
 
 
@@ -96,13 +97,23 @@ def test_who_wins_again_and_again_lets_others_go_first() -> None:
 def test_two_that_are_both_unfit_do_not_hand_the_lead_to_each_other_again_and_again() -> None:
     world = World()
     pair = leading_node(world, lending=LENDING), node(world, "b", lending=LENDING)
-    world.run_for(2)
-    for number in range(8):  # then both have won too often to be fit, and each handover would be one win more
-        leader, other = pair if number % 2 == 0 else pair[::-1]
-        value = TransferRecord(Stage.WISHED, leader.term.token, f"w{number}", to=other.node_id).to_value()
-        world.apply(Put(KEYS.transfer, value))
-        world.run_until(lambda other=other: other.leads, within_s=5)  # type: ignore[misc]
-        world.run_for(0.5)
-    terms = sum(len(each.terms) for each in pair)
+    for each in pair:
+        each.seat.post(FitnessChanged("disk full"))
     world.run_for(120)
-    assert sum(len(each.terms) for each in pair) == terms
+    assert sum(len(each.terms) for each in pair) == 1
+
+
+def test_a_pinned_node_that_was_handed_the_lead_often_keeps_it() -> None:
+    world = World()
+    pinned = leading_node(world, lending=LENDING)
+    other = node(world, "b", lending=LENDING)
+    order(world, lambda orders: orders.pin("a", Order("ops")))
+    world.run_for(2)
+    for number in range(4):  # then it has won too often, and is handed the lead again once the first win is long ago
+        value = TransferRecord(Stage.WISHED, pinned.term.token, f"w{number}", steps_down=True).to_value()
+        world.apply(Put(KEYS.transfer, value))
+        world.run_until(lambda: other.leads, within_s=5)
+        world.run_until(lambda: pinned.leads, within_s=400)
+    terms = len(pinned.terms)
+    world.run_for(600)
+    assert (pinned.leads, len(pinned.terms)) == (True, terms)

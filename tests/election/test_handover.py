@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted
+from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted
 from slurp_leader.election.operator import OperatorRecord, Order
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
@@ -466,3 +466,38 @@ def test_a_key_that_names_a_session_which_answered_nothing_is_rewritten() -> Non
 class _Forgetful(set):  # type: ignore[type-arg]
     def add(self, element: object) -> None:
         """Nothing is kept."""
+
+
+def test_a_stop_while_a_handover_is_in_doubt_ends_the_node_also_when_it_is_refused() -> None:
+    world = World()
+    leader, _, watch = pair(world, LENDING)
+    world.order(late(0.5), hands_over, host=leader.host, times=1)
+    wish(world, leader.term.token, "b")
+    world.run_for(0.2)
+    world.apply(Put(KEYS.operator, OperatorRecord().block("b", Order("ops")).to_value()))
+    leader.seat.post(StopWanted(hands_over=False))
+    world.run_until(lambda: leader.finished is not None, within_s=10)
+    assert not watch.violations
+
+
+def test_a_wish_that_was_taken_back_is_not_obeyed_any_more() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    reads_candidates = lambda request: isinstance(request, Get) and request.key == KEYS.candidates  # noqa: E731
+    world.order(fine(0.3, 0.3), reads_candidates, host=leader.host, times=1)
+    wish(world, leader.term.token, "b")
+    world.run_for(0.2)
+    world.apply(Delete(KEYS.transfer))  # as who wished does, and is told then that nothing was done
+    world.run_for(5)
+    assert (leader.leads, len(leader.terms), other.terms) == (True, 1, [])
+
+
+def test_a_wish_that_was_taken_back_while_its_offer_was_under_way_is_not_obeyed_either() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    world.order(fine(0.3, 0.3), writes_key(KEYS.transfer), host=leader.host, times=1)
+    wish(world, leader.term.token, "b")
+    world.run_for(0.2)
+    world.apply(Delete(KEYS.transfer))
+    world.run_for(5)
+    assert (leader.leads, len(leader.terms), other.terms) == (True, 1, [])

@@ -7,7 +7,7 @@ cold: others rank by it. Nothing waits for it, and a write that fails is made ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from slurp_leader.election.ranking.scoring import ScoreInputs
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.election.session import Session
 from slurp_leader.errors import StoreError
-from slurp_leader.store import Put, Txn, lease_of
+from slurp_leader.store import Event, EventKind, Put, Txn, lease_of
 from slurp_leader.telemetry.events import LogEvent
 
 TIMER = "publish"
@@ -69,6 +69,10 @@ class Candidacy:
         self._measure = measure
         self._backoff = Backoff(desk, options.publish_interval_s)
         self._said: Candidate | None = None  # what stands in etcd, or is on its way there
+        self._said_at = 0  # revision of our newest write that was answered
+        self._undone_at = (
+            0  # revision of the newest write to our record, as far as heard, that was not the newest of ours
+        )
         self._not_before = float("-inf")
         self._is_sending = False
 
@@ -87,8 +91,9 @@ class Candidacy:
         self._is_sending = False
         return self._put(session, now)
 
-    def begin(self, now: float) -> None:
+    def begin(self, revision: int, now: float) -> None:
         """The session is open, and its record written. It is soon written again: nothing was measured yet at first."""
+        self._said_at = revision
         soon = min(_MEASURED_AFTER_S, self._options.publish_interval_s)
         self._desk.timers.set(TIMER, now + self._desk.jittered(soon))
 
@@ -98,13 +103,25 @@ class Candidacy:
         self._is_sending = False
         self._desk.timers.clear(TIMER)
 
+    def learn_events(self, events: Iterable[Event]) -> None:
+        """A late copy of an earlier write of ours may come in after a newer one, and somebody may delete the record:
+        others would go by that until it is written again."""
+        said = self._said
+        if said is None:
+            return
+        key = self._keys.candidate(said.session)
+        for event in events:
+            kv = event.kv
+            if kv.key == key and (event.kind is not EventKind.PUT or kv.value != said.to_value()):
+                self._undone_at = kv.mod_revision
+
     def act(self, session: Session, now: float) -> None:
         """Level-triggered: does etcd say what others need to know at once?"""
         said = self._said
         if said is None or self._is_sending:
             return
         condition = self._condition(session, now)
-        if (condition.unfit, condition.warm) == (said.unfit, said.warm):
+        if (condition.unfit, condition.warm) == (said.unfit, said.warm) and self._undone_at <= self._said_at:
             return
         if now < self._not_before:
             self._desk.timers.set_no_later(TIMER, self._not_before)
@@ -131,6 +148,7 @@ class Candidacy:
             self._desk.note(logging.DEBUG, LogEvent.ELECTION_NOT_PUBLISHED, error=str(result))
             self._desk.timers.set(TIMER, now + self._backoff.next_s())
         else:  # one that was refused belongs to a session that is gone: the next renewal will say so
+            self._said_at = result.header.revision
             self._backoff.reset()
             self._next(now)
 

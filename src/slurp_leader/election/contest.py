@@ -197,7 +197,7 @@ class Contest:
     # ------------------------------------------------------------ who is asked to take over
 
     def successors(
-        self, session: Session, kvs: Iterable[KeyValue], to: str
+        self, session: Session, kvs: Iterable[KeyValue], to: str, *, leaves: bool, now: float
     ) -> tuple[list[Candidate], list[Candidate], str]:
         """Who is to be asked to take over, who stands at all, and why nobody is asked.
 
@@ -205,14 +205,24 @@ class Contest:
             session: The leader's own.
             kvs: All candidates' records, as just read.
             to: Node id or session that is wanted; empty: any.
+            leaves: Whether the leader goes in any case, also one that the lead is pinned to.
+            now: The time.
         """
         stand = [
             each
             for each in read_candidates(kvs)
             if each.session != session.name and each.node_id != session.identity.node_id
         ]
-        asked, reason = choose_successor(stand, self._circumstances(stand), self._options.weights, to)
+        circumstances = self._circumstances(stand)
+        if not leaves:
+            circumstances = replace(circumstances, able=circumstances.able | self._able_to_stay(session, now))
+        asked, reason = choose_successor(stand, circumstances, self._options.weights, to)
         return asked, stand, reason
+
+    def _able_to_stay(self, session: Session, now: float) -> frozenset[str]:
+        """The leader's own node id, if nothing keeps it from leading."""
+        own = self._candidacy.own(session, now)
+        return Circumstances.of([own], self._view.operator, requires=self._requires).able
 
     # ------------------------------------------------------------ from here to the pure functions
 
@@ -239,4 +249,5 @@ class Contest:
             min_nodes=self._options.min_nodes,
             epoch=view.epoch_number,
             gave_up=holder.session if holder is not None else "",
+            holder=holder.session if holder is not None and view.leader is not None else "",
         )

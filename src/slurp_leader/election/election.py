@@ -353,7 +353,7 @@ class Election:
 
     def resign(self, pause_s: float = 2.0) -> None:
         """Hand the term over, or where nobody can take it, give it back after draining and let others go first for
-        `pause_s` seconds.
+        `pause_s` seconds. In a frozen election, where nobody can take it, it is kept.
 
         Raises:
             NotLeaderError: This node does not lead.

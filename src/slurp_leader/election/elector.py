@@ -212,6 +212,7 @@ class Elector:
                 self._view.learn_events(event.events, now)
                 self._control.learn_events(event.revision, event.events)
                 self._contest.learn_events(event.revision, event.events)
+                self._candidacy.learn_events(event.events)
             case Snapshot():
                 self._view.learn_snapshot(event.revision, event.kvs, now)
                 self._control.learn_snapshot(event.revision, event.kvs)
@@ -232,7 +233,7 @@ class Elector:
             case Drained():
                 self._on_drained(event, now)
             case ResignWanted():
-                self._leave(Reason.RESIGNED, event.pause_s, now)
+                self._on_resign(event.pause_s, now)
             case StopWanted():
                 self._on_stop(event.hands_over, now)
             case _:
@@ -271,7 +272,7 @@ class Elector:
         elif record is not None and record.session == session.name:
             self._take_own(session, leader, record, now)
         else:
-            silent_since = self._view.changed_at + self._patience_s(session, leader)
+            silent_since = self._silent_since(session, leader)
             if self._handover.gave == leader.mod_revision and not self._contest.must_not_hold(session, now):
                 self._take_back(session, leader, silent_since, now)
             else:
@@ -327,6 +328,10 @@ class Elector:
             reign.leaving = Reason.RESIGNED
         self._handover.begin(session, reign.term, now, wish)
 
+    def _silent_since(self, session: Session, leader: KeyValue) -> float:
+        """When the holder has been silent for too long, or will have been."""
+        return self._view.changed_at + self._patience_s(session, leader)
+
     def _patience_s(self, session: Session, leader: KeyValue) -> float:
         """How long a holder may be silent: its published TTL; less when it was handed the lead and has said nothing."""
         record = self._view.leader_record
@@ -349,7 +354,7 @@ class Elector:
             case "consent":
                 self._veto(f"no answer within {self._options.hook_timeout_s:g} s", now)
             case "refresh":
-                self._refresh()
+                self._refresh(now)
             case "drain":
                 self._stop_draining(now)
             case "handover":
@@ -401,7 +406,7 @@ class Elector:
             self._contest.learn_snapshot(read.header.revision, read.kvs)
         self._enter(ElectionState.CANDIDATE, Reason.STARTED, None)
         self._desk.note(logging.INFO, LogEvent.SESSION_OPENED, session=session.name, ttl_s=session.timing.ttl_s)
-        self._candidacy.begin(now)
+        self._candidacy.begin(result.header.revision, now)
         self._timers.set("renew", now + session.timing.renew_interval_s)
         self._timers.set("refresh", now + self._desk.jittered(self._options.retry_interval_s))
 
@@ -431,10 +436,13 @@ class Elector:
         if self._state is not ElectionState.FOLLOWER:
             self._enter(ElectionState.FOLLOWER, reason, None)
 
-    def _refresh(self) -> None:
+    def _refresh(self, now: float) -> None:
         """Look without an event, so that a watch that went deaf cannot keep this node from standing (A17)."""
-        is_vacant = self._view.is_known and self._view.leader is None
-        look = transactions.look(self._keys, with_candidates=is_vacant)
+        session, view = self._sessions.current, self._view
+        is_there_to_take = view.is_known and (
+            view.leader is None or (session is not None and now >= self._silent_since(session, view.leader))
+        )
+        look = transactions.look(self._keys, with_candidates=is_there_to_take)
         self._desk.call(look, self._options.rpc_timeout_s, self._refreshed)
 
     def _refreshed(self, result: Any, now: float) -> None:
@@ -737,6 +745,16 @@ class Elector:
             release = Attempt(transactions.release(self._keys, reign.term), None, _key_is_free)
             self._attempts.begin(release, session.timing.rpc_timeout_s)
 
+    def _on_resign(self, pause_s: float, now: float) -> None:
+        """In a frozen election the lead is handed over, or kept: nobody could follow who gives it back (A24)."""
+        reign, session = self._reign, self._sessions.current
+        if self._view.operator.frozen is None:
+            self._leave(Reason.RESIGNED, pause_s, now)
+        elif reign is not None and session is not None and self._state is ElectionState.LEADER:
+            reign.pause_s = pause_s
+            if not self._handover.is_busy:
+                self._handover.begin(session, reign.term, now)
+
     def _leave(self, reason: Reason, pause_s: float, now: float) -> None:
         """Give the term away: to a successor if there is one (PROTOCOL C), else back."""
         reign, session = self._reign, self._sessions.current
@@ -817,6 +835,7 @@ class Elector:
         reign.term.trust.lent = lent
         if lent is not None:
             self._lent.add(reign.term.token)
+        self._service.rests_until = now + reign.pause_s
         self._end_term(Reason.HANDOVER, now, holds_key=False)
         if self._stopping and self._lent:
             self._timers.clear("stop")
@@ -861,7 +880,9 @@ class Elector:
                 self._stop_waiting(now)
         if hands_over:
             self._leave(Reason.SHUTDOWN, 0.0, now)
-        elif not self._handover.is_deciding:
+        elif self._reign is not None and self._handover.is_deciding:
+            self._reign.leaving = Reason.SHUTDOWN  # if it is refused there is no way back into the term
+        else:
             self._handover.drop()
             self._drain(Reason.SHUTDOWN, 0.0, now)
 

@@ -206,7 +206,8 @@ class StopWanted:
 
 @dataclass(frozen=True, slots=True)
 class ResignWanted:
-    """Drain and release, and stay a candidate; others go first for `pause_s` seconds."""
+    """Hand over, or drain and release, and stay a candidate; others go first for `pause_s` seconds. In a frozen
+    election it is handed over, or kept."""
 
     pause_s: float
 

@@ -29,6 +29,11 @@ from slurp_leader.store import KeyValue
 from slurp_leader.store.keyspace import Keyspace, key_segment
 from slurp_leader.store.records import SCHEMA, read_object
 
+_EPOCH_DIGITS = 10
+"""In keys of history and of manifests. With one more they would sort before others, and a range that makes room for a
+new one would hold it as well, which etcd refuses."""
+_MOST_EPOCH = 10**_EPOCH_DIGITS - 1
+
 
 @dataclass(frozen=True, slots=True)
 class ElectionKeys:
@@ -193,8 +198,10 @@ def epoch_value(epoch: int) -> bytes:
 
 
 def read_epoch(value: bytes) -> int:
-    """The number in the epoch key; 0 when it cannot be read, for it only serves people."""
-    return int(value) if value.isdigit() and len(value) < 19 else 0
+    """The number in the epoch key; 0 when it cannot be read, or is so large that somebody else must have written it: it
+    only serves people."""
+    epoch = int(value) if value.isdigit() and len(value) <= _EPOCH_DIGITS else 0
+    return epoch if epoch < _MOST_EPOCH else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class Service:
         """Why the owner says that this node should not lead; empty: it should."""
         self.is_stalled = False
         """Whether a term was lost because the owner's loop does not move, and it does not move yet."""
+        self.rests_until = float("-inf")
+        """Until when somebody else should lead, as this node wished when it handed over."""
         self.is_stopping = False
         """Whether it stands no more, although its session lives until what it lent has ended."""
 
@@ -111,10 +113,15 @@ class Service:
         vetoed_until, veto = self._veto
         if now < vetoed_until:
             return f"it was elected and could not start: {veto}"
-        if now < session.stands_back_until:
+        if now < max(session.stands_back_until, self.rests_until):
             return "it has given the lead away, and lets others go first"
+        return self._why_cooling_down(now)
+
+    def _why_cooling_down(self, now: float) -> str:
+        """Not while it leads: to give that up would be one loss more, and where the lead is pinned to it, it would be
+        handed the lead, and give it up, for ever."""
         wins = self._wins
-        if len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
+        if self._leads_since is None and len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
             return f"it won {_WINS_BEFORE_COOL_DOWN} times within five minutes"
         return ""
 

@@ -399,7 +399,8 @@ class LeaderElection(HasHooks, LeaderWork):
 
     def resign(self, pause: float = 2.0) -> None:
         """Ask for the lead to be handed over; where nobody can take it, for the term to be given back, and let others
-        go first for `pause` seconds. Work of the term ends before.
+        go first for `pause` seconds. Work of the term ends before. In a frozen election, where nobody can take it, this
+        process goes on leading.
 
         Returns at once: until the term ends, `is_leader` may still be true. To wait for that, keep `term` before, and
         wait for ``term.lost``.

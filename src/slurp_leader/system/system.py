@@ -367,7 +367,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
 
     def resign(self, pause: float = 2.0) -> None:
         """Ask this node to hand the lead over; with nobody to hand it to, to finish what runs (up to
-        ``jobs.drain_timeout``), give the term back, and let others go first for `pause` seconds.
+        ``jobs.drain_timeout``), give the term back, and let others go first for `pause` seconds. In a frozen election,
+        where nobody can take it, this node goes on leading.
 
         Returns at once: until the term ends, `is_leader` may still be true. To wait for that, keep `term` before, and
         wait for ``term.lost``.

@@ -58,6 +58,9 @@ _FOUND_WITHIN_S = 3.0
 _STANDS_BACK_S = 2.0
 """How long others go first when a leader had to step down and found nobody to hand over to."""
 _DOING = "hand over"
+_WITHDRAWN = "withdrawn"
+"""Why a handover fails whose wish is gone before it was answered: who wished waits no more, and was told that nothing
+was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,11 @@ class Phase(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class _Plan:
-    """One handover under way. `wish` is what its records are made from."""
+    """One handover under way. `wish` is what its records are made from; `leaves`: the leader goes in any case."""
 
     term: Term
     wish: TransferRecord
+    leaves: bool
     phase: Phase = Phase.LOOKING
     asked: list[Candidate] = field(default_factory=list)
     stand: list[Candidate] = field(default_factory=list)
@@ -200,8 +204,9 @@ class Handover:
 
     def begin(self, session: Session, term: Term, now: float, wish: TransferRecord | None = None) -> None:
         """Hand this term over, to the best candidate or the one that is wished for. Not while one is under way."""
-        plan = _Plan(term, wish or TransferRecord(Stage.WISHED, term.token, by=term.node_id, why="leaving"))
-        self._plan = plan
+        leaves = wish is None or wish.steps_down
+        wish = wish or TransferRecord(Stage.WISHED, term.token, by=term.node_id, why="leaving")
+        plan = self._plan = _Plan(term, wish, leaves)
         if plan.wish.to in (session.name, session.identity.node_id):
             self._fail(plan, "itself", now)
             return
@@ -305,10 +310,15 @@ class Handover:
         if isinstance(result, StoreError):
             self._fail(plan, "timeout", now)
             return
-        plan.asked, plan.stand, plan.reason = self._contest.successors(session, result.kvs, plan.wish.to)
+        plan.asked, plan.stand, plan.reason = self._contest.successors(
+            session, result.kvs, plan.wish.to, leaves=plan.leaves, now=now
+        )
         self._ask_next(plan, session, now)
 
     def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
+        if plan.wish.wish and not self._control.transfer_revision:
+            self._fail(plan, _WITHDRAWN, now)
+            return
         if not plan.asked or now >= plan.give_up_at:
             self._fail(plan, plan.reason, now)
             return
@@ -350,6 +360,9 @@ class Handover:
             standing = self._learn_refusal(result, now)
             if self._plan is not plan:
                 return  # the term is over
+            if standing is None and plan.wish.wish:
+                self._fail(plan, _WITHDRAWN, now)
+                return
             if standing is None or standing.value != value:  # another record came in between: ours goes over it
                 self._desk.timers.set(TIMER, min(plan.deadline, now + self._desk.soon()))
                 return

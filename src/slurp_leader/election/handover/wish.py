@@ -286,9 +286,10 @@ class Wish:
         try:
             standing = self._call(Get(self._keys.transfer)).kvs
             record = _read(standing[0]) if standing else None
-            untouched = record is not None and record.wish == self._id and record.stage is Stage.WISHED
-            if untouched and self._clear(standing[0].mod_revision):
-                return _refused("timeout")
+            if record is None or record.wish != self._id or record.stage is not Stage.WISHED:
+                return _refused("timeout", Outcome.UNKNOWN)
+            if self._clear(standing[0].mod_revision) and not record.steps_down:
+                return _refused("timeout")  # a leader that is to step down may be about it without a word here
         except StoreError:
             pass
         return _refused("timeout", Outcome.UNKNOWN)

@@ -103,12 +103,22 @@ class Circumstances:
         min_nodes: int = 1,
         epoch: int = 0,
         gave_up: str = "",
+        holder: str = "",
     ) -> Circumstances:
+        """As these candidates make them.
+
+        Args:
+            candidates: Who stands.
+            operator, requires, min_nodes, epoch, gave_up: See above.
+            holder: Session that holds the key, where the question is who may take it: because it goes, or went silent.
+                No order for its node keeps others from that.
+        """
         known = list(candidates)
         able = frozenset(
             each.node_id
             for each in known
-            if each.node_id not in operator.blocked
+            if each.session != holder
+            and each.node_id not in operator.blocked
             and not each.unfit
             and not missing(each.inputs.capabilities, requires)
         )

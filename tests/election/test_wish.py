@@ -1,0 +1,48 @@
+"""Wishing for a handover, when the leader says nothing to it."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from slurp_leader.clock import SystemClock
+from slurp_leader.election import ElectionKeys, Wish
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.records import LeaderRecord
+from slurp_leader.errors import HandoverError, Outcome
+from slurp_leader.store import Grant, Put, Store
+from slurp_leader.store.keyspace import Keyspace
+from support.calls import do, get
+
+SHORT_S = 0.05
+
+
+def wish_of(store: Store, keyspace: Keyspace) -> Wish:
+    """A wish for the term of a leader that says nothing; beside it stands another."""
+    keys = ElectionKeys.of(keyspace, "slurp")
+    lease = do(store, Grant(secrets.randbits(62), 60)).lease_id
+    for each in "ab":
+        candidate = Candidate(each, f"s-{each}", lease, 60)
+        do(store, Put(keys.candidate(candidate.session), candidate.to_value(), lease=lease))
+    do(store, Put(keys.leader, LeaderRecord("a", "s-a", "ab" * 16, 60, 1).to_value(), lease=lease))
+    return Wish(store, keys, "slurp", SystemClock(), 5.0, "ops")
+
+
+def test_a_transfer_that_nobody_has_begun_is_taken_back_and_is_known_not_to_happen(
+    store: Store, keyspace: Keyspace
+) -> None:
+    wish = wish_of(store, keyspace)
+    with pytest.raises(HandoverError) as caught:
+        wish.transfer("b", "", SHORT_S)
+    assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.NOT_APPLIED)
+    assert get(store, ElectionKeys.of(keyspace, "slurp").transfer) is None
+
+
+def test_whether_a_leader_steps_down_is_not_known_when_it_says_nothing(store: Store, keyspace: Keyspace) -> None:
+    """It may be ending its work already, to give the term back: of that nothing is written."""
+    wish = wish_of(store, keyspace)
+    with pytest.raises(HandoverError) as caught:
+        wish.step_down("", SHORT_S)
+    assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.UNKNOWN)
+    assert get(store, ElectionKeys.of(keyspace, "slurp").transfer) is None
