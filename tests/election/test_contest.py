@@ -801,3 +801,48 @@ def test_epochs_have_ten_digits_whatever_somebody_writes(stands: int, next_epoch
     for room in manifests.make_room(next_epoch):
         assert room.range_end is not None
         assert manifests.manifest(next_epoch) >= room.range_end
+
+
+def test_whom_an_operator_named_goes_first_also_when_it_is_unfit() -> None:
+    world = World()
+    leader, poor, rich = three(world)
+    poor.seat.post(FitnessChanged("disk full"))
+    world.run_for(0.1)
+    force(world, "b")
+    world.run_until(lambda: poor.leads, within_s=0.3)
+    assert not rich.terms
+    assert len(leader.terms) == 1
+
+
+def test_being_handed_the_lead_again_and_again_is_no_sign_of_losing_it() -> None:
+    world = World()
+    first = leading_node(world, "a", lending=LENDING)
+    second = node(world, "b", lending=LENDING)
+    world.run_for(3)
+    for number in range(10):
+        to = "b" if number % 2 == 0 else "a"
+        wish(world, to=to)
+        world.run_until(lambda to=to: (second if to == "b" else first).leads, within_s=5)
+    world.run_for(30)
+    assert first.leads
+    assert [each.unfit for each in candidates(world).values()] == ["", ""]
+
+
+def test_an_order_is_obeyed_at_once_also_right_after_a_leader_looked_for_a_successor() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    order(world, lambda orders: orders.freeze(OPS).block("a", OPS))
+    world.run_for(1)  # nobody can take over: it looks again in ten seconds
+    assert leader.leads
+    order(world, OperatorRecord.unfreeze)
+    world.run_until(lambda: leader_key(world) is None, within_s=1)
+
+
+def test_how_long_nobody_led_is_not_told_by_who_came_later() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    crash(leader)
+    world.run_for(20)
+    late_one = node(world, "b")
+    world.run_until(lambda: late_one.leads, within_s=1)
+    assert history(world, 2).vacancy_s is None

@@ -191,7 +191,7 @@ def test_all_that_stands_against_it_is_said() -> None:
     assert verdict.text == (
         "it is blocked by ops: disk is failing; "
         "the lead is pinned to n-x, which cannot take it at present, by ops: disk is failing; "
-        "it is not fit: ill; it led until now"
+        "it is not fit: ill; it led last, so others go first"
     )
 
 

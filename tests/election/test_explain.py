@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -173,7 +174,9 @@ def test_it_scored_more_and_was_put_back() -> None:
 
 def test_it_had_led_until_then() -> None:
     record = record_of(A, candidate("n-b", 0.9), rules={"gave_up": "s-n-b"})
-    assert "n-b let others go first, with 0.90 against 0.80 for n-a: it led until now." in in_force("n-b", record, A, B)
+    assert "n-b let others go first, with 0.90 against 0.80 for n-a: it led last, so others go first." in in_force(
+        "n-b", record, A, B
+    )
 
 
 def test_it_was_put_back_behind_one_that_had_led_until_then() -> None:
@@ -326,7 +329,7 @@ def test_it_lets_others_go_first_because_it_should_not_lead() -> None:
 
 
 def test_it_led_until_now() -> None:
-    assert "it led until now" in free("n-b", vacant(A, candidate("n-b", 0.9), session="s-n-b"))
+    assert "it led last, so others go first" in free("n-b", vacant(A, candidate("n-b", 0.9), session="s-n-b"))
     alone = vacant(candidate("n-b", 0.9), session="s-n-b")
     assert free("n-b", alone) == "Nobody leads. n-b goes first: it campaigns as soon as it sees that."
 
@@ -342,7 +345,17 @@ def test_it_led_until_now() -> None:
     ],
 )
 def test_it_does_not_campaign(orders: OperatorRecord, rules: dict[str, Any], because: str) -> None:
-    assert free("n-b", vacant(A, B, orders=orders, rules=rules)) == f"Nobody leads. n-b does not campaign: {because}."
+    stand = [replace(each, **rules) for each in (A, B)]
+    assert free("n-b", vacant(*stand, orders=orders)) == f"Nobody leads. n-b does not campaign: {because}."
+
+
+def test_what_an_election_asks_for_is_known_before_anybody_ever_led() -> None:
+    picky = replace(B, requires=("lead",), min_nodes=3)
+    never = Situation(9, candidates=(A, picky))
+    assert free("n-a", never) == (
+        "Nobody leads. n-a does not campaign: it lacks the capability lead; 2 of at least 3 nodes stand "
+        "(election.min_nodes)."
+    )
 
 
 def test_it_does_not_stand() -> None:

@@ -52,6 +52,7 @@ class Candidacy:
         keys: Of the election.
         condition: How this node is now; asked at each step, so it must be cheap.
         measure: What its score is made of now; must not block.
+        requires: Capabilities without which nobody leads, by the settings of this node.
     """
 
     def __init__(
@@ -61,18 +62,18 @@ class Candidacy:
         keys: ElectionKeys,
         condition: Callable[[Session, float], Condition],
         measure: Callable[[Session, float], ScoreInputs],
+        requires: tuple[str, ...] = (),
     ) -> None:
         self._desk = desk
         self._options = options
         self._keys = keys
         self._condition = condition
         self._measure = measure
+        self._requires = requires
         self._backoff = Backoff(desk, options.publish_interval_s)
         self._said: Candidate | None = None  # what stands in etcd, or is on its way there
         self._said_at = 0  # revision of our newest write that was answered
-        self._undone_at = (
-            0  # revision of the newest write to our record, as far as heard, that was not the newest of ours
-        )
+        self._undone_at = 0  # of the newest write to our record, as far as heard, that was not the newest of ours
         self._not_before = float("-inf")
         self._is_sending = False
 
@@ -169,6 +170,8 @@ class Candidacy:
             unfit=condition.unfit,
             warm=condition.warm,
             inputs=inputs,
+            requires=self._requires,
+            min_nodes=self._options.min_nodes,
         )
 
     def _next(self, now: float) -> None:

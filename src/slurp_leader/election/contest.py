@@ -151,19 +151,22 @@ class Contest:
 
     # ------------------------------------------------------------ what is left for people
 
-    def tell_taken(self, session: Session, record: LeaderRecord, since: float | None, now: float) -> Told:
+    def tell_taken(
+        self, session: Session, record: LeaderRecord, since: float | None, began: float | None, now: float
+    ) -> Told:
         """What the transaction that begins a term of this node writes of it.
 
         Args:
             session: Its own.
             record: The new term.
-            since: When the vacancy, or the silence, was seen first; None: there was none.
+            since: From when this node let others go first; None: it did not.
+            began: When the vacancy or the silence began; None: it was there before this node looked, or there was none.
             now: The time.
         """
         judged = self._standings(session, now)
         own = next(each for each in judged if each.candidate.session == session.name)
-        vacancy_s = None if since is None else max(0.0, now - since)
-        waited_s = 0.0 if vacancy_s is None else min(vacancy_s, self._waits_s(own, judged))
+        waited_s = 0.0 if since is None else min(max(0.0, now - since), self._waits_s(own, judged))
+        vacancy_s = None if began is None else max(0.0, now - began)
         return self._remember(record, judged, vacancy_s=vacancy_s, waited_s=waited_s)
 
     def tell_handed(self, record: LeaderRecord, wish: TransferRecord, candidates: list[Candidate]) -> Told:

@@ -79,6 +79,8 @@ _FAILURES_BEFORE_SUSPENDED = 2
 _OTHERS_LATER_S = 1.0
 """A successor that stays silent is replaced by who appointed it; so much later by anybody."""
 _RENEW = "renew"
+_NOT_KNOWN = -1
+"""In place of the token of who leads, before etcd was heard."""
 _MAKES_WAY_AGAIN_S = 10.0
 """Pause before a leader that should not lead, and found nobody to hand over to, looks again."""
 _OVERSLEPT_S = 1.0
@@ -135,10 +137,11 @@ class Elector:
         self._beats = Beats(self._desk, options, guarded=guarded)
         self._progress_s = options.stall_timeout_s if needs_progress else 0.0
         self._stalled: Term | None = None
+        self._made_way_for = -1
         self._makes_way_at = float("-inf")  # when a leader that should not lead looks for a successor again
         self._view = View(keys, float("-inf"))
         self._service = Service(options, ready, free, missing(identity.capabilities, requires))
-        self._candidacy = Candidacy(self._desk, options, keys, self._service.condition, self._service.measure)
+        self._candidacy = Candidacy(self._desk, options, keys, self._service.condition, self._service.measure, requires)
         self._contest = Contest(self._desk, options, keys, self._view, requires, self._candidacy, clock)
         self._sessions = SessionKeeper(
             self._desk,
@@ -166,8 +169,9 @@ class Elector:
         self._stopping = False
         self._finished = False
         self._cluster_id: int | None = None
-        self._told_leader: int | None = -1
+        self._told_leader: int | None = _NOT_KNOWN
         self._vacant_since: float | None = None
+        self._saw_it_end = False  # whether this node saw a leader before the vacancy; else it began before it looked
         self._told_held_back = ""
 
     @property
@@ -320,10 +324,11 @@ class Elector:
         wish = self._contest.reason_to_go(session, reign.term.token, now)
         if wish is None:
             return
-        if now < self._makes_way_at:
+        if now < self._makes_way_at and self._made_way_for == self._view.operator_revision:
             self._timers.set_no_later("look", self._makes_way_at)
             return
         self._makes_way_at = now + _MAKES_WAY_AGAIN_S
+        self._made_way_for = self._view.operator_revision  # an order is obeyed at once
         if wish.steps_down:
             reign.leaving = Reason.RESIGNED
         self._handover.begin(session, reign.term, now, wish)
@@ -466,7 +471,8 @@ class Elector:
             endpoint=session.identity.endpoint,
             reason=reason.value,
         )
-        told = self._contest.tell_taken(session, record, since, now)
+        began = since if reason is not Reason.ELECTED or self._saw_it_end else None
+        told = self._contest.tell_taken(session, record, since, began, now)
         if seen is None:
             txn = transactions.campaign(self._keys, self._view, record, session.lease_id, told)
         elif reason is Reason.ADOPTED:
@@ -583,7 +589,7 @@ class Elector:
     def _announce(self, reign: Reign, now: float) -> None:
         """From here on this node leads."""
         reign.announced = True
-        self._service.leads(now)
+        self._service.leads(now, won=reign.reason is not Reason.HANDOVER)
         reign.term.trust.until = min(reign.window, self._beats.until)
         self._await_progress(reign.term, now)
         self._enter(ElectionState.LEADER, reign.reason, reign.term)
@@ -927,6 +933,7 @@ class Elector:
             return
         vacancy_s = None if token is None or self._vacant_since is None else now - self._vacant_since
         self._vacant_since = now if token is None else None
+        self._saw_it_end = self._told_leader not in (None, _NOT_KNOWN)
         self._contest.begin_vacancy()
         self._tell_held_back(None, now, now)
         self._told_leader = token

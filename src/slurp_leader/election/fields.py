@@ -9,6 +9,7 @@ LONGEST_TEXT = 1024
 large that etcd refuses it."""
 _MOST_WHOLE = 2**62
 _LONGEST_TTL_S = 86_400
+_MOST_CAPABILITIES, _LONGEST_CAPABILITY = 64, 64
 
 
 def words(value: Any) -> str:
@@ -30,6 +31,15 @@ def name(value: Any) -> str:
     if not text(value):
         raise ValueError("a name is empty")
     return str(value)
+
+
+def capabilities(value: Any) -> tuple[str, ...]:
+    """Names of capabilities. Raises TypeError when it is something else, or much more than anybody has."""
+    if not isinstance(value, list) or len(value) > _MOST_CAPABILITIES:
+        raise TypeError(f"not a list of at most {_MOST_CAPABILITIES} capabilities")
+    if not all(isinstance(each, str) and len(each) <= _LONGEST_CAPABILITY for each in value):
+        raise TypeError(f"a capability is not text of at most {_LONGEST_CAPABILITY} characters")
+    return tuple(value)
 
 
 def whole(value: Any, most: int = _MOST_WHOLE) -> int:

@@ -63,8 +63,10 @@ class Service:
     def begins(self, now: float) -> None:
         self._began = now
 
-    def leads(self, now: float) -> None:
-        self._wins.append(now)
+    def leads(self, now: float, *, won: bool) -> None:
+        """A term began. `won`: not by being handed it, which says nothing of how this node keeps it."""
+        if won:
+            self._wins.append(now)
         self._vetoes = 0
         self._terms += 1
         self._leads_since = now

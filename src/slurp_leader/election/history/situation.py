@@ -33,7 +33,7 @@ class Situation:
         operator_problem: Why that record cannot be read; then no order is in force.
         operator_is_later: A later version than this one wrote it.
         candidates: Who stands, the leader among them.
-        newest: How the newest term came about, which tells weights and requirements in force; None: not known.
+        newest: How the newest term came about, which tells the weights in force; None: not known.
     """
 
     revision: int
@@ -63,13 +63,12 @@ class Situation:
 
     @property
     def circumstances(self) -> Circumstances:
-        """What counts for all candidates alike; requirements are those of the newest election."""
-        rules = self.newest.circumstances if self.newest is not None else Circumstances()
+        """What counts for all candidates alike; requirements are those that any of them has in its settings."""
         return Circumstances.of(
             self.candidates,
             self.operator,
-            requires=rules.requires,
-            min_nodes=rules.min_nodes,
+            requires=tuple(dict.fromkeys(name for each in self.candidates for name in each.requires)),
+            min_nodes=max((each.min_nodes for each in self.candidates), default=1),
             epoch=self.epoch,
             gave_up=self.record.session if self.record is not None else "",
         )

@@ -32,6 +32,7 @@ class Candidate:
         unfit: Why it should not lead at present; empty: it should. Written as far as it is not too long.
         warm: Whether it has seen what it needs to lead at once.
         inputs: What its score is made of.
+        requires, min_nodes: What it asks of an election, by its own settings: for people who ask why nobody leads.
     """
 
     node_id: str
@@ -43,6 +44,8 @@ class Candidate:
     unfit: str = ""
     warm: bool = True
     inputs: ScoreInputs = field(default_factory=ScoreInputs)
+    requires: tuple[str, ...] = ()
+    min_nodes: int = 1
 
     def to_value(self) -> bytes:
         return to_json({"schema": SCHEMA, **self.to_fields()})
@@ -59,6 +62,8 @@ class Candidate:
             "unfit": self.unfit[: fields.LONGEST_TEXT],
             "warm": self.warm,
             "inputs": self.inputs.to_fields(),
+            "requires": list(self.requires),
+            "min_nodes": self.min_nodes,
         }
 
     @classmethod
@@ -86,6 +91,8 @@ class Candidate:
             unfit=fields.text(data.get("unfit", "")),
             warm=data.get("warm", True) is True,
             inputs=ScoreInputs.from_fields(inputs),
+            requires=fields.capabilities(data.get("requires", [])),
+            min_nodes=fields.whole(data.get("min_nodes", 1)),
         )
 
 

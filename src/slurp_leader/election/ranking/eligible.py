@@ -149,8 +149,11 @@ def _forbidden(candidate: Candidate, circumstances: Circumstances) -> Iterator[H
 
 
 def _put_back(candidate: Candidate, circumstances: Circumstances) -> Iterator[Hindrance]:
-    """What only lets others go first."""
+    """What only lets others go first. Whom an operator named when he ended a term by force, nothing puts back."""
     orders = circumstances.operator
+    forced = orders.forced
+    if forced is not None and forced.epoch == circumstances.epoch and forced.to == candidate.node_id:
+        return
     if orders.pinned_to not in ("", candidate.node_id) and orders.pinned_to not in circumstances.able:
         text = f"the lead is pinned to {orders.pinned_to}, which cannot take it at present, {orders.pinned}"
         yield Hindrance(Cause.NOT_PINNED, text)
@@ -160,7 +163,7 @@ def _put_back(candidate: Candidate, circumstances: Circumstances) -> Iterator[Hi
         text = f"its version {candidate.version or '?'} is older than {orders.oldest_version}, wanted {orders.versions}"
         yield Hindrance(Cause.TOO_OLD, text)
     if candidate.session == circumstances.gave_up:
-        yield Hindrance(Cause.GAVE_UP, "it led until now")
+        yield Hindrance(Cause.GAVE_UP, "it led last, so others go first")
     if (reason := _put_back_by_force(candidate, circumstances)) is not None:
         yield reason
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from slurp_leader.election.fields import number
+from slurp_leader.election.fields import capabilities, number
 from slurp_leader.errors import ConfigurationError
 
 _CAPABILITIES = {"project_manager": 0.4, "context_curation": 0.4, "decision_ingestion": 0.2}
@@ -35,7 +35,6 @@ _HALF_LED_S = 3600.0
 _UNKNOWN = 0.5
 _MOST = 1e12
 """Nothing that is measured is larger; a record with a larger number is forged."""
-_MOST_CAPABILITIES = 64
 _NEAR_ENOUGH = 1e-6
 """Weights written in decimals sum to 1 up to so much."""
 
@@ -116,13 +115,8 @@ class ScoreInputs:
     @classmethod
     def from_fields(cls, data: Mapping[str, Any]) -> ScoreInputs:
         """Raises TypeError or ValueError when it is something else; unknown fields are ignored."""
-        names = data.get("capabilities", [])
-        if not isinstance(names, list) or len(names) > _MOST_CAPABILITIES:
-            raise TypeError(f"capabilities are not a list of at most {_MOST_CAPABILITIES}")
-        if not all(isinstance(name, str) and len(name) <= 64 for name in names):
-            raise TypeError("a capability is not text of at most 64 characters")
         return cls(
-            capabilities=tuple(names),
+            capabilities=capabilities(data.get("capabilities", [])),
             cpu_free=_known(data, "cpu_free", 1.0),
             memory_free=_known(data, "memory_free", 1.0),
             load_free=_known(data, "load_free", 1.0),
