@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slurp_leader.election import ElectionOptions, ElectionState, LeaderChanged, LeaderInfo, StateChanged
     from slurp_leader.errors import (
+        ConfigurationError,
         FileRefusedError,
+        HandoverError,
         JobCancelledError,
         JobFailedError,
         JobInterrupted,
         LeadershipLostError,
+        LifecycleError,
+        NoLeaderError,
         NotLeaderError,
+        OrderRefusedError,
         QueueFullError,
         ResultPendingError,
         RetryAfterError,
@@ -39,12 +44,14 @@ if TYPE_CHECKING:
     from slurp_leader.jobs.runner import JobContext
     from slurp_leader.settings import SlurpSettings
     from slurp_leader.system import Elections, LeaderElection, LeaderObserver, SlurpLeaderSystem
+    from slurp_leader.system.leader_view import LeaderControl
     from slurp_leader.term import Term
     from slurp_leader.ucxl import UcxlAddress
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "ConfigurationError": "errors",
     "ContextGenerationRequest": "jobs.request",
     "ContextGenerationResult": "jobs.result",
     "ContextNode": "jobs.result",
@@ -56,6 +63,7 @@ _HOME = {
     "FileContextGenerator": "generators",
     "FileRefusedError": "errors",
     "Generator": "generators",
+    "HandoverError": "errors",
     "JobCancelledError": "errors",
     "JobContext": "jobs.runner",
     "JobFailedError": "errors",
@@ -63,12 +71,16 @@ _HOME = {
     "JobInterrupted": "errors",
     "JobStatus": "jobs.records",
     "LeaderChanged": "election",
+    "LeaderControl": "system.leader_view",
     "LeaderElection": "system",
     "LeaderInfo": "election",
     "LeaderObserver": "system",
     "LeadershipLostError": "errors",
+    "LifecycleError": "errors",
     "MemoryFence": "fencing",
+    "NoLeaderError": "errors",
     "NotLeaderError": "errors",
+    "OrderRefusedError": "errors",
     "Priority": "jobs.request",
     "QueueFullError": "errors",
     "ResultPendingError": "errors",
@@ -88,6 +100,7 @@ _HOME = {
 """Where each public name lives. Loaded on first use: `import slurp_leader` alone costs next to nothing."""
 
 __all__ = [
+    "ConfigurationError",
     "ContextGenerationRequest",
     "ContextGenerationResult",
     "ContextNode",
@@ -99,6 +112,7 @@ __all__ = [
     "FileContextGenerator",
     "FileRefusedError",
     "Generator",
+    "HandoverError",
     "JobCancelledError",
     "JobContext",
     "JobFailedError",
@@ -106,12 +120,16 @@ __all__ = [
     "JobInterrupted",
     "JobStatus",
     "LeaderChanged",
+    "LeaderControl",
     "LeaderElection",
     "LeaderInfo",
     "LeaderObserver",
     "LeadershipLostError",
+    "LifecycleError",
     "MemoryFence",
+    "NoLeaderError",
     "NotLeaderError",
+    "OrderRefusedError",
     "Priority",
     "QueueFullError",
     "ResultPendingError",

@@ -20,6 +20,7 @@ from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.telemetry.metrics import INSTRUMENTS, Kind
 
 PUBLIC = {
+    "ConfigurationError", "HandoverError", "LeaderControl", "LifecycleError", "NoLeaderError", "OrderRefusedError",
     "ContextGenerationRequest", "ContextGenerationResult", "ContextNode", "ElectionOptions", "ElectionState",
     "Elections", "FenceGate", "FenceMiddleware", "FileContextGenerator", "FileRefusedError", "Generator",
     "JobCancelledError", "JobContext", "JobFailedError", "JobHandle", "JobInterrupted", "JobStatus", "LeaderChanged",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -76,6 +77,30 @@ def test_a_system_requires_the_project_manager_and_an_election_requires_nothing(
     asked = SlurpSettings(node=lacking.node, election={"lease_ttl": 3, "requires": []})
     with SlurpLeaderSystem(asked, generator=lambda request, job: {}, stores=shared) as system:
         assert system.wait_for_leadership(WAIT_S)
+
+
+def test_a_veto_is_told_of_by_health(shared: Any) -> None:
+    only = election(shared, "a")
+
+    @only.on_elected
+    def refuse(term: Any) -> None:
+        raise RuntimeError("the database is read only")
+
+    with only:
+        until(lambda: [each["what"] for each in only.health()["problems"]] == ["unfit"])
+        assert "the database is read only" in only.health()["problems"][0]["message"]
+
+
+def test_orders_and_questions_are_awaited(shared: Any) -> None:
+    async def ask(control: Any) -> str:
+        done = await control.aio.freeze("the night", by="alice")
+        assert done.orders.frozen.by == "alice"
+        return str(await control.aio.explain())
+
+    with election(shared, "a") as only:
+        assert only.wait_for_leadership(WAIT_S)
+        assert asyncio.run(ask(only.control)).startswith("a leads since ")
+        assert only.control.simulate({"capability": 0.35}).first == "a"
 
 
 def test_orders_need_something_that_runs(shared: Any) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from slurp_leader.election.desk import Backoff, Desk
+from slurp_leader.election.events import Published
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.scoring import ScoreInputs
@@ -155,6 +156,7 @@ class Candidacy:
 
     def _put(self, session: Session, now: float) -> Put:
         self._said = self._describe(session, self._condition(session, now), self._measure(session, now))
+        self._desk.say(Published(self._said.unfit))
         self._not_before = now + _SOONEST_S
         return Put(self._keys.candidate(session.name), self._said.to_value(), lease=session.lease_id)
 

@@ -31,6 +31,7 @@ from slurp_leader.election.events import (
     HoldLease,
     LeaderChanged,
     Note,
+    Published,
     Reason,
     Renewed,
     ResignWanted,
@@ -157,6 +158,7 @@ class Election:
         self._last_renewal: tuple[float, Renewed] | None = None
         self._trouble: Trouble | None = None
         self._held_back = ""
+        self._lets_others_go_first = ""
 
     # ------------------------------------------------------------ life
 
@@ -249,6 +251,11 @@ class Election:
         return self._trouble
 
     @property
+    def lets_others_go_first(self) -> str:
+        """Why this candidate is unfit, as it tells the others; also where its owner says nothing against it."""
+        return self._lets_others_go_first
+
+    @property
     def held_back(self) -> str:
         """What forbids this node to take the key although nobody leads, for people; empty: nothing."""
         return self._held_back
@@ -262,7 +269,8 @@ class Election:
         term = self.term
         if term is None:
             leader = self._leader.node_id if self._leader else None
-            raise NotLeaderError(f"{self.identity.node_id!r} does not lead; the leader is {leader!r}", leader=leader)
+            who = f"{leader} does" if leader else "nobody does, as far as it knows"
+            raise NotLeaderError(f"{self.identity.node_id} does not lead; {who}", leader=leader)
         return term
 
     def wait_for_leadership(self, timeout_s: float | None = None) -> bool:
@@ -371,8 +379,8 @@ class Election:
                 self._on_leader(command)
             case DuplicateNode():
                 self._on_duplicates(command)
-            case HeldBack(why):
-                self._on_held_back(why)
+            case Published() | HeldBack():
+                self._on_standing(command)
             case Renewed():
                 self._last_renewal = (self._clock.boottime(), command)
                 name = self.options.name
@@ -481,8 +489,11 @@ class Election:
                 fix="give each node its own node.id",
             )
 
-    def _on_held_back(self, why: str) -> None:
-        self._held_back = why
+    def _on_standing(self, command: Published | HeldBack) -> None:
+        if isinstance(command, Published):
+            self._lets_others_go_first = command.unfit
+            return
+        why = self._held_back = command.why
         if why:
             log_event(_logger, logging.WARNING, LogEvent.ELECTION_HELD_BACK, election=self.options.name, why=why)
 

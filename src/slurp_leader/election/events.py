@@ -85,6 +85,13 @@ class LeaderChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What others are told of this candidate. `unfit`: why it lets others go first; empty: it does not."""
+
+    unfit: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeldBack:
     """What forbids this node to take the key although nobody leads, in words for people; empty: nothing any more."""
 

@@ -103,6 +103,11 @@ class Orders:
         self._by = by[:_LONGEST_BY]
         self._timeout_s = timeout_s
 
+    def on_behalf_of(self, by: str) -> Orders:
+        """The same, but it is `by` who orders; empty: as before."""
+        who = by or self._by
+        return Orders(self._store, self._keys, self._election, self._clock, self._rpc_timeout_s, who, self._timeout_s)
+
     # ------------------------------------------------------------ orders
 
     def freeze(self, why: str = "") -> Ordered:

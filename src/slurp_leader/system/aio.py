@@ -1,4 +1,4 @@
-"""``system.aio``: the verbs that wait for something, awaited. One table feeds both faces.
+"""``system.aio``: the verbs that wait for something, awaited. Each part of a face names its own verbs.
 
 Each call runs on a daemon thread of its own, so that the loop never waits for etcd. Not on the loop's default pool:
 that one is small, shared, and joined when the loop ends. A few tasks that wait for leadership would fill it, and the
@@ -14,39 +14,18 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from slurp_leader.system.failover_view import FAILOVER_VERBS
-from slurp_leader.system.leader_view import LEADER_VERBS
-from slurp_leader.system.views import JOBS_VERBS
-
-VERBS = (
-    FAILOVER_VERBS
-    | JOBS_VERBS
-    | LEADER_VERBS
-    | frozenset(
-        {
-            "get_leader",
-            "ping",
-            "request_context_generation",
-            "resign",
-            "start",
-            "stop",
-            "submit",
-            "submit_many",
-            "wait_for_leader",
-            "wait_for_leadership",
-        }
-    )
-)
-"""Verbs of the system, and of its views, that may wait."""
-
 
 class AsyncFace:
     """The same verbs with ``await``: ``handle = await system.aio.submit("src/main.py")``.
 
     Cancelling the await gives up waiting for the answer; what the verb does goes on.
+
+    Args:
+        find: The method behind a verb.
+        verbs: Those that may wait.
     """
 
-    def __init__(self, find: Callable[[str], Callable[..., Any]], verbs: frozenset[str] = VERBS) -> None:
+    def __init__(self, find: Callable[[str], Callable[..., Any]], verbs: frozenset[str]) -> None:
         self._find = find
         self._verbs = verbs
 

@@ -42,6 +42,8 @@ class Facts:
     failing_checks: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)
     """Health checks that fail: what they say, and since when, in boottime seconds."""
     trouble: Trouble | None = None
+    unfit: str = ""
+    """Why this candidate lets others go first, beyond failing health checks."""
     held_back: str = ""
     """What forbids this node to take the key although nobody leads."""
     outage: StoreOutage | None = None
@@ -131,6 +133,9 @@ def _of_the_election(facts: Facts, clock: Clock) -> list[Problem]:
         message = f"this node cannot stand for election: it could not {trouble.doing}: {trouble.error}"
         since = date_of(trouble.since, clock)
         problems.append(Problem("cannot_stand", message, "put right what the message names", since))
+    if facts.unfit and not facts.held_back:
+        message = f"this node lets others go first, and leads only when they do not: {facts.unfit}"
+        problems.append(Problem("unfit", message, "put right what the message names; see `slurp leader explain`"))
     if facts.held_back:
         message = f"nobody leads, and this node may not: {facts.held_back}"
         fix = "see `slurp leader orders`, and whether other nodes that may lead are up"

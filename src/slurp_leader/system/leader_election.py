@@ -161,6 +161,11 @@ class LeaderElection(HasHooks, LeaderWork):
 
     or ``FastAPI(lifespan=election.lifespan)``, or ``election.run(work)``, or ``@election.every(60)``.
 
+    Attributes:
+        settings: The settings in force.
+        control: Who leads, and why: ``history``, ``explain``, ``simulate``; and what changes that: ``transfer``,
+            ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ... In a coroutine: ``election.control.aio``.
+
     Args:
         name: Of the election. Services that use the same name and cluster compete.
         settings: Settings or a file; None: environment and discovered file.
@@ -348,6 +353,7 @@ class LeaderElection(HasHooks, LeaderWork):
             duplicates=parts.election.duplicates,
             trouble=parts.election.trouble,
             held_back=parts.election.held_back,
+            unfit=unfit_of(parts.election),
             failing_checks=self._checks.failing,
             slow_hooks=self._hooks.slow,
             outage=outage_of(parts.store),
@@ -541,6 +547,12 @@ class LeaderElection(HasHooks, LeaderWork):
 
     def _look(self, timeout: float) -> Sighting:
         return look(self._need_parts().store, self._keys, self._clock, timeout)
+
+
+def unfit_of(election: Election) -> str:
+    """Why a candidate is unfit, where it is not for its health checks: those are told of by name."""
+    why = election.lets_others_go_first
+    return "" if why == election.unfit else why
 
 
 def stop_aside(election: Election) -> None:

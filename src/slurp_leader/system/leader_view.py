@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from slurp_leader.election import LeaderInfo, Transferred, Wish
@@ -14,6 +14,27 @@ from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer, Sighting
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.orders import Ordered, Orders
+from slurp_leader.system.aio import AsyncFace
+
+LEADER_VERBS = frozenset(
+    {
+        "block",
+        "explain",
+        "force",
+        "freeze",
+        "history",
+        "orders",
+        "pin",
+        "require_version",
+        "simulate",
+        "step_down",
+        "transfer",
+        "unblock",
+        "unfreeze",
+        "unpin",
+    }
+)
+"""What of it asks etcd each time, and so may wait."""
 
 
 class LeaderView:
@@ -133,17 +154,19 @@ class LeaderView:
         """
         return self._orders().explain(node_id or self._node_id, rank_wait_s=self._rank_wait_s, epoch=epoch)
 
-    def simulate(self, weights: str = "") -> Simulation:
+    def simulate(self, weights: str | Mapping[str, float] = "") -> Simulation:
         """Who would go first if an election were held now, with other weights of the score. Changes nothing.
 
         Args:
-            weights: Such as ``"network=0.5, capability=0"``; what is not named stays as it is in force.
+            weights: Such as ``{"network": 0.5, "capability": 0}``, or as text ``"network=0.5, capability=0"``; what is
+                not named stays as it is in force.
 
         Raises:
             ConfigurationError: These are no weights, or they do not sum to 1.
             StoreError, LifecycleError: As for `history`.
         """
-        return self._orders().simulate(weights, rank_wait_s=self._rank_wait_s)
+        text = weights if isinstance(weights, str) else ",".join(f"{name}={each!r}" for name, each in weights.items())
+        return self._orders().simulate(text, rank_wait_s=self._rank_wait_s)
 
     def orders(self) -> OperatorRecord:
         """What operators have ordered, and is in force.
@@ -158,8 +181,9 @@ class LeaderControl(LeaderView):
     """The same, and what changes who leads: for operators, from any process.
 
     Orders (freeze, pin, block, require a version) are records in etcd: in force from the moment the call returns, while
-    nobody leads as well, and under every later leader, until they are taken back. Each says who gave it (``node.id`` of
-    this process) and why, and stands in the history. When they contradict each other: block, freeze, pin, then scores.
+    nobody leads as well, and under every later leader, until they are taken back. Each says who gave it (`by`; unset:
+    ``node.id`` of this process) and why, and stands in the history. When they contradict each other: block, freeze,
+    pin, then scores.
     Each order raises:
 
     * ConfigurationError: A name or a reason cannot be written down. Nothing was ordered.
@@ -182,6 +206,8 @@ class LeaderControl(LeaderView):
     ) -> None:
         super().__init__(observer, look, orders, node_id, rank_wait_s)
         self._wish = wish
+        self.aio = AsyncFace(lambda name: getattr(self, name), LEADER_VERBS | {"get", "sighting", "wait"})
+        """The verbs that wait, awaited: ``await election.control.aio.explain()``."""
 
     def __repr__(self) -> str:
         return "<LeaderControl: get, observe, history, explain, transfer, step_down, freeze, pin, block, force ...>"
@@ -224,39 +250,39 @@ class LeaderControl(LeaderView):
         """
         return self._wish().step_down(why, timeout)
 
-    def freeze(self, why: str = "") -> Ordered:
+    def freeze(self, why: str = "", *, by: str = "") -> Ordered:
         """Hold no new election until `unfreeze`. Who leads goes on leading, and may hand over; if it dies, nobody
         leads."""
-        return self._orders().freeze(why)
+        return self._orders().on_behalf_of(by).freeze(why)
 
-    def unfreeze(self, why: str = "") -> Ordered:
+    def unfreeze(self, why: str = "", *, by: str = "") -> Ordered:
         """Hold elections again."""
-        return self._orders().unfreeze(why)
+        return self._orders().on_behalf_of(by).unfreeze(why)
 
-    def pin(self, node_id: str, why: str = "") -> Ordered:
+    def pin(self, node_id: str, why: str = "", *, by: str = "") -> Ordered:
         """Let this node lead whenever it stands and is fit: whoever else leads hands over to it. While it is away or
         unfit, others lead."""
-        return self._orders().pin(node_id, why)
+        return self._orders().on_behalf_of(by).pin(node_id, why)
 
-    def unpin(self, why: str = "") -> Ordered:
+    def unpin(self, why: str = "", *, by: str = "") -> Ordered:
         """Prefer no node any more. Who leads goes on leading."""
-        return self._orders().unpin(why)
+        return self._orders().on_behalf_of(by).unpin(why)
 
-    def block(self, node_id: str, why: str = "") -> Ordered:
+    def block(self, node_id: str, why: str = "", *, by: str = "") -> Ordered:
         """Keep a node from leading until `unblock`. If it leads, it hands over; where nobody can take over, it gives
         the term back, and nobody leads."""
-        return self._orders().block(node_id, why)
+        return self._orders().on_behalf_of(by).block(node_id, why)
 
-    def unblock(self, node_id: str, why: str = "") -> Ordered:
+    def unblock(self, node_id: str, why: str = "", *, by: str = "") -> Ordered:
         """Let a node lead again."""
-        return self._orders().unblock(node_id, why)
+        return self._orders().on_behalf_of(by).unblock(node_id, why)
 
-    def require_version(self, version: str, why: str = "") -> Ordered:
+    def require_version(self, version: str, why: str = "", *, by: str = "") -> Ordered:
         """Prefer nodes of this version of the library or newer, as in ``1.4``: older ones go last, and an older leader
         hands over to a newer node. Empty: any version will do."""
-        return self._orders().require_version(version, why)
+        return self._orders().on_behalf_of(by).require_version(version, why)
 
-    def force(self, to: str = "", *, why: str = "") -> Ordered:
+    def force(self, to: str = "", *, why: str = "", by: str = "") -> Ordered:
         """End the term in force at once, without asking its leader: for one that does not answer. See `Orders.force`
         for what that costs; `step_down` and `transfer` cost nothing.
 
@@ -268,28 +294,7 @@ class LeaderControl(LeaderView):
             NoLeaderError: Nobody leads, and no `to` was named.
             OrderRefusedError: It makes no sense as things stand; `reason` says why. Nothing was done.
         """
-        return self._orders().force(to, why)
-
-
-LEADER_VERBS = frozenset(
-    {
-        "block",
-        "explain",
-        "force",
-        "freeze",
-        "history",
-        "orders",
-        "pin",
-        "require_version",
-        "simulate",
-        "step_down",
-        "transfer",
-        "unblock",
-        "unfreeze",
-        "unpin",
-    }
-)
-"""What of it asks etcd each time, and so may wait."""
+        return self._orders().on_behalf_of(by).force(to, why)
 
 
 def describe_leader(info: LeaderInfo | None) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts
-from slurp_leader.system.leader_election import identity_of, stop_aside
+from slurp_leader.system.leader_election import identity_of, stop_aside, unfit_of
 from slurp_leader.system.leader_work import periodic_of
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
@@ -184,6 +184,7 @@ class Node:
             slow_hooks=election.hooks.slow,
             trouble=election.trouble,
             held_back=election.held_back,
+            unfit=unfit_of(election),
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
         )

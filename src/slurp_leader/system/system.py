@@ -64,6 +64,22 @@ from slurp_leader.term import Term
 
 _logger = logging.getLogger("slurp_leader.system")
 
+_VERBS = frozenset(
+    {
+        "get_leader",
+        "ping",
+        "request_context_generation",
+        "resign",
+        "start",
+        "stop",
+        "submit",
+        "submit_many",
+        "wait_for_leader",
+        "wait_for_leadership",
+    }
+)
+"""Verbs of the system itself that may wait."""
+
 
 class SlurpLeaderSystem(HasHooks, LeaderWork):
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
@@ -151,7 +167,7 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
             lambda: self._running().store, self._own_failover, self._keyspace, self._clock, self.settings.jobs.in_force
         )
         """What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``."""
-        self.aio = AsyncFace(self._verb)
+        self.aio = AsyncFace(self._verb, _VERBS | JOBS_VERBS | LEADER_VERBS | FAILOVER_VERBS)
         """The verbs that wait, awaited: ``await system.aio.submit(...)``."""
         if generator is not None:
             self.generator(generator)

@@ -42,6 +42,9 @@ class Explanation:
     epoch: int = 0
     leads: bool = False
 
+    def __str__(self) -> str:
+        return " ".join((self.sentence, *self.notes))
+
     def to_fields(self) -> dict[str, Any]:
         """As plain data."""
         return {

@@ -32,6 +32,9 @@ class Simulation:
     first_before: str = ""
     rows: tuple[Row, ...] = ()
 
+    def __str__(self) -> str:
+        return self.sentence
+
     def to_fields(self) -> dict[str, Any]:
         """As plain data."""
         return {
