@@ -99,8 +99,8 @@ def test_orders_and_questions_are_awaited(shared: Any) -> None:
 
     with election(shared, "a") as only:
         assert only.wait_for_leadership(WAIT_S)
-        assert asyncio.run(ask(only.control)).startswith("a leads since ")
         assert only.control.simulate({"capability": 0.35}).first == "a"
+        assert asyncio.run(ask(only.control)).startswith("a leads since ")
 
 
 def test_orders_need_something_that_runs(shared: Any) -> None:
