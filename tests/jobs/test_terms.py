@@ -8,6 +8,7 @@ import pytest
 
 from jobs.rig import INTERRUPTED, KEYS, RETURNED, Node, Rig, options, puts
 from slurp_leader.jobs.records import JobStatus
+from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import HandBack, HandedBack, Pause
 from support.virtual import late, request_lost
 
@@ -232,3 +233,17 @@ def test_the_floor_is_there_once_somebody_leads(rig: Rig) -> None:
     rig.node.lead()
     rig.settle()
     assert rig.kv(KEYS.floor) is not None
+
+
+def test_a_new_term_runs_what_waits_by_priority_and_then_by_arrival(rig: Rig) -> None:
+    waiting = [rig.client.submit(priority=each) for each in (Priority.LOW, Priority.HIGH, Priority.LOW, Priority.HIGH)]
+    cancelled = rig.client.submit(priority=Priority.CRITICAL)
+    rig.client.send_cancel(cancelled)
+    rig.settle()
+    rig.node.body = lambda _run: RETURNED
+    rig.node.lead()
+    for job_id in waiting:
+        rig.wait_for(job_id)
+    low, high, low_too, high_too = waiting
+    assert [run.job.job_id for run in rig.node.runs] == [high, high_too, low, low_too]
+    assert rig.wait_for(cancelled).status is JobStatus.CANCELLED

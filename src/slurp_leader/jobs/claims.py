@@ -83,6 +83,10 @@ class Claims:
         if job.job_id not in self._suspects:
             self._suspects.append(job.job_id)
 
+    def offer_plain(self, jobs: list[Job], now: float) -> None:
+        """These plain jobs could run now. Before any other is offered."""
+        self._ready.fill(jobs, now)
+
     def discard(self, job_id: str) -> None:
         """This job cannot run now."""
         self._ready.discard(job_id)

@@ -178,7 +178,10 @@ class Leading:
         if picture.revision < self.term.token:
             return
         self._taken_over = True
-        picture.touched.update(picture.jobs)
+        # A long queue is lined up at once, so that the first claim does not wait for a look at each of its jobs.
+        plain = picture.plain_jobs(self._desk.busy)
+        self._claims.offer_plain(plain, now)
+        picture.touched = picture.jobs.keys() - {job.spec.job_id for job in plain}
         self._desk.note(
             logging.INFO,
             LogEvent.QUEUE_TAKEOVER,

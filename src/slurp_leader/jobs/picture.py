@@ -11,7 +11,7 @@ A record that cannot be read stops nothing (I7): it is noted in `parked` and its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from slurp_leader.errors import RecordError
@@ -168,6 +168,17 @@ class Picture:
 
     def state_of(self, job_id: str) -> StateView:
         return self.states.get(job_id, _NO_STATE)
+
+    def plain_jobs(self, but: Set[str]) -> list[Job]:
+        """Jobs of which nothing is known but their spec, that wait for no date and may be interrupted: nearly all of a
+        long queue. Without those in `but`."""
+        parked = {key.rpartition(b"/")[2].decode("ascii", "replace") for key in self.parked}
+        more_known = set().union(self.states, self.cancels, self._entries, parked, but)
+        return [
+            job
+            for job_id, job in self.jobs.items()
+            if job.spec.run_at is None and job.spec.limits.max_interruptions > 0 and job_id not in more_known
+        ]
 
     def live_claims(self, job: Job) -> list[tuple[bytes, ClaimEntry]]:
         """Claims in which this job runs, by key. More than one only after something went wrong."""

@@ -43,7 +43,7 @@ class Priority(StrEnum):
     @property
     def rank(self) -> int:
         """BZZZ's number of this priority: 1 (background) to 5 (critical, the most urgent)."""
-        return _RANKED.index(self) + 1
+        return _RANKS[self]
 
     @classmethod
     def parse(cls, value: object) -> Priority:
@@ -62,6 +62,7 @@ class Priority(StrEnum):
 
 
 _RANKED = tuple(Priority)
+_RANKS = {priority: rank for rank, priority in enumerate(_RANKED, 1)}
 _NAMES = tuple(priority.value for priority in Priority)
 
 
