@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from slurp_leader import LeaderElection, LeaderObserver, SlurpSettings
+from slurp_leader.cli.guard import _Death, _Lead
 from slurp_leader.clock import SystemClock
+from slurp_leader.term import Term, Trust
 from support.calls import Recorder
 
 from .conftest import WAIT_S
@@ -227,6 +230,14 @@ def test_a_program_runs_on_the_leader_and_finds_its_token(cluster: str) -> None:
 
 
 @pytest.mark.etcd
+def test_the_log_of_a_normal_run_has_nothing_that_looks_like_a_fault(cluster: str) -> None:
+    ended = finish("lead", "--name", "scripts", "--", "true")
+    assert "state=leader" in ended.stderr
+    for fault in ("None", '""', "not_handed_over", "WARNING"):
+        assert fault not in ended.stderr
+
+
+@pytest.mark.etcd
 def test_it_does_not_run_while_somebody_else_leads(start: Start, cluster: str) -> None:
     with LeaderElection("scripts", SlurpSettings.load(node={"id": "other"})) as other:
         assert other.wait_for_leadership(WAIT_S)
@@ -237,6 +248,121 @@ def test_it_does_not_run_while_somebody_else_leads(start: Start, cluster: str) -
         out, _ = second.communicate(timeout=WAIT_S)
     assert out == "mine\n"
     assert second.returncode == 0
+
+
+_STANDS_BY = """
+trap 'echo ending; exit 0' TERM
+echo "led $SLURP_EPOCH"
+while :; do sleep 0.05; done
+"""
+
+
+def _hand_over(other: LeaderElection) -> None:
+    other.transfer("other")
+
+
+def _step_down(other: LeaderElection) -> None:
+    other.control.step_down()
+
+
+def _force(other: LeaderElection) -> None:
+    other.control.force("other")
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("lose", [_hand_over, _step_down, _force])
+def test_after_a_term_it_stands_again_and_runs_the_program_anew(
+    start: Start, cluster: str, lose: Callable[[LeaderElection], None]
+) -> None:
+    with LeaderElection("scripts", SlurpSettings.load(node={"id": "other"})) as other:
+        assert other.wait_for_leadership(WAIT_S)
+        first = start("lead", "--name", "scripts", "--", "bash", "-c", _STANDS_BY)
+        read_until(first.stderr, "state=candidate")
+        other.resign(pause=0)
+        assert read_until(first.stdout, "led") == "led 2\n"
+        lose(other)
+        assert other.wait_for_leadership(WAIT_S)
+        assert first.poll() is None
+        other.resign(pause=30)
+        assert read_until(first.stdout, "led") == "led 4\n"
+        first.send_signal(signal.SIGTERM)
+        out, _ = first.communicate(timeout=WAIT_S)
+    assert out == "ending\n"
+    assert first.returncode == 143
+
+
+@pytest.mark.etcd
+def test_a_stop_ends_it_while_somebody_else_leads(start: Start, cluster: str) -> None:
+    with LeaderElection("scripts", SlurpSettings.load(node={"id": "other"})) as other:
+        assert other.wait_for_leadership(WAIT_S)
+        second = start("lead", "--name", "scripts", "--", "echo", "mine")
+        read_until(second.stderr, "state=candidate")
+        second.send_signal(signal.SIGTERM)
+        out, _ = second.communicate(timeout=WAIT_S)
+    assert out == ""
+    assert second.returncode == 143
+
+
+class _Terms:
+    """An election of which only the terms matter: one after the other, as `LeaderElection.run` gives them out."""
+
+    def __init__(self, *terms: Term) -> None:
+        self._terms = list(terms)
+        self.runs = 0
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def stop(self) -> bool:
+        return True
+
+    def run(self, work: Callable[[Term], Any]) -> Any:
+        self.runs += 1
+        return work(self._terms.pop(0))
+
+    def kill_on_death(self, group: int) -> None: ...
+
+
+def _term(token: int) -> Term:
+    trust = Trust()
+    trust.until = float("inf")
+    return Term("scripts", token, token, "a", "s", "t", b"k", b"v", SystemClock(), trust)
+
+
+def _lead(elections: _Terms, *cmd: str) -> int:
+    return _Lead(cast("Any", None), cast("Any", elections), list(cmd), 10.0).run()
+
+
+def test_a_program_that_ends_in_the_moment_its_term_is_given_back_is_run_anew_in_the_next() -> None:
+    """Whatever its code: somebody else is to lead, and who goes on here is a standby."""
+    leaving, in_force = _term(7), _term(8)
+    death = _Death.wait
+
+    def seen(self: _Death, seconds: float) -> bool:
+        is_dead = death(self, WAIT_S)
+        leaving.leaving.set()
+        return is_dead
+
+    elections = _Terms(leaving, in_force)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Death, "wait", seen)
+        assert _lead(elections, "sh", "-c", "exit $SLURP_TOKEN") == 8
+    assert elections.runs == 2
+
+
+def test_a_term_that_is_trusted_again_while_the_program_is_stopped_does_not_make_that_its_own_end() -> None:
+    doubted, in_force = _term(7), _term(8)
+    doubted.trust.until = float("-inf")
+
+    class Trusted(_Terms):
+        def kill_on_death(self, group: int) -> None:
+            if group == 0:
+                doubted.trust.until = float("inf")
+
+    elections = Trusted(doubted, in_force)
+    assert _lead(elections, "sh", "-c", 'test "$SLURP_TOKEN" = 8 || exec sleep 1000') == 0
+    assert elections.runs == 2
 
 
 @pytest.mark.etcd

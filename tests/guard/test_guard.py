@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import signal
@@ -20,12 +21,13 @@ from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
-from slurp_leader.guard.messages import Told
+from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Ready, Told, encode
 from slurp_leader.store import EventKind, Get, Grant, Store
 from slurp_leader.store.follow import Changes, Follower
 from slurp_leader.telemetry.events import LogEvent
 from support.calls import Recorder, do, get, new_lease_id, put
 from support.logs import events
+from support.virtual import VirtualClock
 
 pytestmark = pytest.mark.etcd
 
@@ -396,6 +398,105 @@ def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPa
     assert "cannot be started" in guard.problem
     assert events(caplog).count(LogEvent.GUARD_UNAVAILABLE) == 1
     guard.close()
+
+
+class _Puppet:
+    """A guard that says what a test wants, to a program whose parent it seems to be."""
+
+    def __init__(self, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ours, self._door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        monkeypatch.setenv(GUARD_SOCKET, name_of_door(self._door))
+        self.client = GuardClient(route_of(EtcdOptions()), clock)
+        self.client.hold(1, 60, 0)
+        _, descriptors, _, _ = socket.recv_fds(self._ours, LARGEST_PACKET, 2)
+        self._line = socket.socket(fileno=descriptors[0])
+        for pidfd in descriptors[1:]:
+            os.close(pidfd)
+
+    def says(self, problem: str) -> None:
+        self._line.send(encode(Ready(problem)))
+        self.client.beat(1)
+
+    def end(self) -> None:
+        self.client.close()
+        for each in (self._ours, self._door, self._line):
+            each.close()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def puppet(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> Iterator[_Puppet]:
+    caplog.set_level(logging.INFO)
+    made = _Puppet(clock, monkeypatch)
+    yield made
+    made.end()
+
+
+def test_a_guard_that_takes_seconds_to_start_is_no_news(puppet: _Puppet, clock: VirtualClock, caplog: Any) -> None:
+    assert puppet.client.problem == STARTING
+    clock.now += 3
+    puppet.says(STARTING)
+    clock.now += 1.9
+    puppet.client.beat(1)
+    assert puppet.client.problem == STARTING
+    puppet.says("")
+    assert puppet.client.problem == ""
+    clock.now += 60
+    puppet.client.beat(1)
+    assert events(caplog) == []
+
+
+@pytest.mark.parametrize("said", [None, STARTING, "UNAVAILABLE: nobody there"])
+def test_a_guard_that_does_not_do_its_work_is_warned_of_once_and_so_is_the_end_of_that(
+    puppet: _Puppet, clock: VirtualClock, caplog: Any, said: str | None
+) -> None:
+    if said is not None:
+        puppet.says(said)
+    for _ in range(3):
+        clock.now += 5
+        puppet.client.beat(1)
+    warned = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert warned == [("WARNING", f"guard.state works=False problem={said or STARTING!r}")]
+    for _ in range(2):
+        puppet.says("")
+    ended = [(record.levelname, record.getMessage()) for record in caplog.records[1:]]
+    assert ended[0] == ("INFO", "guard.state works=True")
+    assert all(level == "DEBUG" for level, _ in ended[1:])
+
+
+def test_an_outage_is_warned_of_when_it_lasts_and_not_again_for_other_words(
+    puppet: _Puppet, clock: VirtualClock, caplog: Any
+) -> None:
+    puppet.says("")
+    clock.now += 100
+    puppet.says("UNAVAILABLE: refused")
+    assert events(caplog) == []
+    for words in ("UNAVAILABLE: reset", "UNAVAILABLE: refused", "UNAVAILABLE: reset"):
+        clock.now += 5
+        puppet.says(words)
+    assert [record.getMessage() for record in caplog.records] == [
+        "guard.state works=False problem='UNAVAILABLE: reset'"
+    ]
+
+
+def test_one_member_that_answers_is_enough(etcd_endpoint: str) -> None:
+    """Each is tried when a lease is to be given back."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        endpoints = [etcd_endpoint, f"127.0.0.1:{nobody.getsockname()[1]}"]
+        guard = GuardClient(route_of(EtcdOptions(endpoints=endpoints)))
+        try:
+            guard.hold(new_lease_id(), 60, 0)
+            while guard.problem == STARTING:
+                threading.Event().wait(0.01)
+            threading.Event().wait(0.5)
+            assert guard.problem == ""
+        finally:
+            guard.close()
 
 
 def test_the_guard_is_small(guarded: Any) -> None:

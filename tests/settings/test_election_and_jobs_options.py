@@ -160,7 +160,7 @@ def test_required_capabilities_are_written_as_those_of_a_node_are() -> None:
     ],
 )
 def test_a_required_capability_that_no_node_could_have_is_refused_by_name(requires: Any, fault: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"election\.requires: .*{fault}"):
+    with pytest.raises(ConfigurationError, match=rf"election\.requires( = '.*)?: .*{fault}"):
         ElectionOptions(requires=requires)
 
 
@@ -172,6 +172,6 @@ def test_a_weight_that_is_no_share_of_a_whole_is_refused_by_name(weight: Any) ->
 
 @pytest.mark.parametrize("off", [-0.05, 0.05, 1e-5])
 def test_weights_that_do_not_sum_to_a_whole_are_refused_with_what_to_change(off: float) -> None:
-    with pytest.raises(ConfigurationError, match=r"sum to .*; they must sum to 1: change one of the weight_ settings"):
+    with pytest.raises(ConfigurationError, match=r"not 1: (take|add) \S+ (away from|to) some of them"):
         ElectionOptions(weight_network=0.15 + off)
     ElectionOptions(weight_network=0.15 + off, weight_uptime=0.15 - off)

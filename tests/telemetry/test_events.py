@@ -10,13 +10,12 @@ from slurp_leader.telemetry.events import LogEvent, log_event
 
 
 def test_an_entry_says_its_facts_under_any_configuration(caplog: pytest.LogCaptureFixture) -> None:
-    log_event(
-        logging.getLogger("slurp_leader.jobs"), logging.WARNING, LogEvent.JOB_ENDED, job_id="j", error="a\nb", x=None
-    )
+    logger = logging.getLogger("slurp_leader.jobs")
+    log_event(logger, logging.WARNING, LogEvent.JOB_ENDED, job_id="j", error="a\nb", x=None, y=[])
 
     record = caplog.records[0]
     assert record.getMessage() == "job.ended job_id='j' error='a\\nb'"
-    assert (record.slurp_event, record.slurp) == ("job.ended", {"job_id": "j", "error": "a\nb", "x": None})  # type: ignore[attr-defined]
+    assert (record.slurp_event, record.slurp) == ("job.ended", {"job_id": "j", "error": "a\nb", "x": None, "y": []})  # type: ignore[attr-defined]
 
 
 def test_an_entry_that_nobody_reads_is_not_written() -> None:

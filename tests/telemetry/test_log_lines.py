@@ -50,8 +50,14 @@ def test_a_line_for_people_has_date_level_logger_event_node_and_fields() -> None
     line = ConsoleFormatter(node_id="n1").format(record(state="leader", ttl_s=15.0, reason="took over", none=None))
     assert line == (
         "2026-01-31T12:00:00.123Z INFO    slurp_leader.election election.state "
-        'node=n1 state=leader ttl_s=15 reason="took over" none=None'
+        'node=n1 state=leader ttl_s=15 reason="took over"'
     )
+
+
+def test_facts_without_a_value_are_for_programs_only() -> None:
+    facts: dict[str, Any] = {"token": None, "to": "", "ids": [], "left": 0, "clean": False}
+    assert ConsoleFormatter().format(record(**facts)).endswith("election.state left=0 clean=False")
+    assert json.loads(JsonFormatter().format(record(**facts)))["fields"] == facts
 
 
 def test_a_json_entry_has_the_same_by_fixed_names() -> None:

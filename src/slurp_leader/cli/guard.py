@@ -67,10 +67,13 @@ def lead(
 ) -> int:
     """Run a program, in any language, on the leader only.
 
-    It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back it gets
-    SIGTERM, and after --grace SIGKILL; when the term is lost, it is killed before the lease ends. If this command is
-    killed or stopped, its crash guard kills the program before the next leader can start. When the program ends by
-    itself, what it has left behind in its process group is killed, and this command ends too, with its exit code.
+    It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back, as in a
+    handover, it gets SIGTERM, and after --grace SIGKILL; when the term is lost, it is killed before the lease ends. If
+    this command is killed or stopped, its crash guard kills the program before the next leader can start.
+
+    After a term this node stands again, and the program is started anew when it leads again. This command ends when a
+    signal tells it to, with 128 and the number of it. It ends, too, when the program ends by itself in a term that is
+    not being given back: what is left in its process group is killed, and the exit code is the program's.
     """
     from slurp_leader.system import LeaderElection
 
@@ -88,7 +91,7 @@ def _checked(cmd: list[str] | None, verb: str) -> list[str]:
 
 
 class _Lead:
-    """A program that runs while an election is won."""
+    """A program that runs whenever an election is won, until it ends by itself or somebody tells us to stop."""
 
     def __init__(self, call: Invocation, election: LeaderElection, cmd: list[str], grace_s: float) -> None:
         self._call = call
@@ -96,32 +99,43 @@ class _Lead:
         self._cmd = cmd
         self._grace_s = grace_s
         self._clock = SystemClock()
+        self._signals = Signals()
         self._code: int | None = None
         self._error: BaseException | None = None
 
     def run(self) -> int:
-        with Signals() as signals, self._election:
-            worker = threading.Thread(target=self._work_until_it_ends, args=(signals,), name="slurp-lead")
+        with self._signals as signals, self._election:
+            worker = threading.Thread(target=self._stand_until_it_ends, name="slurp-lead")
             worker.start()
             signals.first.wait()  # set, too, when the program has ended
-            self._election.stop()
-            worker.join()
+            while worker.is_alive():
+                self._election.stop()  # more than once, as who is about to stand again starts what has just stopped
+                worker.join(_LOOK_S)
         if self._code is not None and not signals.number:
             return self._code
         if self._error is not None and not signals.number:
             raise self._error
         return 128 + signals.number
 
-    def _work_until_it_ends(self, signals: Signals) -> None:
+    def _stand_until_it_ends(self) -> None:
+        """One term after the other."""
         try:
-            self._code = self._election.run(self._work)
+            while self._code is None and not self._signals.first.is_set():
+                self._code = self._election.run(self._work)
         except BaseException as error:
             self._error = error
         finally:
-            signals.first.set()
+            self._signals.first.set()
 
-    def _work(self, term: Term) -> int:
-        """Run the program once, in one term. Returns its exit code; None of it counts when the term was lost."""
+    def _work(self, term: Term) -> int | None:
+        """Run the program once, in one term.
+
+        Returns:
+            Its exit code, where it ended by itself. None: the term was to be given back by then, or was over. That is
+            asked after its death was seen: whichever came first, somebody else is to lead, and we stand by.
+        """
+        if self._signals.first.is_set():
+            return None
         environment = {**os.environ, TOKEN: str(term.token), EPOCH: str(term.epoch)}
         environment.pop(GUARD_SOCKET, None)  # the socket is not passed on
         try:
@@ -129,15 +143,18 @@ class _Lead:
         except OSError as error:
             self._call.output().say(f"{self._cmd[0]}: {error.strerror}")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
-        self._election.kill_on_death(process.pid)
         try:
+            self._election.kill_on_death(process.pid)
             self._await(process, term)
+            is_over = process.poll() is None or term.should_stop
             if process.poll() is None:
                 self._stop(process, term)
         finally:
             _signal_group(process, signal.SIGKILL)  # what it has left behind would run on without the term
             process.wait()
             self._election.kill_on_death(0)
+        if is_over:
+            return None
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
     def _await(self, process: subprocess.Popen[bytes], term: Term) -> None:

@@ -20,6 +20,7 @@ from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.guard.inherited import guard_door, without_settings
 from slurp_leader.guard.messages import (
     LARGEST_PACKET,
+    STARTING,
     Beat,
     Bye,
     Drop,
@@ -44,6 +45,9 @@ _PAUSE_S = (0.0, 1.0, 5.0, 30.0)
 """Pauses before a guard that died is replaced: after a long life, after the first short one, and so on."""
 _LONG_LIFE_S = 60.0
 """A guard that lived so long died of something else than the one before it."""
+
+_PATIENCE_S = 5.0
+"""So long a guard may lack something before that is worth a warning. On a busy machine its start takes seconds."""
 
 _SURE = 0.9
 """In this part of `stall_s` a guard has not acted, however its wake-ups fall."""
@@ -107,6 +111,8 @@ class GuardClient:
         self._closed = False
         self._given_up = False
         self._problem = "it has not begun yet"
+        self._problem_since = float("-inf")
+        self._warned_of: set[str] = set()  # kinds of problems, until it was said that all is well again
 
     # ------------------------------------------------------------ what elections say
 
@@ -173,7 +179,7 @@ class GuardClient:
 
     @property
     def problem(self) -> str:
-        """Why the guard could not do its work at present; empty: it has reached etcd."""
+        """Why the guard could not do its work at present; empty: it has reached etcd. ``starting``: it is about to."""
         with self._lock:
             if self._line is not None:
                 self._listen(self._line)
@@ -231,6 +237,7 @@ class GuardClient:
                 self._give_up(f"it cannot be started: {error}")
             return None
         self._line = line
+        self._problem, self._problem_since = STARTING, now
         if line.process is not None:
             try:
                 self._introduce(line.end, [])
@@ -327,6 +334,7 @@ class GuardClient:
         self._deaths += 1
         self._next_start_at = now + _PAUSE_S[min(self._deaths, len(_PAUSE_S) - 1)]
         self._problem = problem
+        self._warned_of.add(_kind_of(problem))
         log_event(_logger, logging.WARNING, LogEvent.GUARD_LOST, problem=problem)
 
     def _give_up(self, problem: str) -> None:
@@ -371,17 +379,40 @@ class GuardClient:
                 self._take(decode(packet))
         except (OSError, ValueError):
             pass  # nothing more at present; the end is noticed by its exit code
+        self._warn_if_it_lasts()
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Ready):
-            self._problem = message.problem
-            level = logging.WARNING if message.problem else logging.DEBUG
-            log_event(_logger, level, LogEvent.GUARD_STATE, problem=message.problem or None)
+            self._learn(message.problem)
         elif isinstance(message, Heard):
             lease = self._leases.get(message.lease_id)
             if lease is not None and lease.asks == message.asks:
                 lease.asks = 0
                 lease.is_given_back = not message.holds
+
+    def _learn(self, problem: str) -> None:
+        """What the guard lacks; empty: nothing."""
+        if problem and not self._problem:
+            self._problem_since = self._clock.boottime()
+        self._problem = problem
+        if not problem:
+            level = logging.INFO if self._warned_of else logging.DEBUG
+            self._warned_of.clear()
+            log_event(_logger, level, LogEvent.GUARD_STATE, works=True, problem=None)
+
+    def _warn_if_it_lasts(self) -> None:
+        """Every kind of problem once, when the guard has not done its work for long enough."""
+        problem, kind = self._problem, _kind_of(self._problem)
+        if not problem or kind in self._warned_of:
+            return
+        if self._clock.boottime() - self._problem_since >= _PATIENCE_S:
+            self._warned_of.add(kind)
+            log_event(_logger, logging.WARNING, LogEvent.GUARD_STATE, works=False, problem=problem)
+
+
+def _kind_of(problem: str) -> str:
+    """The code of gRPC, mostly: during one outage the words behind it change again and again."""
+    return problem.partition(":")[0]
 
 
 def _line() -> tuple[socket.socket, socket.socket]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
 
-from slurp_leader.guard.messages import Route
+from slurp_leader.guard.messages import STARTING, Route
 
 _CALL_S = 2.0
 _WARM_TICKS = 600
 """A minute: a simple token of etcd dies after five without use."""
+_TROUBLE_TICKS = 50
+"""Pause between two calls to members of which none answers: the recovery is to be told soon."""
 _LOGIN_TICKS = 10
 """Pause between two logins that fail."""
 _ANY_KEY = b"\0"
@@ -89,6 +92,8 @@ class _Member:
         else:
             channel = grpc.insecure_channel(target, options=settings)
         self.channel = channel
+        self.problem = STARTING
+        """Why the last call to it did not work; empty when it did."""
         self.revoke = channel.unary_unary("/etcdserverpb.Lease/LeaseRevoke")
         self.authenticate = channel.unary_unary("/etcdserverpb.Auth/Authenticate")
         self.read = channel.unary_unary("/etcdserverpb.KV/Range")
@@ -111,14 +116,21 @@ class Connection:
         self._logins = -1
         self._answers: deque[Callable[[], None]] = deque()
         self._ticks = 0
-        self.problem = "no answer yet"
-        """Why the last call did not work; empty when it did."""
+        self._login_problem = ""
         self._keep_warm()
+
+    @property
+    def problem(self) -> str:
+        """Why nothing could be revoked at present; empty: a member answers, and one is enough, as each is tried."""
+        problems = [self._login_problem or member.problem for member in self._members]
+        if "" in problems:
+            return ""
+        return STARTING if STARTING in problems else problems[0]
 
     def tick(self) -> None:
         """A tenth of a second has passed."""
         self._ticks += 1
-        if self._ticks % _WARM_TICKS == 0:
+        if self._ticks % (_TROUBLE_TICKS if self.problem else _WARM_TICKS) == 0:
             self._keep_warm()
         elif self._route.username and not self._token and self._ticks % _LOGIN_TICKS == 0:
             self._log_in()
@@ -133,7 +145,7 @@ class Connection:
 
         def answered(code: Any, details: str, _: bytes) -> None:
             gone = code in (grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND)
-            self.problem = "" if gone else f"{code.name}: {details}"
+            chosen.problem = "" if gone else f"{code.name}: {details}"
             then(gone)
 
         chosen = self._members[member % len(self._members)]
@@ -144,12 +156,13 @@ class Connection:
             self._log_in()
             return
         for member in self._members:
-            self._call(member.read, read_request(), self._warmed, authenticated=True)
+            self._call(member.read, read_request(), partial(self._warmed, member), authenticated=True)
 
-    def _warmed(self, code: Any, details: str, _: bytes) -> None:
+    @staticmethod
+    def _warmed(member: _Member, code: Any, details: str, _: bytes) -> None:
         # Refused for its rights is answered too; a token that is void was noticed in `_answered`.
         answered = code in (grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED)
-        self.problem = "" if answered else f"{code.name}: {details}"
+        member.problem = "" if answered else f"{code.name}: {details}"
 
     def _log_in(self) -> None:
         """Fetch a token, each time from another member."""
@@ -162,9 +175,10 @@ class Connection:
             self._logging_in = False
             if code is grpc.StatusCode.OK:
                 self._token = token_in(response)
+                self._login_problem = ""
                 self._keep_warm()
             else:
-                self.problem = f"login: {code.name}: {details}"
+                self._login_problem = f"login: {code.name}: {details}"
 
         request = authenticate_request(self._route.username or "", self._route.password or "")
         self._call(self._members[self._logins % len(self._members)].authenticate, request, answered)

@@ -16,6 +16,9 @@ from typing import Any
 LARGEST_PACKET = 192 * 1024
 """Bytes; a route with three certificates takes some ten thousand."""
 
+STARTING = "starting"
+"""What a guard has to say of etcd until the first call to it has ended, and what is said of a guard before that."""
+
 
 class Told(Enum):
     """What became of a word to the guard."""
@@ -114,7 +117,7 @@ class Bye:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The guard: etcd can be reached, or `problem` says why it could not so far."""
+    """The guard: etcd can be reached, or `problem` says why not; `STARTING`: that is not known yet."""
 
     problem: str = ""
 

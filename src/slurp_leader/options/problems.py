@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -21,6 +23,12 @@ Path = tuple[str, ...]
 
 _SHOWN = 60
 _USERINFO = re.compile(r"[^\s'\"]+@")
+_SHARE = "weight_"
+"""Fields whose names begin so are shares of one whole."""
+_NEAR_ENOUGH = 1e-6
+"""Shares written in decimals sum to 1 up to so much."""
+_MOST_ENTRIES = 3
+"""So many wrong entries of a list are quoted."""
 
 
 def configuration_error(
@@ -95,26 +103,62 @@ def _problems(model: type[BaseModel], details: ErrorDetails, prefix: Path) -> tu
         return inner.problems  # from the options of a section, complete with its name
     path = tuple(str(part) for part in details["loc"])
     if isinstance(inner, FieldError):
-        return (SettingProblem(".".join((*prefix, *path, inner.field)), inner.reason),)
+        return (_of_several(_model_at(model, path), inner, details["input"], prefix + path),)
     if details["type"] == "extra_forbidden":
         # The value stays unsaid: behind a mistyped `pasword` there is a password.
         return (SettingProblem(".".join(prefix + path), f"unknown setting; {_instead(model, path)}"),)
-    return (SettingProblem(".".join(prefix + path), _reason(details), _given(model, path, details)),)
+    given = _given(model, path, details)
+    return (SettingProblem(".".join(prefix + path), _reason(details, shows=bool(given)), given),)
 
 
 def _instead(model: type[BaseModel], path: Path) -> str:
-    holder: type[BaseModel] | None = model
-    if len(path) > 1:
-        field = field_at(model, path[:-1])
-        holder = submodel(field) if field else None
-    return suggestion(path[-1], holder.model_fields if holder else ())
+    holder = _model_at(model, path[:-1])
+    return _family(path[-1], holder) or suggestion(path[-1], holder.model_fields if holder else ())
 
 
-def _reason(details: ErrorDetails) -> str:
+def _family(name: str, holder: type[BaseModel] | None) -> str:
+    """For somebody who wrote `weights`: all of the fields that are one."""
+    stem = name.lower().removesuffix("s")
+    family = [field for field in (holder.model_fields if holder else ()) if field.startswith(f"{stem}_")]
+    return f"the {stem}s are {', '.join(family)}" if name.lower() == f"{stem}s" and len(family) > 1 else ""
+
+
+def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    field = field_at(model, path) if path else None
+    return submodel(field) if field else (None if path else model)
+
+
+def _of_several(model: type[BaseModel] | None, error: FieldError, given: Any, holder: Path) -> SettingProblem:
+    """What a check over several fields found. Of shares that do not make one whole: which were set, and how far off."""
+    plain = SettingProblem(".".join((*holder, error.field)), error.reason)
+    if model is None or not error.field.startswith(_SHARE) or not isinstance(given, Mapping):
+        return plain
+    fields = {name: field for name, field in model.model_fields.items() if name.startswith(_SHARE)}
+    ours = [name for name in fields if name in given]
+    shares = {name: float(given.get(name, field.default)) for name, field in fields.items()}
+    off = math.fsum(shares.values()) - 1
+    if not ours or abs(off) <= _NEAR_ENOUGH:
+        return plain
+    total = " + ".join(f"{name} {share:g}" for name, share in shares.items())
+    change = f"take {off:.6g} away from" if off > 0 else f"add {-off:.6g} to"
+    named = f"set are {', '.join(ours)}; " if len(ours) > 1 else ""
+    reason = f"{named}{total} = {off + 1:.6g}, not 1: {change} some of them"
+    return SettingProblem(".".join((*holder, ours[0])), reason, shown(given[ours[0]]))
+
+
+def _reason(details: ErrorDetails, *, shows: bool) -> str:
     if details["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return "must be a section with settings in it, not a single value"
+    if details["type"] in {"tuple_type", "list_type", "set_type", "frozen_set_type"}:
+        return f"must be a list: write it as in {_as_list(details['input'] if shows else None)}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return _without_userinfo(re.sub(r"^Input should (be )?", r"must \1", message))
+
+
+def _as_list(value: Any) -> str:
+    """What somebody wrote as a single value, as he should have; of what is not to be shown, an example."""
+    is_plain = isinstance(value, str) and 0 < len(value) <= _SHOWN and value.isprintable() and "@" not in value
+    return json.dumps([value], ensure_ascii=False) if is_plain else '["a", "b"]'
 
 
 def _given(model: type[BaseModel], path: Path, details: ErrorDetails) -> str:
@@ -126,11 +170,27 @@ def _given(model: type[BaseModel], path: Path, details: ErrorDetails) -> str:
     value = details["input"]
     if field is None or is_secret(field) or submodel(field) or details["type"] == "missing":
         return ""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, _wrong_entries(field, value)))
     if isinstance(value, timedelta):
         return format_duration(value)
     if not isinstance(value, str | int | float | bool | None):
         return ""
     return shown(value)
+
+
+def _wrong_entries(field: FieldInfo, entries: list[Any] | tuple[Any, ...]) -> list[Any]:
+    """The entries of a list that are refused by themselves; empty when only the whole is wrong, as when one is there
+    twice."""
+    kind: Any = Annotated[field.annotation, *field.metadata]
+    adapter = TypeAdapter[Any](kind)
+    wrong = []
+    for entry in entries:
+        try:
+            adapter.validate_python([entry])
+        except ValidationError:
+            wrong.append(entry)
+    return [entry for entry in wrong if isinstance(entry, str | int | float | bool | None)][:_MOST_ENTRIES]
 
 
 def shown(value: object) -> str:

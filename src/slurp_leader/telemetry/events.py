@@ -71,7 +71,7 @@ class _Message:
     """An entry as one line of text: ``job.ended job_id=... status=failed``, for handlers that know nothing of fields.
 
     Rendered only when somebody prints it. Values are written with `repr`, so that none can look like another field or
-    begin a new line.
+    begin a new line. Facts without a value are left out.
     """
 
     __slots__ = ("event", "fields")
@@ -81,8 +81,13 @@ class _Message:
         self.fields = fields
 
     def __str__(self) -> str:
-        facts = (f" {name}={value!r:.500}" for name, value in self.fields.items() if value is not None)
+        facts = (f" {name}={value!r:.500}" for name, value in self.fields.items() if has_value(value))
         return self.event.value + "".join(facts)
+
+
+def has_value(value: Any) -> bool:
+    """Whether a fact says something to people: it is neither None nor empty. 0 and False do."""
+    return bool(value) if isinstance(value, str | tuple | list | dict | set | frozenset) else value is not None
 
 
 def log_event(logger: logging.Logger, level: int, event: LogEvent, **fields: Any) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from slurp_leader.clock import format_utc
 from slurp_leader.errors import ConfigurationError
+from slurp_leader.telemetry.events import has_value
 
 LIBRARY_LOGGER = "slurp_leader"
 
@@ -35,6 +36,8 @@ _DEEPEST = 8
 class ConsoleFormatter(logging.Formatter):
     """``2026-01-31T12:00:00.123Z INFO    slurp_leader.election election.state node=a state=leader``.
 
+    Facts without a value are left out: ``token=None`` looks like a fault. `JsonFormatter` has all of them.
+
     Args:
         node_id: Written into every line; empty: not written.
     """
@@ -44,7 +47,8 @@ class ConsoleFormatter(logging.Formatter):
         self._node = f" node={_console_value(node_id)}" if node_id else ""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {printable(name)}={_console_value(value)}" for name, value in _fields(record).items())
+        facts = {name: value for name, value in _fields(record).items() if has_value(value)}
+        fields = "".join(f" {printable(name)}={_console_value(value)}" for name, value in facts.items())
         head = f"{_date(record)} {record.levelname:<7} {record.name} {printable(_event(record))}{self._node}{fields}"
         # Indented, so that no line of an exception's message can pass for an entry.
         return "\n".join([head, *(f"    {printable(line)}" for line in _exception(record).split("\n") if line)])

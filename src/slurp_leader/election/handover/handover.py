@@ -518,7 +518,8 @@ class Handover:
         if plan.wish.wish:
             self._refused = (plan.wish.wish, reason)
         # Nobody to hand over to is nothing unusual for a leader that leaves by itself.
-        level = logging.WARNING if plan.wish.wish or phase is Phase.DECIDING else logging.INFO
+        unwished = logging.DEBUG if reason == "no_candidate" else logging.INFO
+        level = logging.WARNING if plan.wish.wish or phase is Phase.DECIDING else unwished
         self._desk.note(level, LogEvent.ELECTION_NOT_HANDED_OVER, reason=reason, phase=phase.value, to=plan.wish.to)
         self._owner.not_handed_over(phase, now)
 
