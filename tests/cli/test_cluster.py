@@ -109,7 +109,7 @@ def test_leader_transfer_hands_the_lead_over(slurp: Slurp, node: SlurpLeaderSyst
             if planned.code == 0:
                 break
             threading.Event().wait(0.01)
-        assert planned.out == "node-a would hand over to node-b\n"
+        assert planned.out == "node-a would hand over to node-b in the election 'slurp'\n"
         assert node.is_leader
         done = slurp("leader", "transfer", "--to", "node-b", "--why", "to see", "--json").json
         assert (done["from"], done["to"], done["dry_run"]) == ("node-a", "node-b", False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slurp_leader import SlurpLeaderSystem
+from slurp_leader.cli.documents import as_document
 from slurp_leader.failover import FailoverKeys, Manifest, ManifestReason
 from slurp_leader.failover.keeping import take_stock
 from slurp_leader.store import Put, Store
@@ -28,7 +29,8 @@ def test_a_manifest_is_shown_and_verified(slurp: Slurp, cluster: str, etcd_store
     slurp("submit", "a.py")
     left = leave(etcd_store, cluster, 3)
     (shown,) = slurp("failover", "show", "--json").json["failovers"]
-    assert (shown["epoch"], shown["manifests"], shown["check"]) == (3, [left.to_fields()], None)
+    assert (shown["epoch"], shown["manifests"], shown["check"]) == (3, [as_document(left.to_fields())], None)
+    assert shown["manifests"][0]["node_id"] == "node-a"
     assert "at the handover" in slurp("failover", "show").out
     result = slurp("failover", "verify", "--json")
     assert (result.code, result.json["verdict"], result.json["left"]) == (0, "verified", result.json["found"])

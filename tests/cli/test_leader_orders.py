@@ -21,6 +21,13 @@ def other(node: SlurpLeaderSystem) -> Iterator[SlurpLeaderSystem]:
         yield system
 
 
+def history(slurp: Slurp, *more: object) -> list[dict[str, Any]]:
+    """The entries, the newest first."""
+    told = slurp("leader", "history", "--json", *more).json
+    assert (told["election"], told["unreadable"]) == ("slurp", 0)
+    return list(told["entries"])
+
+
 def until(reached: Callable[[], Any]) -> None:
     for _ in range(WAIT_S * 50):
         if reached():
@@ -30,23 +37,24 @@ def until(reached: Callable[[], Any]) -> None:
 
 
 def test_a_frozen_election_is_shown_and_told_of_and_thawed(slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    nothing = "nothing changed: the election 'slurp'"
     done = slurp("leader", "freeze", "--why", "the night", "--by", "ops", "--json").json
     assert (done["action"], done["changed"]) == ("freeze", True)
     assert done["orders"]["frozen"]["why"] == "the night"
     assert slurp("leader", "orders").out == "frozen by ops: the night\n"
-    assert slurp("leader", "freeze").out == "the election is frozen: it was ordered before\n"
-    assert slurp("leader", "unfreeze").out == "elections are held\n"
-    assert slurp("leader", "orders").out == "nothing is ordered\n"
-    assert [entry["action"] for entry in slurp("leader", "history", "--json").json if entry["kind"] == "order"] == [
-        "unfreeze",
-        "freeze",
-    ]
+    assert slurp("leader", "freeze").out == f"{nothing} was frozen already by ops: the night\n"
+    assert slurp("leader", "unfreeze").out == "the election 'slurp' is not frozen any more\n"
+    assert slurp("leader", "unfreeze").out == f"{nothing} was not frozen\n"
+    assert slurp("leader", "orders").out == "nothing is ordered in the election 'slurp'\n"
+    assert [each["action"] for each in history(slurp) if each["kind"] == "order"] == ["unfreeze", "freeze"]
 
 
 def test_blocking_the_leader_moves_the_lead_and_explain_says_why(
     slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem
 ) -> None:
-    assert slurp("leader", "block", "node-a", "--why", "new disk", "--by", "ops").out == "node-a is blocked\n"
+    assert slurp("leader", "block", "node-a", "--why", "new disk", "--by", "ops").out == (
+        "node-a is blocked in the election 'slurp'\n"
+    )
     assert other.wait_for_leadership(WAIT_S)
     told = slurp("leader", "explain", "node-a", "--json").json
     assert "node-a handed the lead over" in told["sentence"]
@@ -57,8 +65,8 @@ def test_blocking_the_leader_moves_the_lead_and_explain_says_why(
     slurp("leader", "unblock", "node-a")
     done = slurp("leader", "transfer", "--to", "node-a", "--by", "ops", "--why", "back", "--json").json
     assert done["to"] == "node-a"
-    newest = slurp("leader", "history", "--limit", 1, "--json").json[0]
-    assert (newest["node"], newest["by"], newest["why"], newest["before"]) == ("node-a", "ops", "back", "node-b")
+    (newest,) = history(slurp, "--limit", 1)
+    assert (newest["node_id"], newest["by"], newest["why"], newest["before"]) == ("node-a", "ops", "back", "node-b")
 
 
 def test_pin_moves_the_lead(slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem) -> None:
@@ -84,7 +92,9 @@ def test_force_asks_or_wants_to_be_told_and_ends_the_term(
     assert slurp("leader", "force").code == 2
     assert node.is_leader
     before = node.require_term()
-    assert slurp("leader", "force", "--yes", "--to", "node-b").out == "the term is over; node-b goes first\n"
+    over, leads = slurp("leader", "force", "--yes", "--to", "node-b").out.splitlines()
+    assert over == "the term of the election 'slurp' is over; node-b goes first"
+    assert leads.startswith("node-b leads (epoch 2, token ")
     assert other.wait_for_leadership(WAIT_S)
     assert before.lost.wait(WAIT_S)
     refused = slurp("leader", "force", "--yes", "--to", "nowhere", "--json")
@@ -118,6 +128,8 @@ def test_what_cannot_be_read_is_counted_and_the_rest_is_shown(
 
 
 def test_without_any_history_it_says_so(slurp: Slurp, cluster: str) -> None:
-    assert slurp("leader", "history").out == "nothing is remembered: nobody has led yet\n"
+    assert slurp("leader", "history").out == "nothing is remembered of the election 'slurp': nobody has led yet\n"
     assert slurp("leader", "explain", "me").out == "Nobody leads. No candidate is called me: nobody stands.\n"
-    assert slurp("leader", "explain", "me", "--epoch", 4, "--json").code == 3
+    assert slurp("leader", "explain", "me").code == 5
+    assert slurp("leader", "explain").out == "Nobody leads: nobody stands.\n"
+    assert slurp("leader", "explain", "me", "--epoch", 4, "--json").code == 5

@@ -9,7 +9,7 @@ import typer
 
 from slurp_leader import __version__
 from slurp_leader.cli import config, demo, etcd, failover, guard, jobs, leader, node, status, submit
-from slurp_leader.cli.exits import Exit, UsageError, report
+from slurp_leader.cli.exits import MEANINGS, Exit, UsageError, report
 from slurp_leader.cli.options import ColorOption, ConfigOption, Invocation, QuietOption, TimeoutOption, VerboseOption
 
 # What typer raises for wrong usage is click's class; newer ones carry a click of their own, so it is found by kinship.
@@ -20,7 +20,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with `slurp demo`, or with `slurp etcd dev`, `slurp run` and `slurp submit FILE --wait`.",
+    epilog="Begin with `slurp demo`, or with `slurp etcd dev`, `slurp run` and `slurp submit FILE --wait`.\n\n"
+    + "\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items())]),
 )
 
 

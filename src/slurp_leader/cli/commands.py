@@ -17,18 +17,22 @@ Body = Callable[..., int | None]
 """Takes the `Invocation` first, then its own options by name. Returns the exit code; None is 0."""
 
 
-def command(app: typer.Typer, name: str, *, json: bool = True, **typer_options: Any) -> Callable[[Body], Body]:
+def command(
+    app: typer.Typer, name: str, *, json: bool = True, election: bool = False, **typer_options: Any
+) -> Callable[[Body], Body]:
     """Make a command of a function. Its docstring is the help.
 
     Args:
         app: Where it belongs.
         name: What is typed.
         json: Whether it has data to write, and so takes ``--json``.
+        election: Whether it is about one election, and so takes ``--election``.
         typer_options: Passed to ``Typer.command``.
     """
 
     def register(body: Body) -> Body:
-        common = {name: value for name, value in COMMON.items() if json or name != "as_json"}
+        left_out = {*(() if json else ("as_json",)), *(() if election else ("election",))}
+        common = {name: value for name, value in COMMON.items() if name not in left_out}
 
         def run(ctx: typer.Context, **given: Any) -> None:
             before = ctx.find_object(Invocation) or Invocation()

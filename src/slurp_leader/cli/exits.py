@@ -1,21 +1,6 @@
 """Errors as the command line shows them: one line, an exit code, and with ``--json`` a document.
 
-====  ==============================================================
-0     done
-1     it failed
-2     wrong usage, or a request that is wrong in itself
-3     nobody leads
-4     this node does not lead, or does not any more
-5     no such job
-6     conflict: one idempotency key or node id, used twice
-69    etcd does not answer
-75    not now: try again later
-77    etcd refuses the credentials, the certificate or the role
-78    the settings are wrong
-129   ended by SIGHUP: the terminal was closed
-130   ended by Ctrl-C (SIGINT)
-143   ended by SIGTERM
-====  ==============================================================
+The codes stand in `MEANINGS`, which ``slurp --help`` shows.
 """
 
 from __future__ import annotations
@@ -45,8 +30,31 @@ class Exit(IntEnum):
     CONFIGURATION = 78
 
 
+MEANINGS = {
+    0: "done",
+    1: "it failed",
+    2: "wrong usage, or a request that is wrong in itself",
+    3: "nobody leads",
+    4: "this node does not lead, or does not any more",
+    5: "no such job, node, epoch or manifest",
+    6: "conflict: a key or a node id used twice, or orders at odds",
+    69: "etcd does not answer",
+    75: "not now: try again later",
+    77: "etcd refuses the credentials, the certificate or the role",
+    78: "the settings are wrong",
+    129: "ended by SIGHUP: the terminal was closed",
+    130: "ended by Ctrl-C (SIGINT)",
+    143: "ended by SIGTERM",
+}
+"""What scripts may rely on."""
+
+
 class UsageError(errors.SlurpLeaderError):
     """The command was called in a wrong way."""
+
+
+class NotFoundError(errors.SlurpLeaderError):
+    """What was named is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ _AGAIN = "try again later"
 
 ANSWERS: dict[type[BaseException], Answer] = {
     UsageError: Answer(Exit.USAGE),
+    NotFoundError: Answer(Exit.NOT_FOUND, "see `slurp leader history`"),
     errors.SlurpLeaderError: Answer(Exit.FAILED),
     errors.ConfigurationError: Answer(Exit.CONFIGURATION),
     errors.LifecycleError: Answer(Exit.FAILED),
@@ -70,7 +79,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     errors.RequestInvalidError: Answer(Exit.USAGE),
     errors.LeadershipError: Answer(Exit.FAILED),
     errors.NotLeaderError: Answer(Exit.NOT_LEADER, "see `slurp leader show`"),
-    errors.NoLeaderError: Answer(Exit.NO_LEADER, "start a node with `slurp run`"),
+    errors.NoLeaderError: Answer(Exit.NO_LEADER, "see why with `slurp leader explain`"),
     errors.LeadershipLostError: Answer(Exit.NOT_LEADER, "see `slurp leader show`"),
     errors.HandoverError: Answer(Exit.TRY_AGAIN, "see `slurp leader show`"),
     errors.OrderRefusedError: Answer(Exit.CONFLICT, "see `slurp leader orders` and `slurp leader show`"),
@@ -107,6 +116,18 @@ ANSWERS: dict[type[BaseException], Answer] = {
 }
 """Every error of the library, by its own class; a test proves that none is missing."""
 
+_LOOK_AT_ORDERS = "see `slurp leader orders`"
+_LOOK_WHO_STANDS = "see who stands with `slurp status`"
+BY_REASON: dict[str, str] = {
+    "blocked": _LOOK_AT_ORDERS,
+    "pinned_elsewhere": _LOOK_AT_ORDERS,
+    "frozen": _LOOK_AT_ORDERS,
+    "unknown": _LOOK_WHO_STANDS,
+    "no_candidate": _LOOK_WHO_STANDS,
+    "unfit": _LOOK_WHO_STANDS,
+}
+"""What to do about a handover or an order that was refused for one of these reasons; else that of its class."""
+
 INTERNAL_HINT = "this is a mistake in slurp; run it again with -vv and report what it prints"
 
 
@@ -118,7 +139,7 @@ def answer_to(error: BaseException) -> Answer | None:
 def describe(error: BaseException, hint: str = "") -> dict[str, Any]:
     """An error as plain data, with all its facts."""
     answer = answer_to(error)
-    fix = answer.fix if answer else hint
+    fix = _fix(error, answer) if answer else hint
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "message": _message(error, expected=answer is not None),
@@ -143,12 +164,19 @@ def report(error: BaseException, *, as_json: bool, hint: str = "") -> int:
 
     described = describe(error, hint)
     fix = described.get("fix", "")
-    # Of several wrong settings each has a line of its own; nothing else holds line ends.
-    lines = [printable(line) for line in described["message"].split("\n")]
+    # Of several wrong settings each has a line of its own. Elsewhere a line end is part of what somebody said.
+    parts = [described["message"]] if isinstance(error, errors.LeadershipError) else described["message"].split("\n")
+    lines = [printable(part) for part in parts]
     print("slurp: " + "\n".join(lines) + (f"; {fix}" if fix else ""), file=sys.stderr)
     if as_json:
         print(dump_json({"error": described}))
     return int(described["exit_code"])
+
+
+def _fix(error: BaseException, answer: Answer) -> str:
+    if isinstance(error, errors.HandoverError | errors.OrderRefusedError):
+        return BY_REASON.get(error.reason, answer.fix)
+    return answer.fix
 
 
 def _message(error: BaseException, *, expected: bool) -> str:

@@ -8,12 +8,14 @@ import typer
 
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import reading
+from slurp_leader.cli.documents import as_document
 from slurp_leader.cli.exits import Exit
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.output import Column
 from slurp_leader.clock import SystemClock, format_utc
 
 if TYPE_CHECKING:
+    from slurp_leader.cli.output import Output
     from slurp_leader.failover.keeping import Kept
     from slurp_leader.failover.manifest import Manifest
 
@@ -25,15 +27,15 @@ _COLUMNS = (
     Column("JOBS", right=True),
     Column("RUNS", from_width=90, right=True),
     Column("REVISION", from_width=80, right=True),
-    Column("CHECK"),
+    Column("CHECK", below=True),
 )
 
 
 def register(app: typer.Typer) -> None:
     failover = typer.Typer(name="failover", help="See what leaders left to their successors.", no_args_is_help=True)
-    command(failover, "show")(show)
-    command(failover, "verify")(verify)
-    command(failover, "manifest")(manifest)
+    command(failover, "show", election=True)(show)
+    command(failover, "verify", election=True)(verify)
+    command(failover, "manifest", election=True)(manifest)
     app.add_typer(failover)
 
 
@@ -53,9 +55,9 @@ def show(call: Invocation, epoch: EpochOption = None) -> int:
     kept = [each for each in kept if epoch is None or each.epoch == epoch]
     output = call.output()
     if output.as_json:
-        output.json({"failovers": [each.to_fields() for each in kept]})
+        output.json({"election": settings.election.name, "failovers": [as_document(each.to_fields()) for each in kept]})
     elif kept:
-        output.table(_COLUMNS, [row for each in kept for row in _rows(each)])
+        output.table(_COLUMNS, [row for each in kept for row in _rows(each, output)])
         for error in [error for each in kept for error in each.errors]:
             output.say(error)
     else:
@@ -79,7 +81,7 @@ def verify(call: Invocation, epoch: EpochOption = None) -> int:
         found = verify_kept(store, keyspace, epoch, SystemClock(), call.timeout_s, settings.jobs.in_force())
     output = call.output()
     if output.as_json:
-        output.json(found.to_fields())
+        output.json({"election": settings.election.name, **as_document(found.to_fields())})
     else:
         of = f"epoch {found.epoch}" if found.epoch else "nothing"
         output.line(f"{of}: {found.verdict.value}" + (f": {found.why}" if found.why else ""))
@@ -100,27 +102,35 @@ def manifest(call: Invocation) -> None:
     at = format_utc(SystemClock().utcnow())
     output = call.output()
     if output.as_json:
-        output.json({"revision": stock.revision, "at": at, "counts": dict(stock.counts), "hash": stock.hash})
+        output.json(
+            {
+                "election": settings.election.name,
+                "revision": stock.revision,
+                "at": at,
+                "counts": dict(stock.counts),
+                "hash": stock.hash,
+            }
+        )
         return
     counts = ", ".join(f"{count} {kind}" for kind, count in stock.counts.items() if count)
     output.fields([("revision", str(stock.revision)), ("records", counts or "none"), ("hash", stock.hash)])
 
 
-def _rows(kept: Kept) -> list[list[str]]:
+def _rows(kept: Kept, output: Output) -> list[list[str]]:
     """A row for each manifest; the check is of the one that was left by the handover."""
     if not kept.manifests:
         return [[str(kept.epoch), "", "", "", "", "", "", "cannot be read" if kept.errors else _found(kept.check)]]
-    return [_row(each, kept) for each in kept.manifests]
+    return [_row(each, kept, output) for each in kept.manifests]
 
 
-def _row(manifest: Manifest, kept: Kept) -> list[str]:
+def _row(manifest: Manifest, kept: Kept, output: Output) -> list[str]:
     counts = manifest.stock.counts
     handed_over = manifest.reason.value == "handover"
     return [
         str(manifest.epoch),
         f"at the {manifest.reason.value}" if handed_over else f"on {manifest.reason.value}",
         manifest.node_id,
-        manifest.at,
+        output.time(manifest.at),
         str(counts.get("queue", 0)),
         str(counts.get("run", 0)),
         str(manifest.stock.revision),

@@ -75,8 +75,18 @@ JsonOption = Annotated[
     bool,
     typer.Option("--json", help="One JSON document on standard output, also on errors.", rich_help_panel=_PANEL),
 ]
+ElectionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--election",
+        metavar="NAME",
+        help="Name of the election. (default: election.name)",
+        show_default=False,
+    ),
+]
 
 COMMON: dict[str, tuple[Any, Any]] = {
+    "election": (ElectionOption, None),
     "as_json": (JsonOption, False),
     "config": (ConfigOption, None),
     "timeout": (TimeoutOption, None),
@@ -84,7 +94,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "quiet": (QuietOption, False),
     "color": (ColorOption, None),
 }
-"""Parameter -> its type and default, in the order of the help."""
+"""Parameter -> its type and default, in the order of the help. Some only where the command has a use for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ class Invocation:
     verbose: int = 0
     quiet: bool = False
     color: Color | None = None
+    election: str | None = None
 
     def merged(self, given: dict[str, Any]) -> Invocation:
         """With what was given after the command, which wins."""
@@ -108,6 +119,7 @@ class Invocation:
             verbose=max(self.verbose, given["verbose"]),
             quiet=self.quiet or given["quiet"],
             color=given["color"] or self.color,
+            election=self.election if given["election"] is None else given["election"],
         )
 
     @property
@@ -149,13 +161,17 @@ class Invocation:
         output = self.output()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConfigurationWarning)
-            settings = read() if read else SlurpSettings.load(self.config)
+            settings = read() if read else SlurpSettings.load(self.config, **self._sections())
         for warning in caught:
             if issubclass(warning.category, ConfigurationWarning):
                 output.say(f"warning: {warning.message}")
         if self.verbose:
             output.say(f"settings: {settings.file or 'no file; environment and defaults'}")
         return settings
+
+    def _sections(self) -> dict[str, Any]:
+        """What the command line says of settings."""
+        return {} if self.election is None else {"election": {"name": self.election}}
 
     def log_to_stderr(self, level: str) -> Callable[[], None]:
         """Show what the library logs, from `level` on; with -v from info, with -vv from debug. Returns the undo."""

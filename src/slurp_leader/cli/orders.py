@@ -2,121 +2,211 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurp_leader.cli.asking import Asked, asking
 from slurp_leader.cli.commands import command
-from slurp_leader.cli.connection import reading
+from slurp_leader.cli.documents import as_document, leader_as_json, leads
 from slurp_leader.cli.exits import UsageError
 from slurp_leader.cli.options import Invocation
-from slurp_leader.clock import SystemClock
+from slurp_leader.errors import StoreError
 
 if TYPE_CHECKING:
+    from slurp_leader.election import LeaderInfo
     from slurp_leader.election.operator import OperatorRecord
     from slurp_leader.election.orders import Ordered, Orders
 
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, for people; it stands in the history.")]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who orders it; unset: user and host.")]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who orders it. (default: user and host)", show_default=False),
+]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Node id.", show_default=False)]
+
+_LONGEST_LOOK_S = 5.0
+"""How long `force` waits for somebody to lead. A vacancy is over sooner, or it lasts."""
+_LOOK_EVERY_S = 0.05
 
 
 def register(leader: typer.Typer) -> None:
-    command(leader, "orders")(show)
-    command(leader, "freeze")(freeze)
-    command(leader, "unfreeze")(unfreeze)
-    command(leader, "pin")(pin)
-    command(leader, "unpin")(unpin)
-    command(leader, "block")(block)
-    command(leader, "unblock")(unblock)
-    command(leader, "require-version")(require_version)
-    command(leader, "step-down")(step_down)
-    command(leader, "force")(force)
+    command(leader, "orders", election=True)(show)
+    command(leader, "freeze", election=True)(freeze)
+    command(leader, "unfreeze", election=True)(unfreeze)
+    command(leader, "pin", election=True)(pin)
+    command(leader, "unpin", election=True)(unpin)
+    command(leader, "block", election=True)(block)
+    command(leader, "unblock", election=True)(unblock)
+    command(leader, "require-version", election=True)(require_version)
+    command(leader, "step-down", election=True)(step_down)
+    command(leader, "force", election=True)(force)
 
 
 def show(call: Invocation) -> None:
     """Show what operators have ordered, and is in force."""
-    with giving_orders(call, "") as orders:
-        situation = orders.situation()
+    with asking(call) as asked:
+        situation = asked.orders().situation()
     output = call.output()
     if output.as_json:
-        problem = situation.operator_problem or None
-        output.json({"orders": situation.operator.to_fields(), "revision": situation.revision, "problem": problem})
+        output.json(
+            {
+                "election": asked.name,
+                "orders": as_document(situation.operator.to_fields()),
+                "revision": situation.revision,
+                "problem": situation.operator_problem or None,
+            }
+        )
         return
     if situation.operator_problem:
         output.say(f"the record cannot be read, so nothing is in force: {situation.operator_problem}")
-    lines = list(in_force(situation.operator))
-    output.block("\n".join(lines) if lines else "nothing is ordered")
+    for line in list(in_force(situation.operator)) or [f"nothing is ordered in the election {asked.name!r}"]:
+        output.line(line)
 
 
-def freeze(call: Invocation, why: Why = "", by: By = "") -> None:
+def freeze(call: Invocation, why: Why = "", by: By = None) -> None:
     """Hold no new election. Who leads goes on leading and may hand over; if it dies, nobody leads until `unfreeze`."""
-    _give(call, by, lambda orders: orders.freeze(why), "the election is frozen")
+    _give(
+        call,
+        by,
+        lambda orders: orders.freeze(why),
+        lambda election: f"{election} is frozen",
+        lambda election, now: f"{election} was frozen already {now.frozen}",
+    )
 
 
-def unfreeze(call: Invocation, why: Why = "", by: By = "") -> None:
+def unfreeze(call: Invocation, why: Why = "", by: By = None) -> None:
     """Hold elections again."""
-    _give(call, by, lambda orders: orders.unfreeze(why), "elections are held")
+    _give(
+        call,
+        by,
+        lambda orders: orders.unfreeze(why),
+        lambda election: f"{election} is not frozen any more",
+        lambda election, _now: f"{election} was not frozen",
+    )
 
 
-def pin(call: Invocation, node: Node, why: Why = "", by: By = "") -> None:
+def pin(call: Invocation, node: Node, why: Why = "", by: By = None) -> None:
     """Let a node lead whenever it stands and is fit. Whoever else leads hands over to it; without it, others lead."""
-    _give(call, by, lambda orders: orders.pin(node, why), f"the lead is pinned to {node}")
+    _give(
+        call,
+        by,
+        lambda orders: orders.pin(node, why),
+        lambda election: f"the lead of {election} is pinned to {node}",
+        lambda election, now: f"the lead of {election} was pinned to {node} already {now.pinned}",
+        node,
+    )
 
 
-def unpin(call: Invocation, why: Why = "", by: By = "") -> None:
+def unpin(call: Invocation, why: Why = "", by: By = None) -> None:
     """Prefer no node any more. Who leads goes on leading."""
-    _give(call, by, lambda orders: orders.unpin(why), "no node is pinned")
+    _give(
+        call,
+        by,
+        lambda orders: orders.unpin(why),
+        lambda election: f"no node is pinned any more in {election}",
+        lambda election, _now: f"no node was pinned in {election}",
+    )
 
 
-def block(call: Invocation, node: Node, why: Why = "", by: By = "") -> None:
+def block(call: Invocation, node: Node, why: Why = "", by: By = None) -> None:
     """Keep a node from leading. If it leads it hands over; where nobody can take over, it gives the term back."""
-    _give(call, by, lambda orders: orders.block(node, why), f"{node} is blocked")
+    _give(
+        call,
+        by,
+        lambda orders: orders.block(node, why),
+        lambda election: f"{node} is blocked in {election}",
+        lambda election, now: f"{node} was blocked already in {election} {now.blocked[node]}",
+        node,
+    )
 
 
-def unblock(call: Invocation, node: Node, why: Why = "", by: By = "") -> None:
+def unblock(call: Invocation, node: Node, why: Why = "", by: By = None) -> None:
     """Let a node lead again."""
-    _give(call, by, lambda orders: orders.unblock(node, why), f"{node} is not blocked")
+    _give(
+        call,
+        by,
+        lambda orders: orders.unblock(node, why),
+        lambda election: f"{node} is not blocked any more in {election}",
+        lambda election, _now: f"{node} was not blocked in {election}",
+        node,
+    )
 
 
 def require_version(
     call: Invocation,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="As in 1.4; '' for any.", show_default=False)],
     why: Why = "",
-    by: By = "",
+    by: By = None,
 ) -> None:
     """Prefer nodes of a version or newer: older ones go last, and an older leader hands over to a newer node."""
-    said = f"version {version} or newer is preferred" if version else "any version will do"
-    _give(call, by, lambda orders: orders.require_version(version, why), said)
+    said, already = f"version {version} or newer is preferred", f"version {version} or newer was preferred already"
+    if not version:
+        said, already = "any version will do", "any version would do already"
+    _give(
+        call,
+        by,
+        lambda orders: orders.require_version(version, why),
+        lambda election: f"{said} in {election}",
+        lambda election, now: f"{already} in {election}" + (f", {now.versions}" if version else ""),
+    )
 
 
-def step_down(call: Invocation, why: Why = "", by: By = "") -> None:
-    """Have the leader hand over to the best candidate; where nobody can take over, give the term back."""
-    from slurp_leader.cli.leader import leader_as_json
-    from slurp_leader.election import ElectionKeys, Wish
-    from slurp_leader.store.keyspace import Keyspace
-
-    settings = call.settings()
-    election = settings.election
-    keys = ElectionKeys.of(Keyspace(settings.node.cluster_id), election.name)
-    with reading(call, settings) as store:
-        wish = Wish(store, keys, election.name, SystemClock(), election.rpc_timeout_s, by or operator())
-        done = wish.step_down(why, call.timeout_s)
+def transfer(
+    call: Invocation,
+    to: Annotated[str | None, typer.Option(metavar="NODE", help="Node id of the successor.")] = None,
+    why: Why = "",
+    by: By = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who would be asked first.")] = False,
+) -> None:
+    """Hand the lead over to another node, without a moment in which nobody leads. Jobs in flight go on."""
+    with asking(call, by) as asked:
+        asked.say_who_stands(*([to] if to else []))
+        done = asked.wish().transfer(to, why, call.timeout_s, dry_run=dry_run)
     output = call.output()
-    leader = done.leader
     if output.as_json:
-        shown = leader_as_json(leader) if leader else None
-        output.json({"election": election.name, "from": done.before, "took_s": round(done.took_s, 3), "leader": shown})
-    elif leader is None:
-        output.line(f"{done.before} has given the term back in {done.took_s:.3f} s; nobody could take over")
+        output.json(
+            {
+                "election": asked.name,
+                "dry_run": done.is_dry_run,
+                "from": done.before,
+                "to": done.node_id,
+                "took_s": round(done.took_s, 3),
+                "leader": leader_as_json(done.leader),
+            }
+        )
+    elif done.is_dry_run:
+        output.line(f"{done.before} would hand over to {done.node_id} in the election {asked.name!r}")
     else:
-        output.line(f"{leader.node_id} leads (token {leader.token}), handed over by {done.before}")
+        by_whom = f"handed over by {done.before} in {done.took_s:.3f} s"
+        output.line(f"{leads(done.leader)} in the election {asked.name!r}, {by_whom}")
+
+
+def step_down(call: Invocation, why: Why = "", by: By = None) -> None:
+    """Have the leader hand over to the best candidate; where nobody can take over, give the term back."""
+    with asking(call, by) as asked:
+        asked.say_who_stands()
+        done = asked.wish().step_down(why, call.timeout_s)
+    output = call.output()
+    took = f"in {done.took_s:.3f} s"
+    if output.as_json:
+        output.json(
+            {
+                "election": asked.name,
+                "from": done.before,
+                "took_s": round(done.took_s, 3),
+                "leader": leader_as_json(done.leader),
+            }
+        )
+    elif done.leader is None:
+        output.line(
+            f"{done.before} has given the term of the election {asked.name!r} back {took}; nobody could take over"
+        )
+    else:
+        output.line(f"{leads(done.leader)} in the election {asked.name!r}, handed over by {done.before} {took}")
 
 
 def force(
@@ -124,64 +214,31 @@ def force(
     to: Annotated[str, typer.Option("--to", metavar="NODE", help="Who goes first in the next election.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     why: Why = "",
-    by: By = "",
+    by: By = None,
 ) -> None:
     """End the term at once, without asking its leader. For a leader that does not answer.
 
     What it has under way is interrupted, and runs again elsewhere. Until it notices, it may act for a moment longer:
     its writes through the fence are refused, what it does elsewhere is not. `transfer` and `step-down` cost nothing.
+    Waits up to 5 s for the next leader, and tells who it is.
     """
+    settings = call.settings()
     if not yes:
-        _ask(f"end the term of the election {call.settings().election.name!r} by force?")
-    said = f"the term is over; {to} goes first" if to else "the term is over; another goes first"
-    _give(call, by, lambda orders: orders.force(to, why), said)
+        _ask(f"end the term of the election {settings.election.name!r} by force?")
+    with asking(call, by, settings) as asked:
+        asked.say_who_stands(*([to] if to else []))
+        done = asked.orders().force(to, why)
+        output = call.output()
+        if not output.as_json:
+            output.line(f"the term of the election {asked.name!r} is over; {to or 'another'} goes first")
+        leader = _next_leader(asked, done.revision)
+    if output.as_json:
+        output.json({**_as_json(done, asked.name), "leader": leader_as_json(leader)})
+    else:
+        output.line(leads(leader) if leader else "nobody leads yet")
 
 
 # ---------------------------------------------------------------- what they share
-
-
-@contextmanager
-def giving_orders(call: Invocation, by: str) -> Iterator[Orders]:
-    """Asks about the election of the settings, and orders."""
-    from slurp_leader.election import ElectionKeys
-    from slurp_leader.election.orders import Orders
-    from slurp_leader.store.keyspace import Keyspace
-
-    settings = call.settings()
-    election = settings.election
-    keys = ElectionKeys.of(Keyspace(settings.node.cluster_id), election.name)
-    with reading(call, settings) as store:
-        who = by or operator()
-        yield Orders(store, keys, election.name, SystemClock(), election.rpc_timeout_s, who, call.timeout_s)
-
-
-def operator() -> str:
-    """Who sits there: user and host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as containers have them
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
-
-
-def _give(call: Invocation, by: str, give: Callable[[Orders], Ordered], said: str) -> None:
-    with giving_orders(call, by) as orders:
-        done = give(orders)
-    output = call.output()
-    if output.as_json:
-        output.json(_as_json(done, call.settings().election.name))
-    else:
-        output.line(said if done.changed else f"{said}: it was ordered before")
-
-
-def _as_json(done: Ordered, election: str) -> dict[str, Any]:
-    return {
-        "election": election,
-        "action": done.action,
-        "changed": done.changed,
-        "revision": done.revision,
-        "orders": done.orders.to_fields(),
-    }
 
 
 def in_force(orders: OperatorRecord) -> Iterator[str]:
@@ -194,6 +251,62 @@ def in_force(orders: OperatorRecord) -> Iterator[str]:
         yield f"{node_id} is blocked {order}"
     if orders.oldest_version:
         yield f"version {orders.oldest_version} or newer is preferred, {orders.versions}"
+
+
+def _give(
+    call: Invocation,
+    by: str | None,
+    give: Callable[[Orders], Ordered],
+    said: Callable[[str], str],
+    already: Callable[[str, OperatorRecord], str],
+    *named: str,
+) -> None:
+    """Give an order and say so.
+
+    Args:
+        call: How it is called.
+        by: Who orders it.
+        give: The order.
+        said: What is so from now on; of the election, in words.
+        already: What was so before, where the order changed nothing; of the election and what is in force.
+        named: Node ids that the order names.
+    """
+    with asking(call, by) as asked:
+        asked.say_who_stands(*named)
+        done = give(asked.orders())
+    output = call.output()
+    election = f"the election {asked.name!r}"
+    if output.as_json:
+        output.json(_as_json(done, asked.name))
+    else:
+        output.line(said(election) if done.changed else f"nothing changed: {already(election, done.orders)}")
+
+
+def _as_json(done: Ordered, election: str) -> dict[str, Any]:
+    return {
+        "election": election,
+        "action": done.action,
+        "changed": done.changed,
+        "revision": done.revision,
+        "orders": as_document(done.orders.to_fields()),
+    }
+
+
+def _next_leader(asked: Asked, since: int) -> LeaderInfo | None:
+    """Who leads by a term that began after a revision; None: nobody within a short time.
+
+    The order stands, whatever happens here: where etcd falls silent, that is said, and is no failure of it.
+    """
+    waits, tries = threading.Event(), int(min(_LONGEST_LOOK_S, asked.store.remaining_s()) / _LOOK_EVERY_S)
+    try:
+        for _ in range(max(1, tries)):
+            leader = asked.leader()
+            if leader is not None and leader.token > since:
+                return leader
+            waits.wait(_LOOK_EVERY_S)
+    except StoreError as error:
+        asked.call.output().say(f"etcd did not say who leads now: {error}")
+    return None
 
 
 def _ask(question: str) -> None:

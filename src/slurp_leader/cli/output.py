@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _USUAL_WIDTH = 80
 _HEIGHT = 25
 """Nothing here depends on it; but without one rich takes 80 columns for granted on a dumb terminal."""
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 STYLES = {
     "completed": "green",
@@ -49,6 +52,7 @@ class Column:
         whole: Never cut.
         keep_end: Cut at the beginning, as the end of a path says more.
         right: Aligned to the right, for numbers.
+        below: The first to be cut; what was cut is written in full below its row. For what people say.
     """
 
     title: str
@@ -56,6 +60,7 @@ class Column:
     whole: bool = False
     keep_end: bool = False
     right: bool = False
+    below: bool = False
 
 
 def dump_json(document: Any, *, indent: int | None = 2) -> str:
@@ -104,6 +109,18 @@ class Output:
         for line in text.split("\n") if text else ():
             self.line(line)
 
+    def paragraph(self, text: str) -> None:
+        """Sentences: broken at words where a terminal ends, elsewhere one line."""
+        if self.console.is_terminal:
+            self.block("\n".join(self._wrapped(printable(text))))
+        else:
+            self.line(text)
+
+    def time(self, at: str) -> str:
+        """A time (UTC) as records have it; on a terminal short, as ``2026-11-25 21:13:16Z``."""
+        found = _TIME.fullmatch(at) if self.console.is_terminal else None
+        return f"{found[1]} {found[2]}Z" if found else at
+
     def fields(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Names and values, one pair a line. Empty ones are left out."""
         shown = [(name, value) for name, value in pairs if value]
@@ -148,9 +165,21 @@ class Output:
             )
         return self._console
 
+    def _wrapped(self, text: str, indent: str = "") -> list[str]:
+        return textwrap.wrap(
+            text,
+            max(self.console.width, len(indent) + 20),
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
     def _fitted_table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-        shown = [number for number, column in enumerate(columns) if self.console.width >= column.from_width]
-        left_out = [column.title for number, column in enumerate(columns) if number not in shown]
+        filled = [number for number in range(len(columns)) if not rows or any(row[number] for row in rows)]
+        kept = with_room([columns[number] for number in filled], _taken(columns, rows, filled), self.console.width)
+        shown = [filled[at] for at in kept]
+        left_out = [columns[number].title for number in filled if number not in shown]
         columns = [columns[number] for number in shown]
         rows = [[row[number] for number in shown] for row in rows]
         widths = fitted_widths(columns, natural_widths(columns, rows), self.console.width)
@@ -163,8 +192,38 @@ class Output:
                 line.append(_cell(cell, columns[number], widths[number], mark) + "  ", style or None)
             line.rstrip()
             self.console.print(line, soft_wrap=True)
+            for number, cell in enumerate(row):
+                if columns[number].below and len(cell) > widths[number]:
+                    self.block("\n".join(self._wrapped(cell, "    ")))
         if left_out:
             self.say(f"no room for {', '.join(left_out)}: widen the terminal, or use --json")
+
+
+def _taken(columns: Sequence[Column], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[int]:
+    """The widths that some of the columns have when nothing is cut but what is written below."""
+    natural = natural_widths(columns, rows)
+    return [len(columns[number].title) if columns[number].below else natural[number] for number in numbers]
+
+
+def with_room(columns: Sequence[Column], widths: Sequence[int], total: int) -> list[int]:
+    """Which columns to show, by number: all when they fit as they are; else not those for wider terminals; else as
+    many of those that can be left out as there is room for when the others are cut.
+
+    >>> with_room([Column("A", whole=True), Column("B", from_width=50), Column("C", from_width=20)], [10, 30, 20], 40)
+    [0, 2]
+    """
+
+    def fits(numbers: Sequence[int], taken: Sequence[int]) -> bool:
+        return sum(taken[number] for number in numbers) + 2 * (len(numbers) - 1) <= total
+
+    kept = list(range(len(columns)))
+    if fits(kept, widths):
+        return kept
+    kept = [number for number in kept if columns[number].from_width <= total]
+    least = [width if column.whole else len(column.title) for column, width in zip(columns, widths, strict=True)]
+    while not fits(kept, least) and any(columns[number].from_width for number in kept):
+        kept.remove(max(kept, key=lambda number: (columns[number].from_width, number)))
+    return kept
 
 
 def natural_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
@@ -179,6 +238,9 @@ def fitted_widths(columns: Sequence[Column], natural: Sequence[int], total: int)
     [10, 13, 13]
     """
     widths = list(natural)
+    for at in (at for at, column in enumerate(columns) if column.below):
+        room = total - (sum(widths) - widths[at] + 2 * (len(widths) - 1))
+        widths[at] = min(widths[at], max(room, len(columns[at].title)))
     free = [at for at, column in enumerate(columns) if not column.whole]
     while free and sum(widths) + 2 * (len(widths) - 1) > total:
         widest = max(free, key=lambda at: widths[at])

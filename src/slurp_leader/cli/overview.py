@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from slurp_leader.cli.leader import leader_as_json, leader_of
+from slurp_leader.cli.asking import elections_of
+from slurp_leader.cli.documents import leader_as_json
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election.operator import read_operator
 from slurp_leader.election.ranking.candidates import Candidate, read_candidates
 from slurp_leader.election.ranking.scoring import Weights, score
-from slurp_leader.election.records import ElectionKeys, LeaderInfo, read_epoch
+from slurp_leader.election.records import ElectionKeys, LeaderInfo, leader_info, read_epoch, stands_in
 from slurp_leader.errors import RecordError, StoreUnavailableError
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import JobKeys
@@ -61,20 +62,21 @@ def overview(
     """The document of `slurp status`. `weights`: of the scores of nodes; None: the defaults."""
     by_key = {kv.key: kv for kv in reading.kvs}
     keys = ElectionKeys.of(keyspace, election)
-    leader = leader_of(by_key[keys.leader]) if keys.leader in by_key else None
+    leader = leader_info(by_key[keys.leader]) if keys.leader in by_key else None
     picture = Picture(JobKeys(keyspace))
     picture.load(reading.revision, reading.kvs)
     epoch = by_key.get(keys.epoch)
     orders, orders_problem = read_operator(by_key.get(keys.operator))
     candidates = {each.session: each for each in _candidates(keys, reading.kvs)}
+    sessions = [kv for kv in reading.kvs if kv.key.startswith(keys.nodes)]
     nodes = [
         {**node, **_as_candidate(candidates.get(node["session"]), weights or Weights())}
-        for node in _nodes(keyspace, reading.kvs, leader)
+        for node in _nodes([kv for kv in sessions if stands_in(kv, election)], keys, leader)
     ]
     document: dict[str, Any] = {
         "cluster_id": keyspace.cluster_id,
         "election": election,
-        "leader": leader_as_json(leader) if leader else None,
+        "leader": leader_as_json(leader),
         "epoch": read_epoch(epoch.value) if epoch else 0,
         "queue": {**count_by_status(picture, format_utc(clock.utcnow())), "outcomes_kept": reading.outcomes},
         "nodes": nodes,
@@ -90,15 +92,13 @@ def overview(
             "cluster": f"{reading.store.header.cluster_id:x}",
         },
     }
-    return {**document, "problems": list(_problems(document))}
+    others = sorted(elections_of(sessions) - {election})
+    return {**document, "problems": list(_problems(document, others))}
 
 
-def _nodes(keyspace: Keyspace, kvs: Iterable[KeyValue], leader: LeaderInfo | None) -> Iterable[dict[str, Any]]:
-    prefix = keyspace.mirrored + b"nodes/"
-    for kv in kvs:
-        if not kv.key.startswith(prefix):
-            continue
-        node_id, _, session = kv.key[len(prefix) :].decode("ascii", "replace").partition("/")
+def _nodes(sessions: Iterable[KeyValue], keys: ElectionKeys, leader: LeaderInfo | None) -> Iterable[dict[str, Any]]:
+    for kv in sessions:
+        node_id, _, session = kv.key[len(keys.nodes) :].decode("ascii", "replace").partition("/")
         leads = leader is not None and leader.record is not None and leader.record.session == session
         yield {"node_id": node_id, "session": session, "leads": leads, **_facts(kv)}
 
@@ -126,16 +126,15 @@ def _facts(kv: KeyValue) -> dict[str, Any]:
     return {name: data.get(name) for name in ("endpoint", "version", "capabilities")} | {"readable": True}
 
 
-def _problems(document: dict[str, Any]) -> Iterable[dict[str, str]]:
-    """What somebody should look at, each with its fix."""
+def _problems(document: dict[str, Any], others: list[str]) -> Iterable[dict[str, str]]:
+    """What somebody should look at, each with its fix. `others`: elections that there are nodes of."""
     leader, queue = document["leader"], document["queue"]
     if leader is None and "frozen" in document["orders"]:
         order = document["orders"]["frozen"]
         message = f"nobody leads, and the election is frozen by {order['by']}"
-        yield {"what": "no_leader", "message": message, "fix": "hold it again with `slurp leader unfreeze`"}
+        yield {"what": "no_leader", "message": message, "fix": "hold elections again with `slurp leader unfreeze`"}
     elif leader is None:
-        fix = "see why not with `slurp leader explain NODE`" if document["nodes"] else "start a node with `slurp run`"
-        yield {"what": "no_leader", "message": "nobody leads", "fix": fix}
+        yield {"what": "no_leader", "message": "nobody leads", "fix": _fix_of_a_vacancy(document, others)}
     elif not leader["readable"]:
         message = "the record of the leader cannot be read"
         yield {"what": "leader_unreadable", "message": message, "fix": "look at it with `etcdctl get`"}
@@ -155,6 +154,14 @@ def _problems(document: dict[str, Any]) -> Iterable[dict[str, str]]:
     for alarm in document["store"]["alarms"]:
         fix = "compact, defragment, then `etcdctl alarm disarm`" if alarm == "NOSPACE" else "see the log of etcd"
         yield {"what": "alarm", "message": f"etcd has raised the alarm {alarm}", "fix": fix}
+
+
+def _fix_of_a_vacancy(document: dict[str, Any], others: list[str]) -> str:
+    if document["nodes"]:
+        return "see why with `slurp leader explain`"
+    if others:
+        return f"nobody stands in it; there are nodes of: {', '.join(others)}; name one with --election"
+    return "start a node with `slurp run`"
 
 
 def _doubles(nodes: Iterable[dict[str, Any]]) -> dict[str, int]:

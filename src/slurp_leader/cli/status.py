@@ -8,6 +8,7 @@ import typer
 
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import reading
+from slurp_leader.cli.documents import as_document
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.orders import in_force
 from slurp_leader.cli.output import Column, Output
@@ -25,7 +26,7 @@ _NODES = (
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "status")(status)
+    command(app, "status", election=True)(status)
 
 
 def status(call: Invocation) -> None:
@@ -40,7 +41,7 @@ def status(call: Invocation) -> None:
     document = overview(seen, keyspace, settings.election.name, SystemClock(), settings.election.weights)
     output = call.output()
     if output.as_json:
-        output.json(document)
+        output.json({**document, "orders": as_document(document["orders"])})
     else:
         _show(output, document)
 

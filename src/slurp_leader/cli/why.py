@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurp_leader.cli.asking import asking
 from slurp_leader.cli.commands import command
+from slurp_leader.cli.documents import as_document
+from slurp_leader.cli.exits import Exit
 from slurp_leader.cli.options import Invocation
-from slurp_leader.cli.orders import giving_orders
 from slurp_leader.cli.output import Column
+from slurp_leader.cli.question import Question
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +21,24 @@ if TYPE_CHECKING:
     from slurp_leader.election.history.entries import Entry
     from slurp_leader.election.history.table import Row
 
+_HISTORY = (
+    Column("EPOCH", right=True),
+    Column("AT", whole=True),
+    Column("WHAT", whole=True),
+    Column("NODE", whole=True),
+    Column("BEFORE", from_width=90),
+    Column("VACANCY", from_width=100, right=True),
+    Column("BY", from_width=110),
+    Column("WHY", below=True),
+)
+_SHORT = {"capability": "CAP", "resources": "RES", "uptime": "UP", "network": "NET", "experience": "EXP"}
+"""Heads of the parts of a score, such that all of them fit 80 columns."""
+
 
 def register(leader: typer.Typer) -> None:
-    command(leader, "history")(history)
-    command(leader, "explain")(explain)
-    command(leader, "simulate")(simulate)
+    command(leader, "history", election=True)(history)
+    command(leader, "explain", election=True)(explain)
+    command(leader, "simulate", election=True)(simulate)
 
 
 def history(
@@ -30,47 +46,49 @@ def history(
     limit: Annotated[int, typer.Option("--limit", min=1, max=500, metavar="N", help="So many at most.")] = 20,
 ) -> None:
     """Show how the newest terms came about, and what operators ordered, the newest first."""
-    with giving_orders(call, "") as orders:
-        entries, unreadable = orders.history()
+    with asking(call) as asked:
+        entries, unreadable = asked.orders().history()
     newest = entries[::-1][:limit]
     output = call.output()
     if unreadable:
         output.say(f"{unreadable} records cannot be read")
     if output.as_json:
-        output.json([_entry_as_json(each) for each in newest])
+        told = [_entry_as_json(each) for each in newest]
+        output.json({"election": asked.name, "entries": told, "unreadable": unreadable})
     elif not newest:
-        output.line("nothing is remembered: nobody has led yet")
+        output.line(f"nothing is remembered of the election {asked.name!r}: nobody has led yet")
     else:
-        columns = [
-            Column("EPOCH", right=True),
-            Column("AT", whole=True),
-            Column("WHAT", whole=True),
-            Column("NODE", whole=True),
-            Column("BEFORE", from_width=90),
-            Column("VACANCY", from_width=100, right=True),
-            Column("BY", from_width=110),
-            Column("WHY"),
-        ]
-        output.table(columns, [_entry_as_row(each) for each in newest])
+        output.table(_HISTORY, [_entry_as_row(each, output) for each in newest])
 
 
 def explain(
     call: Invocation,
-    node: Annotated[str, typer.Argument(metavar="NODE", help="Node id.", show_default=False)],
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="Node id; none: whoever leads.", show_default=False)
+    ] = None,
     epoch: Annotated[int | None, typer.Option("--epoch", min=1, metavar="N", help="Of an earlier term.")] = None,
-) -> None:
-    """Say why a node leads, or why it does not: in a sentence, then in numbers."""
-    with giving_orders(call, "") as orders:
-        told = orders.explain(node, rank_wait_s=call.settings().election.rank_wait_s, epoch=epoch)
+) -> int:
+    """Say why a node leads, or why it does not: in a sentence, then in numbers.
+
+    Without NODE: why the leader leads, or why nobody does. Exits with 5 when no candidate has that node id.
+    """
+    with asking(call) as asked:
+        orders = asked.orders()
+        question = Question.of(asked.name, orders.situation(), orders.history()[0], asked.settings, epoch)
+    told = question.about(node) if node is not None else question.about_the_lead()
     output = call.output()
     if output.as_json:
-        output.json(told.to_fields())
-        return
-    output.block(told.sentence)
-    output.bullets(told.notes)
-    if told.rows:
-        output.line()
-        _candidates(output, told.rows)
+        output.json(
+            {
+                "election": asked.name,
+                "nobody_leads": question.situation.leader is None,
+                **as_document(told.to_fields()),
+                "node_id": told.node_id or None,
+            }
+        )
+    else:
+        _show(output, told.sentence, told.notes, told.rows, question.as_of(output))
+    return Exit.OK if node is None or question.knows(node) else Exit.NOT_FOUND
 
 
 def simulate(
@@ -81,19 +99,25 @@ def simulate(
     ] = "",
 ) -> None:
     """Say who would go first if an election were held now, with other weights. Changes nothing."""
-    with giving_orders(call, "") as orders:
-        told = orders.simulate(weights, rank_wait_s=call.settings().election.rank_wait_s)
+    with asking(call) as asked:
+        told = asked.orders().simulate(weights, rank_wait_s=asked.settings.election.rank_wait_s)
     output = call.output()
     if output.as_json:
-        output.json(told.to_fields())
-        return
-    output.block(told.sentence)
-    if told.rows:
-        output.line()
-        _candidates(output, told.rows)
+        output.json({"election": asked.name, **as_document(told.to_fields())})
+    else:
+        _show(output, told.sentence, (), told.rows, "as they stand now")
 
 
 # ---------------------------------------------------------------- tables
+
+
+def _show(output: Output, sentence: str, notes: Sequence[str], rows: Sequence[Row], as_of: str) -> None:
+    output.paragraph(sentence)
+    output.bullets(notes)
+    if rows:
+        output.line()
+        output.line(f"The candidates {as_of}:")
+        _candidates(output, rows)
 
 
 def _candidates(output: Output, rows: Sequence[Row]) -> None:
@@ -105,9 +129,9 @@ def _candidates(output: Output, rows: Sequence[Row]) -> None:
         *([Column("BEFORE", right=True)] if before else []),
         Column("NODE", whole=True),
         Column("SCORE", right=True),
-        *(Column(name.upper(), from_width=100, right=True) for name in parts),
+        *(Column(_SHORT.get(name, name.upper()), from_width=60, right=True) for name in parts),
         *([Column("WAIT", right=True)] if waits else []),
-        Column("AGAINST IT"),
+        Column("AGAINST IT", below=True),
     ]
     output.table(
         columns,
@@ -131,19 +155,20 @@ def _place(place: int | None) -> str:
     return "-" if place is None else str(place + 1)
 
 
-def _entry_as_row(entry: Entry) -> list[str]:
+def _entry_as_row(entry: Entry, output: Output) -> list[str]:
     from slurp_leader.election.history.entries import ActionRecord
 
+    at = output.time(entry.at)
     if isinstance(entry, ActionRecord):
         action = entry.action.replace("_", " ")
-        return [str(entry.epoch), entry.at, f"ordered: {action}", entry.what, "", "", entry.by, entry.why]
+        return [str(entry.epoch), at, f"ordered: {action}", entry.what, "", "", entry.by, entry.why]
     vacancy = "" if entry.vacancy_s is None else f"{entry.vacancy_s:.3f} s"
-    return [str(entry.epoch), entry.at, entry.reason, entry.node_id, entry.before, vacancy, entry.by, entry.why]
+    return [str(entry.epoch), at, entry.reason, entry.node_id, entry.before, vacancy, entry.by, entry.why]
 
 
 def _entry_as_json(entry: Entry) -> dict[str, Any]:
     from slurp_leader.election.history.entries import ActionRecord
 
     if isinstance(entry, ActionRecord):
-        return {"kind": "order", "revision": entry.revision, **entry.to_fields()}
-    return {"kind": "term", "token": entry.token, **entry.to_fields()}
+        return {"kind": "order", "revision": entry.revision, **as_document(entry.to_fields())}
+    return {"kind": "term", "token": entry.token, **as_document(entry.to_fields())}
