@@ -49,7 +49,9 @@ OPS = Order("ops", "maintenance", AT)
 DUE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 INPUTS = ScoreInputs(("project_manager",), 0.5, 0.25, 0.75, 600.5, 0.002, 3, 3600.5)
-CANDIDATE = Candidate("b", OTHER, 4711, 15, "b:8080", "0.1.0", "disk full", False, INPUTS, ("project_manager",), 2)
+CANDIDATE = Candidate(
+    "b", OTHER, 4711, 15, "b:8080", "0.1.0", "disk full", False, INPUTS, ("project_manager",), 2, True
+)
 ORDERS = OperatorRecord(
     frozen=OPS,
     pinned_to="b",

@@ -88,10 +88,22 @@ def test_who_wins_again_and_again_lets_others_go_first() -> None:
     world.run_for(1)
     other.host.pause()
     world.apply(Delete(KEYS.leader))
-    world.run_for(1)
+    world.run_for(0.6)
     other.host.resume()
     world.run_until(lambda: other.leads, within_s=1)
     assert len(winner.terms) == 4
+
+
+def test_where_all_have_won_again_and_again_nobody_is_waited_for() -> None:
+    world = World()
+    pair = node(world, "a"), node(world, "b")
+    world.run_until(lambda: any(each.leads for each in pair))
+    for _ in range(12):
+        leader = next(each for each in pair if each.leads)
+        standby = next(each for each in pair if each is not leader)
+        world.run_for(2)
+        world.apply(Delete(KEYS.leader))
+        world.run_until(lambda standby=standby: standby.leads, within_s=0.5)  # type: ignore[misc]
 
 
 def test_two_that_are_both_unfit_do_not_hand_the_lead_to_each_other_again_and_again() -> None:

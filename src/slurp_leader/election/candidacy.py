@@ -38,10 +38,12 @@ class Condition:
     Attributes:
         unfit: Why it should not lead; empty: it should.
         warm: Whether it has seen what it needs to lead at once.
+        cooling: Whether it won so often of late that others go first.
     """
 
     unfit: str = ""
     warm: bool = True
+    cooling: bool = False
 
 
 class Candidacy:
@@ -84,9 +86,9 @@ class Candidacy:
         said = self._said
         if said is None or said.session != session.name:
             return self._describe(session, condition, ScoreInputs(session.identity.capabilities))
-        if (condition.unfit, condition.warm) == (said.unfit, said.warm):
+        if condition == _told_by(said):
             return said
-        return replace(said, unfit=condition.unfit, warm=condition.warm)
+        return replace(said, unfit=condition.unfit, warm=condition.warm, cooling=condition.cooling)
 
     def first(self, session: Session, now: float) -> Put:
         """The record to be written with the session key."""
@@ -123,7 +125,7 @@ class Candidacy:
         if said is None or self._is_sending:
             return
         condition = self._condition(session, now)
-        if (condition.unfit, condition.warm) == (said.unfit, said.warm) and self._undone_at <= self._said_at:
+        if condition == _told_by(said) and self._undone_at <= self._said_at:
             return
         if now < self._not_before:
             self._desk.timers.set_no_later(TIMER, self._not_before)
@@ -171,6 +173,7 @@ class Candidacy:
             version=identity.version,
             unfit=condition.unfit,
             warm=condition.warm,
+            cooling=condition.cooling,
             inputs=inputs,
             requires=self._requires,
             min_nodes=self._options.min_nodes,
@@ -178,3 +181,7 @@ class Candidacy:
 
     def _next(self, now: float) -> None:
         self._desk.timers.set(TIMER, now + self._desk.jittered(self._options.publish_interval_s))
+
+
+def _told_by(candidate: Candidate) -> Condition:
+    return Condition(candidate.unfit, candidate.warm, candidate.cooling)

@@ -101,7 +101,8 @@ class Service:
     def condition(self, session: Session, now: float) -> Condition:
         """Whether this node should lead, and whether it could at once."""
         ready = self._ready()
-        return Condition(self._why_unfit(session, ready, now), ready.revision is None or ready.revision > 0)
+        is_warm = ready.revision is None or ready.revision > 0
+        return Condition(self._why_unfit(session, ready, now), is_warm, self._is_cooling(now))
 
     def _why_unfit(self, session: Session, ready: Readiness, now: float) -> str:
         """Whatever keeps it from campaigning has to be said here: who waits for it, as for a node that the lead is
@@ -117,15 +118,13 @@ class Service:
             return f"it was elected and could not start: {veto}"
         if now < max(session.stands_back_until, self.rests_until):
             return "it has given the lead away, and lets others go first"
-        return self._why_cooling_down(now)
-
-    def _why_cooling_down(self, now: float) -> str:
-        """Not while it leads: to give that up would be one loss more, and where the lead is pinned to it, it would be
-        handed the lead, and give it up, for ever."""
-        wins = self._wins
-        if self._leads_since is None and len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S:
-            return f"it won {_WINS_BEFORE_COOL_DOWN} times within five minutes"
         return ""
+
+    def _is_cooling(self, now: float) -> bool:
+        """Whether it won so often of late that others should go first. Not while it leads: to give that up would be one
+        loss more."""
+        wins = self._wins
+        return self._leads_since is None and len(wins) == wins.maxlen and now - wins[0] < _COOL_DOWN_S
 
     def measure(self, session: Session, now: float) -> ScoreInputs:
         """What its score is made of."""

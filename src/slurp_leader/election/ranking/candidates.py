@@ -31,6 +31,7 @@ class Candidate:
         ttl_s: Of that lease, as granted.
         unfit: Why it should not lead at present; empty: it should. Written as far as it is not too long.
         warm: Whether it has seen what it needs to lead at once.
+        cooling: Whether it won so often of late that others go first.
         inputs: What its score is made of.
         requires, min_nodes: What it asks of an election, by its own settings: for people who ask why nobody leads.
     """
@@ -46,6 +47,7 @@ class Candidate:
     inputs: ScoreInputs = field(default_factory=ScoreInputs)
     requires: tuple[str, ...] = ()
     min_nodes: int = 1
+    cooling: bool = False
 
     def to_value(self) -> bytes:
         return to_json({"schema": SCHEMA, **self.to_fields()})
@@ -61,6 +63,7 @@ class Candidate:
             "version": self.version,
             "unfit": self.unfit[: fields.LONGEST_TEXT],
             "warm": self.warm,
+            "cooling": self.cooling,
             "inputs": self.inputs.to_fields(),
             "requires": list(self.requires),
             "min_nodes": self.min_nodes,
@@ -93,6 +96,7 @@ class Candidate:
             inputs=ScoreInputs.from_fields(inputs),
             requires=fields.capabilities(data.get("requires", [])),
             min_nodes=fields.whole(data.get("min_nodes", 1)),
+            cooling=data.get("cooling", False) is True,
         )
 
 

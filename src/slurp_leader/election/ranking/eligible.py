@@ -40,6 +40,8 @@ class Cause(StrEnum):
     TOO_OLD = "too_old"
     NOT_PINNED = "not_pinned"
     """An operator wants another node, which is not there, or cannot lead."""
+    COOLING = "cooling"
+    """It won more than three times in five minutes, so it keeps losing for a reason."""
     GAVE_UP = "gave_up"
     """It led until now, and gave that up or lost it by force."""
     NOT_FIRST = "not_first"
@@ -162,6 +164,8 @@ def _put_back(candidate: Candidate, circumstances: Circumstances) -> Iterator[Hi
     if _version(candidate.version) < _version(orders.oldest_version):
         text = f"its version {candidate.version or '?'} is older than {orders.oldest_version}, wanted {orders.versions}"
         yield Hindrance(Cause.TOO_OLD, text)
+    if candidate.cooling:
+        yield Hindrance(Cause.COOLING, "it won more than three times in five minutes, so others go first")
     if candidate.session == circumstances.gave_up:
         yield Hindrance(Cause.GAVE_UP, "it led last, so others go first")
     if (reason := _put_back_by_force(candidate, circumstances)) is not None:
@@ -211,9 +215,9 @@ class Standing:
 def standings(candidates: Iterable[Candidate], circumstances: Circumstances, weights: Weights) -> list[Standing]:
     """All candidates, the best first, those that may not lead last.
 
-    Those with nothing against them come first, then who led until now, then those that should not lead. Among each of
-    these: warm before cold, higher scores before lower; scores that differ by noise count as equal, and then the node
-    id decides, so that all nodes see one order.
+    Those with nothing against them come first, then who led until now or too often, then those that should not lead.
+    Among each of these: warm before cold, higher scores before lower; scores that differ by noise count as equal, and
+    then the node id decides, so that all nodes see one order.
     """
     judged = [Standing(each, score(each.inputs, weights), eligible(each, circumstances)) for each in candidates]
     judged.sort(key=_precedence)
@@ -235,8 +239,12 @@ def _precedence(each: Standing) -> tuple[object, ...]:
 
 
 def lets_others_go_first(verdict: Verdict) -> bool:
-    """Whether it waits for longer than anybody with nothing against it. Who only led until now does not."""
-    return any(each.cause is not Cause.GAVE_UP for each in verdict.soft)
+    """Whether it waits for longer than anybody with nothing against it. Who only led until now does not, nor who led
+    too often: where nobody else is there, or all of them did, there is nothing to wait for."""
+    return any(each.cause not in _ONLY_LATER for each in verdict.soft)
+
+
+_ONLY_LATER = (Cause.GAVE_UP, Cause.COOLING)
 
 
 def waits_s(standing: Standing, of: int, rank_wait_s: float, jitter: float = 0.0) -> float:
@@ -244,8 +252,8 @@ def waits_s(standing: Standing, of: int, rank_wait_s: float, jitter: float = 0.0
 
     The first goes at once. The others come one after the other in the last quarter of `rank_wait_s`, the better ones
     earlier, so that not all of them come when the first does not. Who should not lead waits for twice as long as
-    anybody, even where it is the first: it may know nothing of the others yet. Who led until now is only the last of
-    those with nothing against them.
+    anybody, even where it is the first: it may know nothing of the others yet. Who led until now, or too often, is only
+    the last of those with nothing against them.
 
     Nodes that see one order wait in that order, each in an interval of its own; so the jitter never turns two of them
     round. It parts those that see different orders, and hold one place both.
