@@ -119,7 +119,7 @@ def _instead(model: type[BaseModel], path: Path) -> str:
 
 
 def family(name: str, known: Iterable[str]) -> list[str]:
-    """The known names that an unknown one stands for, as `weights` does for all that begin with `weight_`; else none."""
+    """The known names that an unknown one stands for, as `weights` does for all of `weight_...`; else none."""
     stem = name.lower().removesuffix("s")
     members = [each for each in known if each.startswith(f"{stem}_")]
     return members if name.lower() == f"{stem}s" and len(members) > 1 else []
