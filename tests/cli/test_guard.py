@@ -365,6 +365,28 @@ def test_a_term_that_is_trusted_again_while_the_program_is_stopped_does_not_make
     assert elections.runs == 2
 
 
+def test_a_stop_that_comes_between_two_terms_is_not_outrun_by_the_next() -> None:
+    """`LeaderElection.run` starts an election that has just stopped."""
+
+    class Restarted(_Terms):
+        stops = 0
+        is_up = threading.Event()
+
+        def stop(self) -> bool:
+            self.stops += 1
+            if self.stops > 1:
+                self.is_up.set()
+            return True
+
+        def run(self, work: Callable[[Term], Any]) -> Any:
+            signal.raise_signal(signal.SIGTERM)
+            assert self.is_up.wait(WAIT_S)
+            return super().run(work)
+
+    elections = Restarted(_term(7))
+    assert _lead(elections, "/nowhere/program") == 143  # it would be said that it is not there
+
+
 @pytest.mark.etcd
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_gives_the_program_time_to_end(start: Start, cluster: str, number: signal.Signals) -> None:

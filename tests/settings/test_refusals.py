@@ -52,6 +52,13 @@ def test_weights_in_one_table_are_told_what_they_are_called(refusal_of: Refusal,
     )
 
 
+def test_weights_in_one_variable_are_told_so_too(refusal_of: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURP_ELECTION__WEIGHTS", "network=.4")
+    assert str(refusal_of()).startswith(
+        "SLURP_ELECTION__WEIGHTS: no such setting; the weights are SLURP_ELECTION__WEIGHT_CAPABILITY, SLURP_ELECTION__"
+    )
+
+
 @pytest.mark.parametrize(
     ("written", "says"),
     [

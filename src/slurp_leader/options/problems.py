@@ -113,14 +113,16 @@ def _problems(model: type[BaseModel], details: ErrorDetails, prefix: Path) -> tu
 
 def _instead(model: type[BaseModel], path: Path) -> str:
     holder = _model_at(model, path[:-1])
-    return _family(path[-1], holder) or suggestion(path[-1], holder.model_fields if holder else ())
+    fields = holder.model_fields if holder else {}
+    members = family(path[-1], fields)
+    return f"the {path[-1]} are {', '.join(members)}" if members else suggestion(path[-1], fields)
 
 
-def _family(name: str, holder: type[BaseModel] | None) -> str:
-    """For somebody who wrote `weights`: all of the fields that are one."""
+def family(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that an unknown one stands for, as `weights` does for all of `weight_...`; else none."""
     stem = name.lower().removesuffix("s")
-    family = [field for field in (holder.model_fields if holder else ()) if field.startswith(f"{stem}_")]
-    return f"the {stem}s are {', '.join(family)}" if name.lower() == f"{stem}s" and len(family) > 1 else ""
+    members = [each for each in known if each.startswith(f"{stem}_")]
+    return members if name.lower() == f"{stem}s" and len(members) > 1 else []
 
 
 def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:

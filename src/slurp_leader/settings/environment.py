@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from slurp_leader.errors import SettingProblem
-from slurp_leader.options.problems import field_at, refusal, submodel, suggestion
+from slurp_leader.options.problems import family, field_at, refusal, submodel, suggestion
 from slurp_leader.settings.layers import Layer, nest
 
 PREFIX = "SLURP_"
@@ -90,6 +90,11 @@ def _unknown(model: type[BaseModel], path: tuple[str, ...]) -> str:
         for section, field in model.model_fields.items()
         for name in getattr(submodel(field), "model_fields", ())
     ]
+    section = field_at(model, path[:-1])
+    members = family(path[-1], getattr(section and submodel(section), "model_fields", ()))
+    if members:
+        names = [NESTING.join((*path[:-1], name)).upper() for name in members]
+        return f"no such setting; the {path[-1]} are {', '.join(PREFIX + name for name in names)}"
     wanted = f"{PREFIX}{NESTING.join(path)}"
     near = suggestion(wanted.lower(), [name.lower() for name in known])
     if near.startswith("did you mean"):
