@@ -215,8 +215,8 @@ class Standing:
 def standings(candidates: Iterable[Candidate], circumstances: Circumstances, weights: Weights) -> list[Standing]:
     """All candidates, the best first, those that may not lead last.
 
-    Those with nothing against them come first, then who led until now or too often, then those that should not lead.
-    Among each of these: warm before cold, higher scores before lower; scores that differ by noise count as equal, and
+    Those with nothing against them come first, then who led too often, then who led until now, then those that should
+    not lead. Among each of these: warm before cold, higher scores before lower; scores that differ by noise count as equal, and
     then the node id decides, so that all nodes see one order.
     """
     judged = [Standing(each, score(each.inputs, weights), eligible(each, circumstances)) for each in candidates]
@@ -230,6 +230,7 @@ def _precedence(each: Standing) -> tuple[object, ...]:
     candidate = each.candidate
     return (
         lets_others_go_first(each.verdict),
+        Cause.GAVE_UP in each.verdict.causes,
         bool(each.verdict.soft),
         not candidate.warm,
         -round(each.score.total, 2),
