@@ -40,6 +40,7 @@ def test_a_command_is_about_the_election_that_is_named(slurp: Slurp, reports: Le
     assert (frozen.out, frozen.err) == ("the election 'reports' is frozen\n", "")
     assert slurp("leader", "orders", "--election", "reports", "--json").json["orders"]["frozen"]["by"] == "ops"
     assert slurp("leader", "orders", "--json").json["orders"] == {}
+    assert slurp("leader", "--election", "reports", "show", "--json").json["leader"]["node_id"] == "node-r"
     assert slurp("status", "--election", "reports", "--json").json["leader"]["node_id"] == "node-r"
     assert slurp("failover", "show", "--election", "reports", "--json").json["election"] == "reports"
     assert slurp("leader", "explain", "--election", "reports").out.startswith("node-r leads since ")

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from slurp_leader import errors
-from slurp_leader.cli.exits import ANSWERS, INTERNAL_HINT, Exit, answer_to, describe, report
+from slurp_leader.cli import main
+from slurp_leader.cli.exits import ANSWERS, INTERNAL_HINT, MEANINGS, Exit, answer_to, describe, report
 
 
 def every_error() -> list[type[errors.SlurpLeaderError]]:
@@ -80,6 +81,39 @@ def test_a_mistake_of_ours_says_its_type_and_how_to_see_more(capsys: pytest.Capt
     written = capsys.readouterr()
     assert written.err.strip() == f"slurp: ZeroDivisionError: oops; {INTERNAL_HINT}"
     assert json.loads(written.out)["error"]["message"] == "ZeroDivisionError: oops"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (errors.HandoverError("no", reason="blocked"), "slurp leader orders"),
+        (errors.HandoverError("no", reason="pinned_elsewhere"), "slurp leader orders"),
+        (errors.HandoverError("no", reason="unknown"), "slurp status"),
+        (errors.HandoverError("no", reason="busy"), "slurp leader show"),
+        (errors.OrderRefusedError("no", reason="frozen"), "slurp leader orders"),
+        (errors.OrderRefusedError("no", reason="unknown"), "slurp status"),
+        (errors.NoLeaderError("no"), "slurp leader explain"),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'reason', '')}" if isinstance(value, Exception) else "",
+)
+def test_the_hint_fits_the_reason(error: Exception, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report(error, as_json=False)
+    assert hint in capsys.readouterr().err
+
+
+def test_a_reason_with_a_line_end_does_not_break_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    report(errors.OrderRefusedError("frozen by ops: the\nnight", reason="frozen"), as_json=False)
+    assert capsys.readouterr().err.count("\n") == 1
+    report(errors.ConfigurationError("one\nand another"), as_json=False)
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_the_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert {int(code) for code in Exit} <= set(MEANINGS)
+    for code, meaning in MEANINGS.items():
+        assert f"{code}  {meaning}" in told
 
 
 def test_an_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,9 @@ import pytest
 
 from cli.conftest import WAIT_S, Slurp
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
+from slurp_leader.cli import orders
+from slurp_leader.cli.asking import asking
+from slurp_leader.cli.options import Invocation
 from slurp_leader.store import Put, Store
 
 
@@ -133,3 +136,91 @@ def test_without_any_history_it_says_so(slurp: Slurp, cluster: str) -> None:
     assert slurp("leader", "explain", "me").code == 5
     assert slurp("leader", "explain").out == "Nobody leads: nobody stands.\n"
     assert slurp("leader", "explain", "me", "--epoch", 4, "--json").code == 5
+
+
+def test_an_order_about_a_node_that_does_not_stand_goes_through_and_says_so(
+    slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem
+) -> None:
+    away = "slurp: node-away does not stand now (node-a, node-b do)\n"
+    done = slurp("leader", "block", "node-away", "--by", "ops", "--why", "old")
+    assert (done.out, done.err) == ("node-away is blocked in the election 'slurp'\n", away)
+    again = slurp("leader", "block", "node-away")
+    assert again.out == "nothing changed: node-away was blocked already in the election 'slurp' by ops: old\n"
+    assert slurp("leader", "pin", "node-away").err == away
+    for order in (("transfer",), ("force", "--yes")):
+        refused = slurp("leader", *order, "--to", "node-gone")
+        assert refused.err.startswith(away.replace("node-away", "node-gone"))
+        assert "see who stands with `slurp status`" in refused.err
+    assert slurp("leader", "pin", "node-a").err == ""
+
+
+def test_an_order_that_changes_nothing_says_what_was_so(slurp: Slurp, cluster: str) -> None:
+    def told(*order: str) -> str:
+        return slurp("leader", *order, "--by", "ops").out.removeprefix("nothing changed: ").strip()
+
+    assert told("unblock", "ghost") == "ghost was not blocked in the election 'slurp'"
+    assert told("unpin") == "no node was pinned in the election 'slurp'"
+    assert told("require-version", "") == "any version would do already in the election 'slurp'"
+    told("pin", "node-a")
+    assert told("pin", "node-a") == "the lead of the election 'slurp' was pinned to node-a already by ops"
+    told("require-version", "2")
+    assert told("require-version", "2") == "version 2 or newer was preferred already in the election 'slurp', by ops"
+
+
+def test_who_orders_it_is_never_nobody_and_why_is_one_line(slurp: Slurp, cluster: str) -> None:
+    refused = slurp("leader", "freeze", "--by", " ", "--json")
+    assert (refused.code, refused.error["type"]) == (2, "UsageError")
+    assert slurp("leader", "transfer", "--by", "").code == 2
+    slurp("leader", "freeze", "--by", "ops", "--why", "one\nand \x1b[2Jtwo")
+    assert slurp("leader", "orders").out == "frozen by ops: one\\nand \\x1b[2Jtwo\n"
+    assert len(slurp("leader", "freeze").out.splitlines()) == 1
+    assert len(slurp("leader", "history").out.splitlines()) == 2
+
+
+def test_explain_without_a_node_is_about_who_leads(slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    text = slurp("leader", "explain").out
+    assert text.startswith("node-a leads since ")
+    assert "The candidates as they stood in epoch 1, at " in text
+    assert " CAP " in text
+    told = slurp("leader", "explain", "--json").json
+    assert (told["node_id"], told["nobody_leads"], told["leads"]) == ("node-a", False, True)
+    assert [row["place"] for row in told["candidates"]] == [1]
+    assert slurp("leader", "explain", "--epoch", 1).out.startswith("node-a leads since ")
+    unknown = slurp("leader", "explain", "nobody-knows", "--json")
+    assert (unknown.code, unknown.json["node_id"]) == (5, "nobody-knows")
+    assert "No candidate is called nobody-knows" in unknown.json["sentence"]
+
+
+def test_explain_without_a_node_says_of_every_candidate_why_nobody_leads(
+    slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem
+) -> None:
+    for name in ("node-b", "node-a"):
+        slurp("leader", "block", name, "--by", "ops")
+    until(lambda: slurp("leader", "show").code == 3)
+    told = slurp("leader", "explain", "--json").json
+    assert (told["node_id"], told["nobody_leads"], told["sentence"]) == (None, True, "Nobody leads.")
+    for name in ("node-a", "node-b"):
+        assert any(note.startswith(f"{name} does not campaign: it is blocked by ops") for note in told["notes"])
+    text = slurp("leader", "explain").out
+    assert text.startswith("Nobody leads.\n  - node-")
+    assert "The candidates as they stand now:" in text
+    assert slurp("leader", "show").err.endswith("see why with `slurp leader explain`\n")
+    assert "see why with `slurp leader explain`" in slurp("status").out
+
+
+def test_force_tells_who_leads_next_or_that_nobody_does_yet(
+    slurp: Slurp, node: SlurpLeaderSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = slurp("leader", "force", "--yes", "--json").json
+    assert (told["action"], told["leader"]["node_id"], told["leader"]["epoch"]) == ("force", "node-a", 2)
+    monkeypatch.setattr(orders, "_next_leader", lambda _asked, _since: None)
+    assert slurp("leader", "force", "--yes").out.splitlines()[1] == "nobody leads yet"
+
+
+def test_the_wait_for_the_next_leader_ends(slurp: Slurp, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "_LONGEST_LOOK_S", 0.1)
+    with asking(Invocation()) as asked:
+        assert orders._next_leader(asked, 0) is None
+    with asking(Invocation(timeout=0.1)) as asked:
+        until(lambda: not asked.store.remaining_s())
+        assert orders._next_leader(asked, 0) is None  # etcd is not given the time to answer: said, and no failure

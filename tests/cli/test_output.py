@@ -63,6 +63,84 @@ def test_columns_that_found_no_room_are_named(
     assert capsys.readouterr().err == ""
 
 
+REASONED = (Column("NODE", whole=True), Column("LATE"), Column("SCORE", right=True), Column("WHY", below=True))
+
+
+def on_a_terminal(
+    columns: tuple[Column, ...], rows: list[list[str]], width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    Output().table(columns, rows)
+
+
+def test_a_long_reason_pushes_nothing_out_and_is_written_in_full_below_its_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "the disk of this machine is replaced by somebody who comes at noon"
+    on_a_terminal(REASONED, [["node-a", "", "0.50", reason], ["node-b", "", "0.40", "short"]], 40, monkeypatch)
+    written = capsys.readouterr()
+    lines = written.out.splitlines()
+    assert "LATE" not in lines[0]  # empty in all rows
+    assert lines[1].startswith("node-a   0.50  the disk of this")
+    assert " ".join(line.strip() for line in lines[2:-1]) == reason
+    assert lines[-1] == "node-b   0.40  short"
+    assert max(map(len, lines[1:])) <= 40
+    assert written.err == ""
+
+
+def test_where_there_is_no_room_for_reasons_at_all_they_stand_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_terminal(REASONED, [["node-a", "", "0.50", "blocked"], ["node-b", "", "0.40", ""]], 14, monkeypatch)
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "node-a   0.50",
+        "blocked",
+        "node-b   0.40",
+    ]
+    on_a_terminal(REASONED, [], 14, monkeypatch)
+
+
+def test_a_column_for_wide_terminals_is_shown_where_all_fits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_terminal((Column("A"), Column("B", from_width=100)), [["a", "b"]], 60, monkeypatch)
+    written = capsys.readouterr()
+    assert (written.out.splitlines()[1], written.err) == ("a  b", "")
+
+
+def test_numbers_are_never_cut_and_go_where_names_are_too_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = (Column("NODE", whole=True), Column("UP", from_width=10, right=True), Column("N", right=True))
+    on_a_terminal(columns, [["n" * 15, "0.123", "7"]], 20, monkeypatch)
+    written = capsys.readouterr()
+    assert written.out.splitlines()[1] == "n" * 15 + "  7"
+    assert "no room for UP" in written.err
+
+
+def test_sentences_break_at_words_on_a_terminal_and_nowhere_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "node-a leads since noon,\nin epoch 4: it was elected as the only candidate."
+    Output().paragraph(text)
+    assert capsys.readouterr().out == text.replace("\n", "\\n") + "\n"
+    monkeypatch.setenv("COLUMNS", "30")
+    Output(color=Color.ALWAYS).paragraph(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 30
+    assert " ".join(lines) == text.replace("\n", "\\n")
+
+
+def test_times_are_short_on_a_terminal_and_as_they_are_elsewhere() -> None:
+    at = "2026-11-25T21:13:16.123Z"
+    assert Output().time(at) == at
+    assert Output(color=Color.ALWAYS).time(at) == "2026-11-25 21:13:16Z"
+    assert Output(color=Color.ALWAYS).time("noon") == "noon"
+
+
 def test_what_is_piped_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = printed(None, capsys, monkeypatch)
     assert ROW[2] in text

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import typer
 
 from slurp_leader.cli.entry import PipeClosed
 from slurp_leader.cli.exits import INTERNAL_HINT, report
-from slurp_leader.cli.options import COMMON, Invocation
+from slurp_leader.cli.options import COMMON, ElectionOption, Invocation
 
 Body = Callable[..., int | None]
 """Takes the `Invocation` first, then its own options by name. Returns the exit code; None is 0."""
@@ -50,6 +51,14 @@ def command(
         return body
 
     return register
+
+
+def about_one_election(group: typer.Typer) -> None:
+    """Let ``--election`` be given before the command, too: ``slurp leader --election NAME show``."""
+
+    @group.callback()
+    def _group(ctx: typer.Context, election: ElectionOption = None) -> None:
+        ctx.obj = replace(ctx.find_object(Invocation) or Invocation(), election=election)
 
 
 def _flowing(text: str) -> str:

@@ -13,6 +13,7 @@ _LEFT_OUT = ("lease",)
 """Ids of leases are larger than what JSON readers take for a whole number, and tell nobody anything."""
 _NULL_WHEN_EMPTY = {
     *("before", "by", "why", "unfit", "what", "to", "instead_of", "against", "first", "first_before"),
+    *("endpoint", "version"),
 }
 _PLACES = ("place", "place_before")
 _NAMED_BY_DATA = ("blocked", "counts", "settings", "settings_changed", "control", "parts", "weights", "inputs")
@@ -50,7 +51,8 @@ def leader_as_json(info: LeaderInfo | None) -> dict[str, Any] | None:
     if info is None or described is None:
         return None
     record = info.record
-    return {**described, "ttl_s": record.ttl_s if record else None, "reason": record.reason if record else None}
+    more = {"ttl_s": record.ttl_s if record else None, "reason": record.reason if record else None}
+    return {**described, "endpoint": described["endpoint"] or None, **more}
 
 
 def leads(info: LeaderInfo | None) -> str:

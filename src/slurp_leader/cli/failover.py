@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slurp_leader.cli.commands import command
+from slurp_leader.cli.commands import about_one_election, command
 from slurp_leader.cli.connection import reading
 from slurp_leader.cli.documents import as_document
 from slurp_leader.cli.exits import Exit
@@ -33,6 +33,7 @@ _COLUMNS = (
 
 def register(app: typer.Typer) -> None:
     failover = typer.Typer(name="failover", help="See what leaders left to their successors.", no_args_is_help=True)
+    about_one_election(failover)
     command(failover, "show", election=True)(show)
     command(failover, "verify", election=True)(verify)
     command(failover, "manifest", election=True)(manifest)

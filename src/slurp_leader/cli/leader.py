@@ -12,7 +12,7 @@ import typer
 
 from slurp_leader.cli import elections, orders, why
 from slurp_leader.cli.asking import asking
-from slurp_leader.cli.commands import command
+from slurp_leader.cli.commands import about_one_election, command
 from slurp_leader.cli.connection import client
 from slurp_leader.cli.documents import leader_as_json, leads
 from slurp_leader.cli.options import Invocation
@@ -27,6 +27,7 @@ _LOOK_S = 0.5
 
 def register(app: typer.Typer) -> None:
     leader = typer.Typer(name="leader", help="Who leads, why, and what changes that.", no_args_is_help=True)
+    about_one_election(leader)
     command(leader, "show", election=True)(show)
     command(leader, "watch", election=True)(watch)
     command(leader, "transfer", election=True)(orders.transfer)

@@ -51,8 +51,9 @@ class Column:
         from_width: Left out on terminals narrower than this.
         whole: Never cut.
         keep_end: Cut at the beginning, as the end of a path says more.
-        right: Aligned to the right, for numbers.
-        below: The first to be cut; what was cut is written in full below its row. For what people say.
+        right: Aligned to the right, for numbers; never cut either.
+        below: Takes what room the others leave; what has none is written in full below its row. For what people say, in
+            the last column.
     """
 
     title: str
@@ -61,6 +62,10 @@ class Column:
     keep_end: bool = False
     right: bool = False
     below: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return self.whole or self.right
 
 
 def dump_json(document: Any, *, indent: int | None = 2) -> str:
@@ -177,32 +182,46 @@ class Output:
 
     def _fitted_table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         filled = [number for number in range(len(columns)) if not rows or any(row[number] for row in rows)]
-        kept = with_room([columns[number] for number in filled], _taken(columns, rows, filled), self.console.width)
-        shown = [filled[at] for at in kept]
-        left_out = [columns[number].title for number in filled if number not in shown]
-        columns = [columns[number] for number in shown]
-        rows = [[row[number] for number in shown] for row in rows]
-        widths = fitted_widths(columns, natural_widths(columns, rows), self.console.width)
-        mark = "…" if self.console.encoding.startswith("utf") else "~"
-        self.console.print(_text(_line([column.title for column in columns], columns, widths, mark), "bold"))
+        shown, widths = self._layout(columns, rows, [number for number in filled if not columns[number].below])
+        left_out = [columns[number].title for number in filled if number not in shown and not columns[number].below]
+        below = [number for number in filled if columns[number].below]
+        for number in below:
+            room = self.console.width - sum(widths) - 2 * len(widths)
+            if room >= len(columns[number].title):
+                shown.append(number)
+                widths.append(min(room, natural_widths(columns, rows)[number]))
+        self._heads([columns[number] for number in shown], widths)
         for row in rows:
-            line = _text("")
-            for number, cell in enumerate(row):
-                style = STYLES.get(cell, "")
-                line.append(_cell(cell, columns[number], widths[number], mark) + "  ", style or None)
-            line.rstrip()
-            self.console.print(line, soft_wrap=True)
-            for number, cell in enumerate(row):
-                if columns[number].below and len(cell) > widths[number]:
-                    self.block("\n".join(self._wrapped(cell, "    ")))
+            self._row([columns[number] for number in shown], [row[number] for number in shown], widths)
+            for number in below:
+                if number not in shown or len(row[number]) > widths[shown.index(number)]:
+                    self.block("\n".join(self._wrapped(row[number], "    ")))
         if left_out:
             self.say(f"no room for {', '.join(left_out)}: widen the terminal, or use --json")
 
+    def _layout(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[str]], numbers: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Of these columns, the numbers of those to show, and their widths."""
+        natural, total = natural_widths(columns, rows), self.console.width
+        kept = with_room([columns[number] for number in numbers], [natural[number] for number in numbers], total)
+        shown = [numbers[at] for at in kept]
+        return shown, fitted_widths([columns[at] for at in shown], [natural[at] for at in shown], total)
 
-def _taken(columns: Sequence[Column], rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[int]:
-    """The widths that some of the columns have when nothing is cut but what is written below."""
-    natural = natural_widths(columns, rows)
-    return [len(columns[number].title) if columns[number].below else natural[number] for number in numbers]
+    def _heads(self, columns: Sequence[Column], widths: Sequence[int]) -> None:
+        self.console.print(_text(_line([column.title for column in columns], columns, widths, self._mark), "bold"))
+
+    def _row(self, columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> None:
+        line = _text("")
+        for cell, column, width in zip(row, columns, widths, strict=True):
+            line.append(_cell(cell, column, width, self._mark) + "  ", STYLES.get(cell, "") or None)
+        line.rstrip()
+        self.console.print(line, soft_wrap=True)
+
+    @property
+    def _mark(self) -> str:
+        """Stands for what was cut."""
+        return "…" if self.console.encoding.startswith("utf") else "~"
 
 
 def with_room(columns: Sequence[Column], widths: Sequence[int], total: int) -> list[int]:
@@ -220,7 +239,7 @@ def with_room(columns: Sequence[Column], widths: Sequence[int], total: int) -> l
     if fits(kept, widths):
         return kept
     kept = [number for number in kept if columns[number].from_width <= total]
-    least = [width if column.whole else len(column.title) for column, width in zip(columns, widths, strict=True)]
+    least = [width if column.is_whole else len(column.title) for column, width in zip(columns, widths, strict=True)]
     while not fits(kept, least) and any(columns[number].from_width for number in kept):
         kept.remove(max(kept, key=lambda number: (columns[number].from_width, number)))
     return kept
@@ -238,15 +257,12 @@ def fitted_widths(columns: Sequence[Column], natural: Sequence[int], total: int)
     [10, 13, 13]
     """
     widths = list(natural)
-    for at in (at for at, column in enumerate(columns) if column.below):
-        room = total - (sum(widths) - widths[at] + 2 * (len(widths) - 1))
-        widths[at] = min(widths[at], max(room, len(columns[at].title)))
-    free = [at for at, column in enumerate(columns) if not column.whole]
+    free = [at for at, column in enumerate(columns) if not column.is_whole and widths[at] > len(column.title)]
     while free and sum(widths) + 2 * (len(widths) - 1) > total:
         widest = max(free, key=lambda at: widths[at])
-        if widths[widest] <= len(columns[widest].title):
-            break
         widths[widest] -= 1
+        if widths[widest] <= len(columns[widest].title):
+            free.remove(widest)
     return widths
 
 

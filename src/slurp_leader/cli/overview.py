@@ -123,7 +123,8 @@ def _facts(kv: KeyValue) -> dict[str, Any]:
         data = read_object(kv.key, kv.value)
     except RecordError:
         return {"readable": False}
-    return {name: data.get(name) for name in ("endpoint", "version", "capabilities")} | {"readable": True}
+    facts = {name: data.get(name) for name in ("endpoint", "version", "capabilities")}
+    return {**{name: None if fact == "" else fact for name, fact in facts.items()}, "readable": True}
 
 
 def _problems(document: dict[str, Any], others: list[str]) -> Iterable[dict[str, str]]:

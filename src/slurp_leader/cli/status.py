@@ -21,7 +21,7 @@ _NODES = (
     Column("ENDPOINT", from_width=70),
     Column("VERSION", from_width=80),
     Column("CAPABILITIES", from_width=100),
-    Column("UNFIT"),
+    Column("UNFIT", below=True),
 )
 
 

@@ -126,7 +126,7 @@ def _candidates(output: Output, rows: Sequence[Row]) -> None:
     before = any(row.place_before is not None for row in rows)
     columns = [
         Column("PLACE", right=True),
-        *([Column("BEFORE", right=True)] if before else []),
+        *([Column("NOW", right=True)] if before else []),
         Column("NODE", whole=True),
         Column("SCORE", right=True),
         *(Column(_SHORT.get(name, name.upper()), from_width=60, right=True) for name in parts),
