@@ -216,8 +216,8 @@ def standings(candidates: Iterable[Candidate], circumstances: Circumstances, wei
     """All candidates, the best first, those that may not lead last.
 
     Those with nothing against them come first, then who led too often, then who led until now, then those that should
-    not lead. Among each of these: warm before cold, higher scores before lower; scores that differ by noise count as equal, and
-    then the node id decides, so that all nodes see one order.
+    not lead. Among each of these: warm before cold, higher scores before lower; scores that differ by noise count as
+    equal, and then the node id decides, so that all nodes see one order.
     """
     judged = [Standing(each, score(each.inputs, weights), eligible(each, circumstances)) for each in candidates]
     judged.sort(key=_precedence)
