@@ -141,6 +141,14 @@ def test_times_are_short_on_a_terminal_and_as_they_are_elsewhere() -> None:
     assert Output(color=Color.ALWAYS).time("noon") == "noon"
 
 
+def test_times_in_sentences_are_short_on_a_terminal_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    Output(color=Color.ALWAYS).paragraph("node-a leads since 2026-11-25T21:13:16.123Z, in epoch 1.")
+    assert capsys.readouterr().out == "node-a leads since 2026-11-25 21:13:16Z, in epoch 1.\n"
+
+
 def test_what_is_piped_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = printed(None, capsys, monkeypatch)
     assert ROW[2] in text

@@ -28,6 +28,7 @@ _USUAL_WIDTH = 80
 _HEIGHT = 25
 """Nothing here depends on it; but without one rich takes 80 columns for granted on a dumb terminal."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
+_SHORT_TIME = r"\1 \2Z"
 
 STYLES = {
     "completed": "green",
@@ -115,16 +116,15 @@ class Output:
             self.line(line)
 
     def paragraph(self, text: str) -> None:
-        """Sentences: broken at words where a terminal ends, elsewhere one line."""
+        """Sentences: with short times and broken at words where a terminal ends, elsewhere one line as it is."""
         if self.console.is_terminal:
-            self.block("\n".join(self._wrapped(printable(text))))
+            self.block("\n".join(self._wrapped(_TIME.sub(_SHORT_TIME, printable(text)))))
         else:
             self.line(text)
 
     def time(self, at: str) -> str:
         """A time (UTC) as records have it; on a terminal short, as ``2026-11-25 21:13:16Z``."""
-        found = _TIME.fullmatch(at) if self.console.is_terminal else None
-        return f"{found[1]} {found[2]}Z" if found else at
+        return _TIME.sub(_SHORT_TIME, at) if self.console.is_terminal else at
 
     def fields(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Names and values, one pair a line. Empty ones are left out."""

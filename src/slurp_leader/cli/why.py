@@ -64,7 +64,7 @@ def history(
 def explain(
     call: Invocation,
     node: Annotated[
-        str | None, typer.Argument(metavar="[NODE]", help="Node id; none: whoever leads.", show_default=False)
+        str | None, typer.Argument(metavar="NODE", help="Node id; none: whoever leads.", show_default=False)
     ] = None,
     epoch: Annotated[int | None, typer.Option("--epoch", min=1, metavar="N", help="Of an earlier term.")] = None,
 ) -> int:
