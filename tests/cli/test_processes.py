@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
@@ -39,15 +40,29 @@ def start() -> Iterator[Start]:
 
     def run(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+            [*PROGRAM, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_hear_hangups,
         )
         running.append(process)
         return process
 
     yield run
     for process in running:
+        with suppress(psutil.NoSuchProcess):
+            for each in psutil.Process(process.pid).children(recursive=True):  # they would keep the pipes open
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
         process.kill()
-        process.communicate()
+        process.communicate(timeout=WAIT_S)
+
+
+def _hear_hangups() -> None:
+    """Tests may run under `nohup`, and a program that is started with a signal ignored leaves it ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def read_until(stream: Any, word: str) -> str:

@@ -54,7 +54,7 @@ def hand_over(first: SlurpLeaderSystem, second: SlurpLeaderSystem) -> None:
         try:
             first.leader.transfer(second.settings.node.id, timeout=WAIT_S)
         except HandoverError as error:
-            if error.reason != "unknown":
+            if error.reason not in ("unknown", "silent"):  # not there yet, or too busy to answer in time
                 raise
             threading.Event().wait(0.01)
         else:

@@ -113,8 +113,8 @@ def test_orders_need_something_that_runs(shared: Any) -> None:
 def test_weights_that_do_not_sum_to_one_are_refused_with_the_fix() -> None:
     with pytest.raises(ConfigurationError) as caught:
         SlurpSettings(election={"weight_network": 0.5})
-    assert "must sum to 1" in str(caught.value)
-    assert "weight_" in str(caught.value)
+    assert "weight_network = 0.5" in str(caught.value)
+    assert "take 0.35 away" in str(caught.value)
     with pytest.raises(ConfigurationError):
         SlurpSettings(election={"weight_network": -0.1, "weight_uptime": 0.4})
     heavy = {f"weight_{name}": 0 for name in ("capability", "resources", "uptime", "experience")}

@@ -179,7 +179,7 @@ class Wish:
         record = situation.record
         if record is not None and to in (record.node_id, record.session):
             raise _refused("itself")
-        asked, reason = choose_successor(situation.others, situation.circumstances, situation.weights, to or "")
+        asked, reason = choose_successor(situation.others, situation.by_the_leader, situation.weights, to or "")
         if not asked:
             raise _refused(reason)
         return asked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slurp_leader.election.history.entries import HistoryRecord, election_key
@@ -72,6 +72,12 @@ class Situation:
             epoch=self.epoch,
             gave_up=self.record.session if self.record is not None else "",
         )
+
+    @property
+    def by_the_leader(self) -> Circumstances:
+        """The same, but with what the leader requires by its own settings: it is the one that hands over."""
+        own = [each.requires for each in self.candidates if self.record and each.session == self.record.session]
+        return replace(self.circumstances, requires=own[0]) if own else self.circumstances
 
 
 def look_at(ask: Ask, keys: ElectionKeys) -> Situation:
