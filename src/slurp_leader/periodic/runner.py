@@ -7,7 +7,6 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +95,7 @@ class Runner:
         self._under_way: dict[int, threading.Thread | _Coroutine] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
+        self._is_ending = False
 
     def begin(self, begin: Begin) -> None:
         """Begin a run. Never blocks, never raises."""
@@ -125,13 +125,15 @@ class Runner:
         with self._lock:
             under_way = dict(self._under_way)
             loop, thread = self._loop, self._loop_thread
+            # Once only: a second word would stop the loop while it waits for what was cancelled.
+            ends_loop, self._is_ending = loop is not None and not self._is_ending, loop is not None
         until = self._clock.boottime() + timeout_s
         for run_id, each in under_way.items():
             self.cancel(run_id)
             if isinstance(each, threading.Thread) and each is not threading.current_thread():
                 each.join(max(0.0, until - self._clock.boottime()))
         if loop is not None and thread is not None:
-            with suppress(RuntimeError):  # closed by an earlier stop, or about to be
+            if ends_loop:
                 loop.call_soon_threadsafe(loop.stop)
             thread.join(max(0.0, until - self._clock.boottime()))
         with self._lock:
