@@ -110,10 +110,10 @@ def test_a_reason_with_a_line_end_does_not_break_the_line(capsys: pytest.Capture
 
 def test_the_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    told = capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())  # older versions of typer let the lines flow together
     assert {int(code) for code in Exit} <= set(MEANINGS)
     for code, meaning in MEANINGS.items():
-        assert f"{code}  {meaning}" in told
+        assert f"{code} {' '.join(meaning.split())}" in told
 
 
 def test_an_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
