@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from slurp_leader import ContextGenerationRequest, JobContext, LeaderElection, SlurpLeaderSystem, SlurpSettings
+from slurp_leader.errors import StoreError
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.store import Put, Txn
 from slurp_leader.term import Term
@@ -66,6 +67,7 @@ class EffectsLoop:
         self._store = EtcdStore(EtcdOptions(endpoints=endpoints))
         self._prefix = prefix.encode()
         self.tries: dict[int, list[float]] = {}
+        self.unanswered = 0
         """By token: when each write was tried."""
         self.accepted: dict[int, int] = {}
         threading.Thread(target=self._run, name="bench-effects", daemon=True).start()
@@ -82,8 +84,8 @@ class EffectsLoop:
                 try:
                     if self._store.call(Txn(term.fence(), (write,)), 2).result().succeeded:
                         self.accepted[term.token] = number
-                except Exception:  # an answer that did not come: etcd's history tells
-                    pass
+                except StoreError:  # an answer that did not come: whether it was accepted, etcd's history tells
+                    self.unanswered += 1
             time.sleep(_EFFECT_EVERY_S)
 
 
@@ -173,6 +175,7 @@ class NodeProcess:
             "looks": self._belief.looks,
             "started": sum(1 for each in list(self._work.started) if each > at),
             "tries": sum(1 for each in list(self._effects.tries.get(token, ())) if each > at),
+            "unanswered": self._effects.unanswered,
         }
 
 

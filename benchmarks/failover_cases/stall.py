@@ -22,6 +22,7 @@ class _Found:
 
     vacancies: list[float] = field(default_factory=list)
     tries: int = 0
+    unanswered: int = 0
     accepted: int = 0
     started: int = 0
     believed_ms: float = 0.0
@@ -43,7 +44,7 @@ def stalled(runs: int, stall_timeouts_s: tuple[float, ...] = (5.0, 2.0)) -> Case
         report.number(f"{at} times is_leader was true then", found.stretches, at_most=0)
         report.notes.append(
             f"{at} the woken leader tried {found.tries} fenced writes with its old term, and looked at is_leader "
-            f"{found.looks:,} times in all"
+            f"{found.looks:,} times in all; of all writes {found.unanswered} had no answer"
         )
         if found.others:
             report.notes.append(f"{at} {found.others} changes of leader that nobody had asked for")
@@ -69,6 +70,7 @@ def _measure(stall_s: float, runs: int) -> _Found:
             time.sleep(_AWAKE_S)
             answer = leader.ask("since", following.at, token)
             found.tries += answer["tries"]
+            found.unanswered += answer["unanswered"]
             found.started += answer["started"]
             found.believed_ms += answer["believed_ms"]
             found.stretches += answer["stretches"]

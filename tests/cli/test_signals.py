@@ -73,7 +73,7 @@ with Signals() as signals:
     child = os.fork()
     if child == 0:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        signal.pause()  # never comes back: the signal ends the child
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), signals.first.wait(0.2))
 """

@@ -190,7 +190,7 @@ threading.Event().wait()
 def test_a_group_is_killed_before_the_lease_goes(guarded: Any, changes: Recorder[Any]) -> None:
     program = guarded(
         """
-work = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+work = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
 guard.kill_group(work.pid)
 print(work.pid, flush=True)
 threading.Event().wait()
