@@ -99,7 +99,8 @@ def _renews(request: Request[object]) -> bool:
 
 
 def _round_is_under_way(leader: Node) -> bool:
-    return leader.elector._round is not None and leader.elector._round.header is not None
+    this = leader.elector._renewal.round
+    return this is not None and this.header is not None
 
 
 def test_a_lease_that_was_revoked_meanwhile_ends_the_term() -> None:

@@ -15,6 +15,7 @@ from simulation.cluster import JOB_KEYS
 from slurp_leader.election.elector import Elector
 from slurp_leader.election.handover import Handover
 from slurp_leader.election.ranking import eligible
+from slurp_leader.election.renewal import Renewal
 from slurp_leader.jobs import recovery
 from slurp_leader.jobs.commit import Committer
 from slurp_leader.jobs.intent import Settlement, Verdict
@@ -138,31 +139,31 @@ def _acknowledged_at_once() -> tuple[Patch, ...]:
 
 
 def _trusted_from_the_answer() -> tuple[Patch, ...]:
-    kept_alive = Elector._kept_alive
+    kept_alive = Renewal._kept_alive
 
-    def late(self: Elector, this: Any, session: Any, result: Any, now: float) -> None:
+    def late(self: Renewal, this: Any, session: Any, result: Any, now: float) -> None:
         this.sent_at = now
         kept_alive(self, this, session, result, now)
 
-    return ((Elector, "_kept_alive", late),)
+    return ((Renewal, "_kept_alive", late),)
 
 
 def _trusted_by_keepalive_alone() -> tuple[Patch, ...]:
-    kept_alive = Elector._kept_alive
+    kept_alive = Renewal._kept_alive
 
-    def gullible(self: Elector, this: Any, session: Any, result: Any, now: float) -> None:
+    def gullible(self: Renewal, this: Any, session: Any, result: Any, now: float) -> None:
         kept_alive(self, this, session, result, now)
-        if isinstance(result, KeepAliveResult) and this is self._round and this.reign and this.reign.announced:
+        if isinstance(result, KeepAliveResult) and this is self.round and this.reign and this.reign.announced:
             trust = this.reign.term.trust
             trust.until = max(trust.until, this.proves_until(session.timing))
 
-    return ((Elector, "_kept_alive", gullible),)
+    return ((Renewal, "_kept_alive", gullible),)
 
 
 def _refused_heartbeat_ignored() -> tuple[Patch, ...]:
-    beat = Elector._beat
+    beat = Renewal._beat
 
-    def deaf(self: Elector, this: Any, reign: Any, session: Any, result: Any, now: float) -> None:
+    def deaf(self: Renewal, this: Any, reign: Any, session: Any, result: Any, now: float) -> None:
         if isinstance(result, Exception) or result.succeeded:
             beat(self, this, reign, session, result, now)
         else:
@@ -171,7 +172,7 @@ def _refused_heartbeat_ignored() -> tuple[Patch, ...]:
     def blind(self: Elector, now: float) -> None:
         """Nor does the watch end a term."""
 
-    return ((Elector, "_beat", deaf), (Elector, "_notice_deposition", blind))
+    return ((Renewal, "_beat", deaf), (Elector, "_notice_deposition", blind))
 
 
 def _win_taken_for_proof() -> tuple[Patch, ...]:
@@ -179,8 +180,9 @@ def _win_taken_for_proof() -> tuple[Patch, ...]:
 
     def rash(self: Elector, session: Any, *facts: Any) -> None:
         won(self, session, *facts)
-        self._round.ttl_s = session.timing.ttl_s
-        self._proved(self._round, self._reign, session, facts[-1])
+        renewal = self._renewal
+        renewal.round.ttl_s = session.timing.ttl_s
+        renewal._proved(renewal.round, self._reign, session, facts[-1])
 
     return ((Elector, "_won", rash),)
 
@@ -209,7 +211,7 @@ def _not_suspended_before() -> tuple[Patch, ...]:
     def rash(self: Elector, now: float) -> None:
         """Trust goes on while the transaction is under way."""
         self._reign.term.trust.changing_hands = True
-        self._round = None
+        self._renewal.forget()
 
     return ((Elector, "suspend_for_handover", rash),)
 

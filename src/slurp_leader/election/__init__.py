@@ -39,9 +39,9 @@ come, first served: scores decide who campaigns first, never who may win. What o
 and what an election requires forbids it. Each term is told of in the history, and can be explained (`history`).
 
 The way in: `Election` (threads and listeners) -> `Elector` (the machine, no thread, no clock), made of `SessionKeeper`
-(the lease), `Contest` (when to campaign), `Attempts` (writes that must become definite), `Handover` and `Successor`,
-and what it keeps about a term (`reign`) -> `transactions`, `records`, `view`, `ranking`, `history` (pure values). From
-other processes: `observing`, `orders`, `handover.wish`.
+(the lease), `Campaign` and `Contest` (when and how the key is taken), `Renewal`, `Standstill`, `Handover` and
+`Successor`, `Attempts` (writes that must become definite), and what it keeps about a term (`reign`) -> `transactions`,
+`records`, `view`, `ranking`, `history` (pure values). From other processes: `observing`, `orders`, `handover.wish`.
 """
 
 from slurp_leader.election.beats import CrashGuard

@@ -115,3 +115,7 @@ class Attempts:
         leader = leader_read(result)
         if leader is not None and leader.value == attempt.own_value:
             attempt.on_applied(leader.mod_revision, now)  # an earlier copy of this very attempt had arrived
+
+
+def key_is_free(_revision: int, _now: float) -> None:
+    """For an attempt to give the key back: nothing is left to do after it. Others have seen it, and so has the view."""

@@ -11,22 +11,25 @@ Two rules decide everything that can go wrong:
 * A write to the leader key that was not answered did something or nothing; only the *same* write again can tell
   (`attempt`, A2).
 * Trust moves forward only when a keepalive and then a fenced heartbeat have both succeeded, and counts from before
-  the keepalive was sent (`reign`, D). Everything else is waiting.
+  the keepalive was sent (`renewal`, D). Everything else is waiting.
+
+What it is made of: `SessionKeeper` (the lease), `Campaign` (when and how the key is taken), `Renewal`, `Standstill`
+(whether the owner moves), `Handover` and `Successor`, `Attempts` (writes that must become definite). This module keeps
+the term itself: how it begins, whether it may be believed, how it ends.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
-from slurp_leader.election import beats, candidacy, transactions
-from slurp_leader.election.attempt import Attempt, Attempts
+from slurp_leader.election import beats, campaign, candidacy, renewal, standstill, transactions
+from slurp_leader.election.attempt import Attempt, Attempts, key_is_free
 from slurp_leader.election.beats import Beats
+from slurp_leader.election.campaign import Campaign
 from slurp_leader.election.candidacy import Candidacy
 from slurp_leader.election.contest import Contest
 from slurp_leader.election.control import ControlView
@@ -39,10 +42,7 @@ from slurp_leader.election.events import (
     ElectionState,
     Finished,
     FitnessChanged,
-    HeldBack,
-    LeaderChanged,
     Reason,
-    Renewed,
     ResignWanted,
     StateChanged,
     StopWanted,
@@ -51,22 +51,22 @@ from slurp_leader.election.handover import Handover, Lending, Phase, Successor
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.ranking.eligible import missing
 from slurp_leader.election.ranking.scoring import Free
-from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord, heartbeat_value, published_ttl
-from slurp_leader.election.reign import Reign, Round, same_raft_term
+from slurp_leader.election.records import ElectionKeys, Identity, LeaderRecord
+from slurp_leader.election.reign import Reign
+from slurp_leader.election.renewal import Renewal
 from slurp_leader.election.service import Service
 from slurp_leader.election.session import Session, SessionKeeper
+from slurp_leader.election.standstill import Standstill
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.election.view import View
 from slurp_leader.errors import (
-    LeaseNotFoundError,
     StoreChangedError,
     StoreClosedError,
     StoreError,
-    StoreFullError,
 )
 from slurp_leader.guard.messages import Told
 from slurp_leader.machine import Answer, Tick
-from slurp_leader.store import KeepAlive, KeyValue, TxnResult
+from slurp_leader.store import TxnResult
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
@@ -75,16 +75,8 @@ _LETTING_GO_S = 4.0
 """Longest time that a stop spends on giving key and lease back, once no work of the term is left. Then the lease, which
 nobody renews any more, ends by itself."""
 
-_FAILURES_BEFORE_SUSPENDED = 2
-_OTHERS_LATER_S = 1.0
-"""A successor that stays silent is replaced by who appointed it; so much later by anybody."""
-_RENEW = "renew"
-_NOT_KNOWN = -1
-"""In place of the token of who leads, before etcd was heard."""
 _MAKES_WAY_AGAIN_S = 10.0
 """Pause before a leader that should not lead, and found nobody to hand over to, looks again."""
-_OVERSLEPT_S = 1.0
-"""A timer that fires so much too late tells of a standstill of our own."""
 
 
 class Elector:
@@ -131,16 +123,16 @@ class Elector:
         self._options = options
         self._keys = keys
         self._clock = clock
-        self._facts = facts
         self._desk = Desk(rng)
         self._timers = self._desk.timers
         self._beats = Beats(self._desk, options, guarded=guarded)
-        self._progress_s = options.stall_timeout_s if needs_progress else 0.0
-        self._stalled: Term | None = None
+        self._standstill = Standstill(self._desk, options.stall_timeout_s if needs_progress else 0.0)
         self._made_way_for = -1
         self._makes_way_at = float("-inf")  # when a leader that should not lead looks for a successor again
         self._view = View(keys, float("-inf"))
-        self._service = Service(options, ready, free, missing(identity.capabilities, requires))
+        self._service = Service(
+            options, ready, free, missing(identity.capabilities, requires), lambda: self._standstill.is_stalled
+        )
         self._candidacy = Candidacy(self._desk, options, keys, self._service.condition, self._service.measure, requires)
         self._contest = Contest(self._desk, options, keys, self._view, requires, self._candidacy, clock)
         self._sessions = SessionKeeper(
@@ -162,17 +154,24 @@ class Elector:
         self._handover = Handover(
             self, self._desk, options, keys, self._control, self._view, self._contest, lending, manifest
         )
+        self._campaign = Campaign(
+            self._desk,
+            options,
+            keys,
+            self._view,
+            self._contest,
+            self._successor,
+            self._attempts,
+            lambda: self._handover.gave,
+            self._won,
+        )
+        self._renewal = Renewal(self, self._desk, keys, facts)
         self._lent: set[int] = set()  # tokens of terms handed over, with work that has not ended yet
         self._state = ElectionState.FOLLOWER
         self._reign: Reign | None = None
-        self._round: Round | None = None
         self._stopping = False
         self._finished = False
         self._cluster_id: int | None = None
-        self._told_leader: int | None = _NOT_KNOWN
-        self._vacant_since: float | None = None
-        self._saw_it_end = False  # whether this node saw a leader before the vacancy; else it began before it looked
-        self._told_held_back = ""
 
     @property
     def wake_at(self) -> float:
@@ -246,7 +245,7 @@ class Elector:
     def _decide(self, now: float) -> None:
         """Level-triggered: whatever just happened, do what the situation asks for."""
         self._notice_deposition(now)
-        self._tell_leader(now)
+        self._campaign.notice(now)
         session = self._sessions.current
         if session is not None and session.live:
             self._candidacy.act(session, now)
@@ -260,58 +259,11 @@ class Elector:
             if not self._lent:
                 self._sessions.close(now)
         elif now < self._attempts.not_before:
-            self._timers.set("look", self._attempts.not_before)
+            self._timers.set(campaign.TIMER, self._attempts.not_before)
         elif session is not None and session.live and self._view.is_known:
             self._successor.act(session, self._view, now)
-            self._seek(session, now)
-
-    def _seek(self, session: Session, now: float) -> None:
-        """No term, a live session: is there a key to take?"""
-        leader, record = self._view.leader, self._view.leader_record
-        if self._stalled is not None:
-            return  # whose loop does not move leads nobody
-        if leader is None:
-            since = now if self._vacant_since is None else self._vacant_since
-            self._take_when_due(session, Reason.ELECTED, None, since, session.stands_back_until, now)
-        elif record is not None and record.session == session.name:
-            self._take_own(session, leader, record, now)
-        else:
-            silent_since = self._silent_since(session, leader)
-            if self._handover.gave == leader.mod_revision and not self._contest.must_not_hold(session, now):
-                self._take_back(session, leader, silent_since, now)
-            else:
-                self._take_when_due(session, Reason.STOLEN, leader, silent_since, silent_since, now)
-
-    def _take_back(self, session: Session, leader: KeyValue, silent_since: float, now: float) -> None:
-        """From a successor that stays silent: no new election, so a frozen one, or ranks, do not matter."""
-        if now < silent_since:
-            self._timers.set("look", silent_since)
-        else:
-            self._try_to_lead(session, Reason.STOLEN, leader, silent_since, now)
-
-    def _take_when_due(
-        self, session: Session, reason: Reason, seen: KeyValue | None, since: float, not_before: float, now: float
-    ) -> None:
-        """Take a key that nobody holds, or whose holder is silent, once the better ones have had their time."""
-        if now < since:
-            self._timers.set("look", since)
-            return
-        due = max(not_before, self._contest.may_take_at(session, since, now))
-        self._tell_held_back(session, due, now)
-        if now >= due:
-            self._try_to_lead(session, reason, seen, since, now)
-        elif due < math.inf:  # else an event will tell of what changes it
-            self._timers.set("look", due)
-
-    def _take_own(self, session: Session, leader: KeyValue, record: LeaderRecord, now: float) -> None:
-        """The key names this session, and there is no term (A7a)."""
-        if self._successor.takes(session, record):
-            self._won(session, record, Reason.HANDOVER, leader.value, leader.mod_revision, now)
-        elif self._contest.must_not_hold(session, now):
-            clear = Attempt(transactions.clear(self._keys, leader), None, _key_is_free)
-            self._attempts.begin(clear, session.timing.rpc_timeout_s)
-        else:
-            self._try_to_lead(session, Reason.ADOPTED, leader, None, now)
+            if not self._standstill.is_stalled:  # whose loop does not move leads nobody
+                self._campaign.seek(session, now)
 
     def _make_way(self, session: Session, reign: Reign, now: float) -> None:
         """A leader that should not lead looks for somebody better, and asks for that now and then.
@@ -325,7 +277,7 @@ class Elector:
         if wish is None:
             return
         if now < self._makes_way_at and self._made_way_for == self._view.operator_revision:
-            self._timers.set_no_later("look", self._makes_way_at)
+            self._timers.set_no_later(campaign.TIMER, self._makes_way_at)
             return
         self._makes_way_at = now + _MAKES_WAY_AGAIN_S
         self._made_way_for = self._view.operator_revision  # an order is obeyed at once
@@ -333,28 +285,14 @@ class Elector:
             reign.leaving = Reason.RESIGNED
         self._handover.begin(session, reign.term, now, wish)
 
-    def _silent_since(self, session: Session, leader: KeyValue) -> float:
-        """When the holder has been silent for too long, or will have been."""
-        return self._view.changed_at + self._patience_s(session, leader)
-
-    def _patience_s(self, session: Session, leader: KeyValue) -> float:
-        """How long a holder may be silent: its published TTL; less when it was handed the lead and has said nothing."""
-        record = self._view.leader_record
-        if record is None:  # of a later version: its holder trusts itself for the TTL that stands in it
-            return max(published_ttl(leader), session.timing.ttl_s)
-        if record.reason != Reason.HANDOVER or self._view.heartbeat_revision > leader.mod_revision:
-            return record.ttl_s
-        later_s = 0.0 if self._handover.gave == leader.mod_revision else _OTHERS_LATER_S
-        return min(record.ttl_s, self._options.takeover_timeout_s + later_s)
-
     def _on_timer(self, name: str, now: float) -> None:
         """What each timer is for."""
         match name:
-            case "renew":
+            case renewal.TIMER:
                 self._start_round(now)
             case "held":
                 self._on_held_too_long(now)
-            case "progress":
+            case standstill.TIMER:
                 self._look_for_progress(now)
             case "consent":
                 self._veto(f"no answer within {self._options.hook_timeout_s:g} s", now)
@@ -383,7 +321,7 @@ class Elector:
             case beats.TIMER:
                 self._beats.on_timer()
             case _:
-                pass  # "look": brings the elector back to `_decide`
+                pass  # `campaign.TIMER`: brings the elector back to `_decide`
 
     def _on_answer(self, answer: Answer, now: float) -> None:
         reason = self._reason_to_halt(answer.result)
@@ -412,7 +350,7 @@ class Elector:
         self._enter(ElectionState.CANDIDATE, Reason.STARTED, None)
         self._desk.note(logging.INFO, LogEvent.SESSION_OPENED, session=session.name, ttl_s=session.timing.ttl_s)
         self._candidacy.begin(result.header.revision, now)
-        self._timers.set("renew", now + session.timing.renew_interval_s)
+        self._timers.set(renewal.TIMER, now + session.timing.renew_interval_s)
         self._timers.set("refresh", now + self._desk.jittered(self._options.retry_interval_s))
 
     def _lose_session(self, now: float) -> None:
@@ -437,16 +375,13 @@ class Elector:
         self._candidacy.forget()
         self._lent.clear()  # with the session, all grants to it are over
         self._timers.clear_all()
-        self._look_at_stalled(now)
+        self._standstill.look_at_stalled(now)
         if self._state is not ElectionState.FOLLOWER:
             self._enter(ElectionState.FOLLOWER, reason, None)
 
     def _refresh(self, now: float) -> None:
         """Look without an event, so that a watch that went deaf cannot keep this node from standing (A17)."""
-        session, view = self._sessions.current, self._view
-        is_there_to_take = view.is_known and (
-            view.leader is None or (session is not None and now >= self._silent_since(session, view.leader))
-        )
+        is_there_to_take = self._campaign.is_there_to_take(self._sessions.current, now)
         look = transactions.look(self._keys, with_candidates=is_there_to_take)
         self._desk.call(look, self._options.rpc_timeout_s, self._refreshed)
 
@@ -457,32 +392,7 @@ class Elector:
             if (read := transactions.candidates_read(self._keys, result)) is not None:
                 self._contest.learn_snapshot(read.header.revision, read.kvs)
 
-    # ------------------------------------------------------------ taking the key
-
-    def _try_to_lead(
-        self, session: Session, reason: Reason, seen: KeyValue | None, since: float | None, now: float
-    ) -> None:
-        record = LeaderRecord(
-            node_id=session.identity.node_id,
-            session=session.name,
-            term_id=self._desk.random_hex(128),
-            ttl_s=session.timing.ttl_s,
-            epoch=self._view.epoch_number + 1,
-            endpoint=session.identity.endpoint,
-            reason=reason.value,
-        )
-        began = since if reason is not Reason.ELECTED or self._saw_it_end else None
-        told = self._contest.tell_taken(session, record, since, began, now)
-        if seen is None:
-            txn = transactions.campaign(self._keys, self._view, record, session.lease_id, told)
-        elif reason is Reason.ADOPTED:
-            txn = transactions.adopt(self._keys, self._view, seen, record, session.lease_id, told)
-        else:
-            txn = transactions.steal(self._keys, self._view, seen, record, session.lease_id, told)
-        self._desk.note(logging.DEBUG, LogEvent.ELECTION_CAMPAIGN, reason=reason.value, epoch=record.epoch)
-        value = record.to_value()
-        won = partial(self._won, session, record, reason, value)
-        self._attempts.begin(Attempt(txn, value, won), session.timing.rpc_timeout_s)
+    # ------------------------------------------------------------ a term
 
     def _won(
         self, session: Session, record: LeaderRecord, reason: Reason, value: bytes, token: int, now: float
@@ -507,74 +417,35 @@ class Elector:
         self._timers.set("held", self._reign.held_until)
         self._start_round(now)
 
-    # ------------------------------------------------------------ renewal
-
     def _start_round(self, now: float) -> None:
         session = self._sessions.current
-        if session is None or session.closing:
-            return
-        timing = session.timing
-        # The next round is due whatever becomes of this one: an answer that never comes must not end renewal, and one
-        # that comes after a gap finds its round replaced (`LeaseTiming.fits` keeps this moment inside the window).
-        self._timers.set("renew", now + timing.renew_interval_s + 2 * timing.rpc_timeout_s)
-        # While it is open whom the term belongs to, only the lease is renewed: a heartbeat would decide it.
-        this = self._round = Round(now, None if self._handover.is_deciding else self._reign)
-        self._desk.call(KeepAlive(session.lease_id), timing.rpc_timeout_s, partial(self._kept_alive, this, session))
+        if session is not None and not session.closing:
+            # While it is open whom the term belongs to, only the lease is renewed: a heartbeat would decide it.
+            self._renewal.start(session, None if self._handover.is_deciding else self._reign, now)
 
-    def _kept_alive(self, this: Round, session: Session, result: Any, now: float) -> None:
-        if this is not self._round:
-            return
-        if isinstance(result, LeaseNotFoundError):
-            self._lose_session(now)
-        elif isinstance(result, StoreError):
-            self._unproven(this, result, now)
-        elif result.ttl_s <= 0:
-            self._lose_session(now)
-        elif not self._sessions.kept_for(session, result.ttl_s, now):
-            return  # it was given back: it is too short for our times
-        elif this.reign is None:
-            self._service.answered(now - this.sent_at)
-            self._desk.note_success(_RENEW)
-            self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
-        else:
-            self._service.answered(now - this.sent_at)
-            this.ttl_s, this.header = result.ttl_s, result.header
-            this.reign.lease_until = this.sent_at + result.ttl_s
-            self._send_heartbeat(this, this.reign, session)
+    # ------------------------------------------------------------ renewal (what `Renewal` tells)
 
-    def _send_heartbeat(self, this: Round, reign: Reign, session: Session) -> None:
-        value = heartbeat_value(session.identity, reign.term.epoch, reign.beats, self._facts())
-        txn = transactions.heartbeat(self._keys, reign.term, value)
-        reign.heartbeat_revision = None
-        self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._beat, this, reign, session))
+    def kept_for(self, session: Session, ttl_s: int, now: float) -> bool:
+        """The lease was kept, for so long."""
+        return self._sessions.kept_for(session, ttl_s, now)
 
-    def _beat(self, this: Round, reign: Reign, session: Session, result: Any, now: float) -> None:
-        if this is not self._round:
-            return
-        if isinstance(result, StoreError):
-            self._unproven(this, result, now)
-        elif not result.succeeded:
-            self._learn(result, now)
-            self._end_term(Reason.FENCED, now, holds_key=False)
-        elif not same_raft_term(this.header, result.header):
-            reign.heartbeat_revision = result.header.revision
-            self._unproven(this, None, now)
-        else:
-            reign.heartbeat_revision = result.header.revision
-            self._proved(this, reign, session, now)
+    def answered(self, round_trip_s: float) -> None:
+        """etcd answered a keepalive."""
+        self._service.answered(round_trip_s)
 
-    def _proved(self, this: Round, reign: Reign, session: Session, now: float) -> None:
+    def lease_is_gone(self, now: float) -> None:
+        """And with it every key on it."""
+        self._lose_session(now)
+
+    def is_fenced(self, result: TxnResult, now: float) -> None:
+        """The heartbeat was refused."""
+        self._learn(result, now)
+        self._end_term(Reason.FENCED, now, holds_key=False)
+
+    def is_proved(self, reign: Reign, now: float, *, first: bool) -> None:
+        """The window has moved: believe in it, once this node may lead at all."""
         term = reign.term
-        remaining_s = max(0.0, term.trust.until - now)
-        reign.window = max(reign.window, this.proves_until(session.timing))
-        self._desk.note_success(_RENEW)
-        reign.beats += 1
-        reign.failures = 0
-        reign.store_full = False
-        first, reign.proven = not reign.proven, True
         self._timers.set("held", reign.held_until)
-        self._timers.set("renew", this.sent_at + session.timing.renew_interval_s)
-        self._desk.say(Renewed(now - this.sent_at, "ok", remaining_s))
         if first and self._needs_consent():
             self._timers.set("consent", now + self._options.hook_timeout_s)
             self._desk.say(ConsentWanted(term))
@@ -586,12 +457,16 @@ class Elector:
         if self._state is ElectionState.SUSPENDED and term.trust.until > now:
             self._enter(ElectionState.LEADER, Reason.RENEWED, term)
 
+    def is_in_doubt(self, reign: Reign) -> None:
+        """Start nothing new until a round succeeds."""
+        self._suspend(reign)
+
     def _announce(self, reign: Reign, now: float) -> None:
         """From here on this node leads."""
         reign.announced = True
         self._service.leads(now, won=reign.reason is not Reason.HANDOVER)
         reign.term.trust.until = min(reign.window, self._beats.until)
-        self._await_progress(reign.term, now)
+        self._standstill.await_progress(reign.term, now)
         self._enter(ElectionState.LEADER, reign.reason, reign.term)
 
     def _on_consent(self, event: Consent, now: float) -> None:
@@ -610,29 +485,6 @@ class Elector:
         if self._sessions.current is not None:
             self._sessions.current.stands_back_until = self._service.vetoed(why, now)
         self._end_term(Reason.VETOED, now, holds_key=True)
-
-    def _unproven(self, this: Round, error: StoreError | None, now: float) -> None:
-        """No proof this time. Not a loss: the window decides, or a definite refusal.
-
-        Args:
-            this: The round.
-            error: What went wrong; None: two answers that do not belong together.
-        """
-        self._round = None
-        outcome = "mixed" if error is None else type(error).__name__
-        if error is not None:
-            self._desk.note_failure(LogEvent.ELECTION_RENEWAL_FAILED, _RENEW, error)
-        reign = this.reign
-        # Answers that merely do not match are followed up at once; what fails again and again is not.
-        at_once = error is None and reign is not None and reign.failures == 0
-        self._timers.set("renew", now if at_once else now + self._desk.soon())
-        if reign is None:
-            return
-        reign.failures += 1
-        reign.store_full = reign.store_full or isinstance(error, StoreFullError)
-        self._desk.say(Renewed(now - this.sent_at, outcome, max(0.0, reign.term.trust.until - now)))
-        if reign.failures >= _FAILURES_BEFORE_SUSPENDED:
-            self._suspend(reign)
 
     def _suspend(self, reign: Reign, reason: Reason | None = None) -> None:
         """Start nothing new; what runs may go on while trust lasts, or the store is full."""
@@ -674,41 +526,10 @@ class Elector:
             if event.told is not Told.UNHEARD:  # else no proof would count
                 self._start_round(now)  # one that was under way began before the gap, and counts no more
 
-    def _await_progress(self, term: Term, now: float) -> None:
-        if self._progress_s > 0:
-            term.progress.at = now
-            self._timers.set("progress", now + self._progress_s)
-
     def _look_for_progress(self, now: float) -> None:
-        """Renewal is for leaders that move: one whose owner stands still gives the key away (A16)."""
-        self._look_at_stalled(now)
-        reign = self._reign
-        if reign is None or not reign.announced:
-            return
-        silent_s = now - reign.term.progress.at
-        if self._handover.is_deciding:
-            self._timers.set("progress", now + self._progress_s / 5)  # whose term it is will soon be known
-        elif silent_s < self._progress_s:
-            self._timers.set("progress", reign.term.progress.at + self._progress_s)
-        elif silent_s > self._progress_s + _OVERSLEPT_S:
-            self._await_progress(reign.term, now)  # we stood still ourselves: the owner gets a chance to move first
-        else:
-            self._stalled = reign.term
-            self._service.is_stalled = True
+        if self._standstill.look(self._reign, now, is_deciding=self._handover.is_deciding):
             self._end_term(Reason.STALLED, now, holds_key=True)
-            self._timers.set("progress", now + self._progress_s / 5)
-
-    def _look_at_stalled(self, now: float) -> None:
-        """After such an end: an owner that beats again, or has let go of the term, may lead again."""
-        if self._stalled is not None:
-            if now - self._stalled.progress.at < self._progress_s:
-                self._moves_again()
-            else:
-                self._timers.set("progress", now + self._progress_s / 5)
-
-    def _moves_again(self) -> None:
-        self._stalled = None
-        self._service.is_stalled = False
+            self._standstill.look_at_stalled(now)
 
     # ------------------------------------------------------------ the end of a term
 
@@ -731,11 +552,12 @@ class Elector:
             return
         reign.term.trust.until = float("-inf")
         reign.term.trust.changing_hands = False
-        self._reign = self._round = None
+        self._reign = None
+        self._renewal.forget()
         self._handover.drop()
         self._timers.clear("held")
         self._timers.clear("drain")
-        self._timers.clear("progress")
+        self._timers.clear(standstill.TIMER)
         self._timers.clear("consent")
         session = self._sessions.current
         if reign.announced:
@@ -744,11 +566,11 @@ class Elector:
             self._enter(state, reason, reign.term)
         if session is None:
             return
-        self._timers.set_no_later("renew", now + session.timing.renew_interval_s)
+        self._timers.set_no_later(renewal.TIMER, now + session.timing.renew_interval_s)
         if self._stopping:
             self._timers.set("stop", now + _LETTING_GO_S)
         if holds_key:
-            release = Attempt(transactions.release(self._keys, reign.term), None, _key_is_free)
+            release = Attempt(transactions.release(self._keys, reign.term), None, key_is_free)
             self._attempts.begin(release, session.timing.rpc_timeout_s)
 
     def _on_resign(self, pause_s: float, now: float) -> None:
@@ -787,8 +609,7 @@ class Elector:
             self._enter(ElectionState.DRAINING, reason, reign.term)
 
     def _on_drained(self, event: Drained, now: float) -> None:
-        if self._stalled is not None and event.token == self._stalled.token:
-            self._moves_again()
+        self._standstill.let_go(event.token)
         if self._reign is not None and self._reign.term.token == event.token:
             self._stop_draining(now)
         elif event.token in self._lent:
@@ -829,8 +650,8 @@ class Elector:
         self._timers.set("held", trust.until)
         trust.changing_hands = True
         trust.until = float("-inf")
-        self._round = None  # an answer that is still to come proves nothing any more
-        self._timers.set_no_later("renew", now + self._options.renew_interval_s)
+        self._renewal.forget()
+        self._timers.set_no_later(renewal.TIMER, now + self._options.renew_interval_s)
         if self._state is not ElectionState.DRAINING:
             self._enter(ElectionState.SUSPENDED, Reason.HANDING_OVER, reign.term)
 
@@ -923,34 +744,6 @@ class Elector:
         for key, read in transactions.election_reads(self._keys, result):
             self._view.learn_read(key, read, now)
 
-    def _tell_leader(self, now: float) -> None:
-        """Report a change of leader, once each."""
-        if not self._view.is_known:
-            return
-        leader = self._view.leader
-        token = leader.mod_revision if leader else None
-        if token == self._told_leader:
-            return
-        vacancy_s = None if token is None or self._vacant_since is None else now - self._vacant_since
-        self._vacant_since = now if token is None else None
-        self._saw_it_end = self._told_leader not in (None, _NOT_KNOWN)
-        self._contest.begin_vacancy()
-        self._tell_held_back(None, now, now)
-        self._told_leader = token
-        self._desk.say(LeaderChanged(self._view.leader_info(), self._view.leader_revision, vacancy_s))
-
-    def _tell_held_back(self, session: Session | None, due: float, now: float) -> None:
-        """Report what forbids this node a key that is there to be taken, once each; and that nothing does any more."""
-        verdict = self._contest.verdict(session, now) if session is not None and due == math.inf else None
-        text = "; ".join(each.text for each in verdict.absolute) if verdict is not None else ""
-        if text != self._told_held_back:
-            self._told_held_back = text
-            self._desk.say(HeldBack(text))
-
     def _enter(self, state: ElectionState, reason: Reason, term: Term | None) -> None:
         self._state = state
         self._desk.say(StateChanged(state, reason, term))
-
-
-def _key_is_free(_revision: int, _now: float) -> None:
-    """Nothing is left to do after a release: others have seen it, and so has the view."""

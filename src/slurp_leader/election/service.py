@@ -28,6 +28,7 @@ class Service:
         ready: Asks the owner whether this node could take over now; must not block.
         free: Measures what is free of the machine; must not block.
         lacks: Required capabilities that this node does not have.
+        is_stalled: Whether a term was lost because the owner's loop does not move, and it does not move yet.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Service:
         ready: Callable[[], Readiness],
         free: Callable[[], Free],
         lacks: Sequence[str] = (),
+        is_stalled: Callable[[], bool] = bool,
     ) -> None:
         self._options = options
         self._ready = ready
         self._free = free
         self._lacks = f"it lacks the capability {', '.join(lacks)}" if lacks else ""
+        self._is_stalled = is_stalled
         self._began: float | None = None
         self._wins: deque[float] = deque(maxlen=_WINS_BEFORE_COOL_DOWN)
         self._terms = 0
@@ -51,8 +54,6 @@ class Service:
         self._vetoes = 0  # in a row
         self.unfit = ""
         """Why the owner says that this node should not lead; empty: it should."""
-        self.is_stalled = False
-        """Whether a term was lost because the owner's loop does not move, and it does not move yet."""
         self.rests_until = float("-inf")
         """Until when somebody else should lead, as this node wished when it handed over."""
         self.is_stopping = False
@@ -96,7 +97,7 @@ class Service:
 
     def readiness(self) -> Readiness:
         """Whether this node could take over, if it were asked to."""
-        return Readiness(unfit=_STALLED) if self.is_stalled else self._ready()
+        return Readiness(unfit=_STALLED) if self._is_stalled() else self._ready()
 
     def condition(self, session: Session, now: float) -> Condition:
         """Whether this node should lead, and whether it could at once."""
@@ -111,7 +112,7 @@ class Service:
             return "it stops"
         if self._lacks or self.unfit or ready.unfit:
             return self._lacks or self.unfit or ready.unfit
-        if self.is_stalled:
+        if self._is_stalled():
             return _STALLED
         vetoed_until, veto = self._veto
         if now < vetoed_until:
