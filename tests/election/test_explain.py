@@ -358,6 +358,20 @@ def test_what_an_election_asks_for_is_known_before_anybody_ever_led() -> None:
     )
 
 
+def test_who_led_until_it_died_is_told_of_and_why_nobody_follows() -> None:
+    frozen = vacant(A, B, orders=NO_ORDERS.freeze(OPS), node_id="n-x")
+    assert free("n-x", frozen) == (
+        "Nobody leads. n-x led in epoch 8, and is gone. No candidate is called n-x: n-a, n-b stand. Nobody "
+        "campaigns: the election is frozen by ops: disk is failing."
+    )
+
+
+def test_scores_that_count_as_equal_are_said_to() -> None:
+    near = candidate("n-c", 0.8004)
+    told = simulate([A, near], Circumstances.of([A, near], NO_ORDERS), UPTIME, rank_wait_s=1.0, leader=None)
+    assert "next comes n-c with 0.80, which counts as equal, after about" in told.sentence
+
+
 def test_it_does_not_stand() -> None:
     assert free("n-x", vacant(A, B)) == "Nobody leads. No candidate is called n-x: n-a, n-b stand."
     assert free("n-x", Situation(9)) == "Nobody leads. No candidate is called n-x: nobody stands."

@@ -106,7 +106,7 @@ def _of_a_vacancy(node_id: str, situation: Situation, rank_wait_s: float) -> Exp
 def _in_a_vacancy(node_id: str, judged: list[Standing], situation: Situation, rows: tuple[Row, ...]) -> str:
     mine = _best(node_id, judged)
     if mine is None:
-        return _unknown(node_id, situation.candidates)
+        return f"{_who_led_last(node_id, situation)}{_unknown(node_id, situation.candidates)}{_why_nobody(judged)}"
     if mine.verdict.absolute:
         return f"{node_id} does not campaign: {in_the_way(mine)}."
     wait_s = next(row.wait_s or 0.0 for row in rows if row.session == mine.candidate.session)
@@ -116,6 +116,21 @@ def _in_a_vacancy(node_id: str, judged: list[Standing], situation: Situation, ro
     if mine.place == 0:
         return f"{lets}: {mine.verdict.text}."
     return f"{lets}: {judged[0].candidate.node_id} goes before it. {_behind(mine, judged[0], situation.weights)}."
+
+
+def _who_led_last(node_id: str, situation: Situation) -> str:
+    """Of the node that is asked about, if it led in the newest term and is gone."""
+    newest = situation.newest
+    if newest is None or newest.node_id != node_id:
+        return ""
+    return f"{node_id} led in epoch {newest.epoch}, and is gone. "
+
+
+def _why_nobody(judged: list[Standing]) -> str:
+    """What keeps all candidates from leading, if it is one thing."""
+    reasons = {in_the_way(each) for each in judged}
+    only = reasons.pop() if len(reasons) == 1 else ""
+    return f" Nobody campaigns: {only}." if only else ""
 
 
 def _of_a_term_untold(node_id: str, situation: Situation) -> Explanation:

@@ -8,7 +8,7 @@ from typing import Any
 
 from slurp_leader.election.history.table import Row, in_the_way, number, rows_of, seconds
 from slurp_leader.election.ranking.candidates import Candidate
-from slurp_leader.election.ranking.eligible import Cause, Circumstances, Standing, standings
+from slurp_leader.election.ranking.eligible import Cause, Circumstances, Standing, score_tie, standings
 from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.election.records import LeaderRecord
 
@@ -92,6 +92,7 @@ def _who_would(judged: list[Standing], rows: tuple[Row, ...]) -> str:
     follows = ""
     if len(judged) > 1 and judged[1].place is not None:
         follows = f"; next comes {judged[1].candidate.node_id} with {number(judged[1].score.total)}"
+        follows += ", which counts as equal" if score_tie(judged[0], judged[1]) else ""
         follows += f", after about {seconds(rows[1].wait_s or 0.0)}"
     return f"If an election were held now, {first}{after}{follows}."
 

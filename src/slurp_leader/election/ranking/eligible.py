@@ -233,10 +233,20 @@ def _precedence(each: Standing) -> tuple[object, ...]:
         Cause.GAVE_UP in each.verdict.causes,
         bool(each.verdict.soft),
         not candidate.warm,
-        -round(each.score.total, 2),
+        -_rounded(each),
         candidate.node_id,
         candidate.session,
     )
+
+
+def score_tie(one: Standing, other: Standing) -> bool:
+    """Whether two scores count as equal although they differ: by noise."""
+    return _rounded(one) == _rounded(other) and one.score.total != other.score.total
+
+
+def _rounded(each: Standing) -> float:
+    """The rest is noise."""
+    return round(each.score.total, 2)
 
 
 def lets_others_go_first(verdict: Verdict) -> bool:
