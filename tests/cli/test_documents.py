@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from slurp_leader.cli.documents import as_document, leader_as_json, leads
 from slurp_leader.election import LeaderInfo
-from slurp_leader.election.operator import OperatorRecord, Order
+from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord
+from slurp_leader.orders import Order
 
 
 def test_a_candidate_has_the_names_of_the_rest_of_the_command_line_and_no_lease() -> None:

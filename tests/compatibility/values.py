@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from slurp_leader.election.history.entries import ActionRecord, HistoryRecord
-from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.operator import Forced, OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import Cause, Circumstances, Hindrance, Standing, Verdict
 from slurp_leader.election.ranking.scoring import Score, ScoreInputs, Weights
@@ -35,6 +35,7 @@ from slurp_leader.jobs.records import (
     read_floor,
 )
 from slurp_leader.jobs.request import Priority
+from slurp_leader.orders import Order
 from slurp_leader.periodic.records import claim_value, read_due
 from slurp_leader.store import KeyValue
 from slurp_leader.store.records import read_object

@@ -15,13 +15,14 @@ from slurp_leader.election import (
     StopWanted,
 )
 from slurp_leader.election.history.entries import KEPT, HistoryRecord, election_key
-from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.operator import Forced, OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import Cause
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
 from slurp_leader.failover.manifest import FailoverKeys
+from slurp_leader.orders import Order
 from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
 from support.electing import KEYS, KEYSPACE, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
 from support.virtual import World, Write, late, writes_key

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from election.test_scoring import WEIGHTS
-from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.operator import Forced, OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import (
     Cause,
@@ -24,6 +24,7 @@ from slurp_leader.election.ranking.eligible import (
     waits_s,
 )
 from slurp_leader.election.ranking.scoring import Score, ScoreInputs, Weights
+from slurp_leader.orders import Order
 
 OPS = Order("ops", "disk is failing")
 UPTIME = Weights(0, 0, 1, 0, 0)

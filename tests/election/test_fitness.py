@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from slurp_leader.election import FitnessChanged, Reason
-from slurp_leader.election.operator import Order
 from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.orders import Order
 from slurp_leader.store import Delete, Put
 from support.electing import KEYS, LENDING, leading_node, node, order
 from support.virtual import World

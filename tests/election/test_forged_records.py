@@ -11,11 +11,12 @@ import pytest
 
 from slurp_leader.election import ElectionOptions, Reason
 from slurp_leader.election.history.entries import election_key
-from slurp_leader.election.operator import OperatorRecord, Order
+from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.scoring import Free, ScoreInputs
 from slurp_leader.election.records import LeaderRecord, heartbeat_value, node_value
 from slurp_leader.election.transfer import AckRecord, Stage, TransferRecord
+from slurp_leader.orders import Order
 from slurp_leader.store import Get, Grant, KeyValue, Put, Revoke
 from support.electing import KEYS, LENDING, OPTIONS, Node, leader_key, leading_node, node
 from support.virtual import World

@@ -7,10 +7,11 @@ import json
 import pytest
 
 from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted
-from slurp_leader.election.operator import OperatorRecord, Order
+from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
+from slurp_leader.orders import Order
 from slurp_leader.store import Delete, EventKind, Get, Put, Request, Revoke, Txn, prefix_end
 from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
 from support.virtual import Fate, World, answer_lost, failed, fine, late, puts_of, request_lost, silence, writes_key

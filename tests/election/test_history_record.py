@@ -23,12 +23,13 @@ from slurp_leader.election.history.entries import (
     read_entries,
     remember,
 )
-from slurp_leader.election.operator import OperatorRecord, Order
+from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import Cause, Circumstances, standings
 from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.errors import RecordError
+from slurp_leader.orders import Order
 from slurp_leader.store import Delete, KeyValue, Put
 from slurp_leader.store.keyspace import Keyspace
 from support.electing import KEYS

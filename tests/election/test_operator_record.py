@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from election.test_candidates import JSON, TEXTS
-from slurp_leader.election.operator import Forced, OperatorRecord, Order, read_operator
+from slurp_leader.election.operator import Forced, OperatorRecord, read_operator
 from slurp_leader.errors import ConfigurationError, RecordError
+from slurp_leader.orders import Order
 from slurp_leader.store import KeyValue
 from support.electing import KEYS
 

@@ -11,7 +11,7 @@ import pytest
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys
 from slurp_leader.election.history.entries import KEPT, ActionRecord, action_key
-from slurp_leader.election.operator import OperatorRecord, Order, read_operator
+from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.orders import Ordered, Orders
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord, epoch_value
@@ -24,6 +24,7 @@ from slurp_leader.errors import (
     StoreDeniedError,
     StoreTimeoutError,
 )
+from slurp_leader.orders import Order
 from slurp_leader.store import Delete, Get, Grant, Put, Request, Store, Txn, prefix_end
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore

@@ -9,8 +9,8 @@ import pytest
 from slurp_leader.clock import parse_utc
 from slurp_leader.election import Reason
 from slurp_leader.election.history.entries import HistoryRecord, read_entries
-from slurp_leader.election.operator import Order
 from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.orders import Order
 from slurp_leader.store import Get, Put, Revoke, prefix_end
 from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
 from support.virtual import World

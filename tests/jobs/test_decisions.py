@@ -24,10 +24,10 @@ from slurp_leader.jobs.decisions import (
     without_run,
 )
 from slurp_leader.jobs.ids import LOWEST
-from slurp_leader.jobs.picture import FRESH, Job
-from slurp_leader.jobs.ready import ReadyQueue, Schedule
+from slurp_leader.jobs.picture import FRESH
 from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Spec
 from slurp_leader.jobs.request import Priority
+from slurp_leader.jobs.schedule import Schedule
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = JobLimits(10, 3, 3, 1.0, 8.0, 0.0)
@@ -132,44 +132,7 @@ def test_texts_of_errors_are_cut_and_can_be_written() -> None:
     assert all(text.encode() for text in error.values())
 
 
-# ---------------------------------------------------------------- who is next
-
-
-def job(revision: int, priority: Priority = Priority.NORMAL) -> Job:
-    job_id = f"{revision:08x}-0000-7000-8000-000000000000"
-    return Job(replace(SPEC, job_id=job_id, priority=priority), revision, 10)
-
-
-def drain(ready: ReadyQueue) -> list[int]:
-    out = []
-    while (waiting := ready.pop()) is not None:
-        out.append(int(waiting[0][:8], 16))
-    return out
-
-
-def test_jobs_come_by_priority_then_by_arrival_and_not_by_id() -> None:
-    ready = ReadyQueue()
-    for each in (job(3), job(1), job(2, Priority.CRITICAL), job(9, Priority.BACKGROUND)):
-        ready.push(each, 0.0)
-    assert drain(ready) == [2, 1, 3, 9]
-
-
-def test_a_job_is_in_line_once_and_keeps_the_time_since_when() -> None:
-    ready = ReadyQueue()
-    ready.push(job(1), 5.0)
-    ready.push(job(1), 9.0)
-    assert len(ready) == 1
-    assert ready.pop() == (job(1).job_id, 5.0)
-    assert ready.pop() is None
-
-
-def test_a_job_taken_out_and_put_back_comes_once() -> None:
-    ready = ReadyQueue()
-    ready.push(job(1), 0.0)
-    ready.discard(job(1).job_id)
-    assert len(ready) == 0
-    ready.push(job(1), 1.0)
-    assert drain(ready) == [1]
+# ---------------------------------------------------------------- who waits for a date
 
 
 def test_a_schedule_gives_up_what_is_due_once_and_earliest_first() -> None:

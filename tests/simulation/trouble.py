@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from simulation.cluster import ELECTION, JOB_KEYS, Body, Cluster, SimNode
-from slurp_leader.election.operator import Forced, OperatorRecord, Order, read_operator
+from slurp_leader.election.operator import Forced, OperatorRecord, read_operator
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreBusyError
 from slurp_leader.jobs.request import Priority
+from slurp_leader.orders import Order
 from slurp_leader.store import Delete, Get, Header, KeepAlive, KeepAliveResult, Put, Request, Txn
 from support.electing import KEYS
 from support.virtual import (

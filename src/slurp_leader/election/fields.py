@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-LONGEST_TEXT = 1024
-"""Characters. Records are copied into history, which stands in the transaction that ends a vacancy: none may be so
-large that etcd refuses it."""
+from slurp_leader.orders import LONGEST_TEXT
+
 _MOST_WHOLE = 2**62
 _LONGEST_TTL_S = 86_400
 _MOST_CAPABILITIES, _LONGEST_CAPABILITY = 64, 64

@@ -17,35 +17,14 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from slurp_leader.election.fields import LONGEST_TEXT, name, text, whole
+from slurp_leader.election.fields import name, text, whole
 from slurp_leader.errors import ConfigurationError, RecordError
+from slurp_leader.orders import Order, check_length, order_fields, read_order
 from slurp_leader.store import KeyValue
 from slurp_leader.store.records import SCHEMA, read_object, unknown
 
 _LARGEST = 64 * 1024
 """Bytes of a record. It is copied into history, in the transaction that ends a vacancy, and that has to be small."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Who wants it, why, and when it was said (UTC, by that machine's clock; for people).
-
-    Raises:
-        ConfigurationError: One of them is too long: nobody could read a record with it.
-    """
-
-    by: str = ""
-    why: str = ""
-    at: str = ""
-    rest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """Fields that are not known."""
-
-    def __post_init__(self) -> None:
-        for field_name in ("by", "why", "at"):
-            _check_length(field_name, getattr(self, field_name))
-
-    def __str__(self) -> str:
-        return f"by {self.by or 'somebody'}" + (f": {self.why}" if self.why else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +70,7 @@ class OperatorRecord:
 
     def __post_init__(self) -> None:
         for named in (self.pinned_to, self.oldest_version, *self.blocked):
-            _check_length("node or version", named)
+            check_length("node or version", named)
 
     # ------------------------------------------------------------ changing it
 
@@ -130,17 +109,17 @@ class OperatorRecord:
         """As plain data; what is not ordered is left out."""
         fields: dict[str, Any] = {**self.rest}
         if self.frozen is not None:
-            fields["frozen"] = _fields(self.frozen)
+            fields["frozen"] = order_fields(self.frozen)
         if self.pinned_to:
-            fields["pinned"] = {**_fields(self.pinned), "node": self.pinned_to}
+            fields["pinned"] = {**order_fields(self.pinned), "node": self.pinned_to}
         if self.blocked:
-            fields["blocked"] = {name: _fields(order) for name, order in sorted(self.blocked.items())}
+            fields["blocked"] = {name: order_fields(order) for name, order in sorted(self.blocked.items())}
         if self.oldest_version:
-            fields["oldest_version"] = {**_fields(self.versions), "version": self.oldest_version}
+            fields["oldest_version"] = {**order_fields(self.versions), "version": self.oldest_version}
         if self.forced is not None:
             forced = self.forced
             words = {"epoch": forced.epoch, "to": forced.to, "instead_of": forced.instead_of}
-            fields["forced"] = {**_fields(forced.order), **words}
+            fields["forced"] = {**order_fields(forced.order), **words}
         return fields
 
     def to_value(self) -> bytes:
@@ -176,12 +155,12 @@ class OperatorRecord:
         """Raises KeyError, TypeError, ValueError or AttributeError when it is something else."""
         frozen, pinned, oldest, forced = (data.get(name) for name in ("frozen", "pinned", "oldest_version", "forced"))
         return cls(
-            frozen=None if frozen is None else _order(frozen),
+            frozen=None if frozen is None else read_order(frozen),
             pinned_to="" if pinned is None else name(pinned["node"]),
-            pinned=Order() if pinned is None else _order(pinned, "node"),
-            blocked={name(node_id): _order(each) for node_id, each in data.get("blocked", {}).items()},
+            pinned=Order() if pinned is None else read_order(pinned, "node"),
+            blocked={name(node_id): read_order(each) for node_id, each in data.get("blocked", {}).items()},
             oldest_version="" if oldest is None else name(oldest["version"]),
-            versions=Order() if oldest is None else _order(oldest, "version"),
+            versions=Order() if oldest is None else read_order(oldest, "version"),
             forced=None if forced is None else _forced(forced),
             rest=unknown(data, _NAMES),
         )
@@ -200,22 +179,6 @@ def read_operator(kv: KeyValue | None) -> tuple[OperatorRecord, str]:
 _NAMES = ("schema", "frozen", "pinned", "blocked", "oldest_version", "forced")
 
 
-def _fields(order: Order) -> dict[str, Any]:
-    return {**order.rest, "by": order.by, "why": order.why, "at": order.at}
-
-
-def _order(data: Mapping[str, Any], *beside: str) -> Order:
-    """An order, which may have these fields of its kind beside it."""
-    by, why, at = (text(data.get(each, "")) for each in ("by", "why", "at"))
-    return Order(by, why, at, unknown(data, ("by", "why", "at", *beside)))
-
-
 def _forced(data: Mapping[str, Any]) -> Forced:
-    order = _order(data, "epoch", "to", "instead_of")
+    order = read_order(data, "epoch", "to", "instead_of")
     return Forced(whole(data["epoch"]), text(data.get("to", "")), text(data.get("instead_of", "")), order)
-
-
-def _check_length(what: str, given: str) -> None:
-    if len(given) > LONGEST_TEXT:
-        too_long = f"{what}: {len(given)} characters, at most {LONGEST_TEXT} are kept: shorten it"
-        raise ConfigurationError(too_long, field=what)

@@ -26,10 +26,11 @@ from slurp_leader.election.history.entries import (
 from slurp_leader.election.history.explain import Explanation, explain
 from slurp_leader.election.history.simulate import Simulation, simulate
 from slurp_leader.election.history.situation import Situation, look_at
-from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.operator import Forced, OperatorRecord
 from slurp_leader.election.ranking.scoring import parse_weights
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.errors import ConfigurationError, NoLeaderError, OrderRefusedError, Outcome, StoreError
+from slurp_leader.orders import Order
 from slurp_leader.resilience import pause_s
 from slurp_leader.store import Delete, Get, Put, Request, Store, Txn, TxnResult, mod_revision, prefix_end
 from slurp_leader.store.keyspace import key_segment

@@ -18,8 +18,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from slurp_leader.election.fields import LONGEST_TEXT, text, whole
+from slurp_leader.election.fields import text, whole
 from slurp_leader.errors import RecordError
+from slurp_leader.orders import LONGEST_TEXT
 from slurp_leader.store.records import SCHEMA, read_object, unknown
 
 _TEXTS = ("wish", "to", "by", "why", "session", "nonce", "reason")

@@ -15,16 +15,18 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import partial
 
+from slurp_leader.clock import parse_utc
 from slurp_leader.jobs import intents
 from slurp_leader.jobs.decisions import is_suspect
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.picking.picker import Picker
+from slurp_leader.jobs.picking.rules import Rules, Usage
 from slurp_leader.jobs.picture import Job, StateView
-from slurp_leader.jobs.ready import ReadyQueue
-from slurp_leader.jobs.records import Claim, ClaimEntry
+from slurp_leader.jobs.records import Claim, ClaimEntry, Spec
 from slurp_leader.jobs.run import Run
 from slurp_leader.jobs.upkeep import Upkeep
-from slurp_leader.jobs.workers import Workers
+from slurp_leader.jobs.workers import Claiming, Workers
 from slurp_leader.machine.calls import NEVER
 
 TIMER = "claim"
@@ -63,11 +65,14 @@ class Claims:
         self._workers = workers
         self._upkeep = upkeep
         self._begin = begin
-        self._ready = ReadyQueue()
+        self._ready = Picker(self._arrived, desk.options.age_step_s)
+        self.usage = Usage()
+        """What runs in the cluster, or is about to; what old leaders run under grants counts too (A19)."""
+        self._lent: tuple[Spec, ...] = ()
         self._suspects: deque[str] = deque()
         self._sequence = 0
         self._pending: set[bytes] = set()  # claims that are being written
-        self._claiming = 0  # jobs in them
+        self._claiming = Claiming()  # jobs in them
         self._open: dict[bytes, _OpenClaim] = {}
         self._quarantine: bytes | None = None  # the claim of the suspect that runs
         self._gathering_since = NEVER
@@ -77,7 +82,7 @@ class Claims:
     def offer(self, job: Job, view: StateView, now: float) -> None:
         """This job could run now."""
         if not is_suspect(job.spec, view.state):
-            self._ready.push(job, now)
+            self._ready.push(job, now, aged=view.revision > 0)
             return
         self._ready.discard(job.job_id)
         if job.job_id not in self._suspects:
@@ -99,20 +104,43 @@ class Claims:
     @property
     def claiming(self) -> int:
         """Jobs whose claim is being written."""
-        return self._claiming
+        return self._claiming.jobs
+
+    @property
+    def rules(self) -> Rules:
+        """What is in force."""
+        return self._desk.rules
+
+    def count_lent(self) -> None:
+        """What old leaders run under grants counts against the limits, but takes none of our places (A19)."""
+        picture = self._desk.picture
+        if not picture.grants and not self._lent:
+            return
+        lent = picture.lent_specs()
+        for spec in self._lent:
+            self.usage.give(spec)
+        for spec in lent:
+            self.usage.take(spec)
+        self._lent = lent
 
     # ------------------------------------------------------------ claiming
 
     def claim(self, now: float, running: int) -> None:
-        """Take as many jobs as workers are free. `running`: how many runs of this term are under way."""
+        """Take as many jobs as there is room for. `running`: how many runs of this term are under way."""
         if self._quarantine is not None:
             return
         suspect = self._next_suspect()
         if suspect is None:
             self._claim_ready(now)
-        elif not running and not self._claiming and self._workers.free(0) > 0:
+        elif not running and not self._claiming.jobs and not self._holds(suspect):
             self._suspects.popleft()
+            self.usage.take(suspect.spec)
             self._send([(suspect, now)], quarantined=True, now=now)
+
+    def _holds(self, suspect: Job) -> bool:
+        """Whether something holds a suspect back, which then holds back nobody."""
+        room = self._workers.room(self.rules, self._claiming)
+        return bool(self.rules.why_held(suspect.spec, self.usage)) or not room.fits(suspect.spec)
 
     def _next_suspect(self) -> Job | None:
         while self._suspects:
@@ -124,12 +152,14 @@ class Claims:
 
     def _claim_ready(self, now: float) -> None:
         while len(self._ready):
-            room = min(self._workers.free(self._claiming), len(self._ready), intents.MOST_ENTRIES)
-            if room <= 0 or not self._is_time(room, now):
+            room = self._workers.room(self.rules, self._claiming)
+            most = min(room.slots + room.ahead, len(self._ready), intents.MOST_ENTRIES)
+            if most <= 0 or not self._is_time(most, now):
                 return
-            picked = self._pick(room)
-            if picked:
-                self._send(picked, quarantined=False, now=now)
+            picked = self._ready.pick(most, now, room, self.rules, self.usage, self._claimable)
+            if not picked:
+                return
+            self._send(picked, quarantined=False, now=now)
 
     def _is_time(self, room: int, now: float) -> bool:
         """Whether to claim now, or to wait for more to claim together while other claims are under way."""
@@ -141,14 +171,6 @@ class Claims:
             return True
         self._desk.timers.set_no_later(TIMER, due)
         return False
-
-    def _pick(self, count: int) -> list[tuple[Job, float]]:
-        picked: list[tuple[Job, float]] = []
-        while len(picked) < count and (waiting := self._ready.pop()) is not None:
-            job = self._claimable(waiting[0])
-            if job is not None:
-                picked.append((job, waiting[1]))
-        return picked
 
     def _claimable(self, job_id: str) -> Job | None:
         """The job, if it is there and nothing about it is under way. Else it is looked at when that is over."""
@@ -171,18 +193,21 @@ class Claims:
             desk.busy.add(job.job_id)
         record = Claim(desk.term.session, tuple(each.entry for each in taken), quarantined, desk.node_id, desk.today)
         self._pending.add(key)
-        self._claiming += len(taken)
+        for each in taken:
+            self._claiming.add(each.job.spec)
         if quarantined:
             self._quarantine = key
         desk.committer.add(intents.claim(key, record, partial(self._claimed, key, record, taken)), now)
 
     def _claimed(self, key: bytes, record: Claim, taken: list[_Taken], settlement: Settlement, now: float) -> None:
         self._pending.discard(key)
-        self._claiming -= len(taken)
+        for each in taken:
+            self._claiming.remove(each.job.spec)
         if settlement.verdict is not Verdict.APPLIED:
             self._desk.refused("claim", key.decode(), settlement)
             self._leave_quarantine(key)
             for each in taken:
+                self.usage.give(each.job.spec)
                 self._desk.release(each.job.job_id)
             return
         self._desk.picture.put(key, record.to_value(), settlement.revision)
@@ -194,14 +219,28 @@ class Claims:
 
     # ------------------------------------------------------------ the end of a claim
 
-    def entry_over(self, key: bytes, now: float) -> None:
+    def entry_over(self, key: bytes, spec: Spec, now: float) -> None:
         """A run of this claim is over and written down. When it was the last one, the claim can go."""
+        self.usage.give(spec)
         claim = self._open[key]
         claim.live -= 1
         if claim.live == 0:
             del self._open[key]
             self._leave_quarantine(key)
             self._upkeep.drop(key, claim.revision, now, lendable=True)
+
+    def _arrived(self, job_id: str, now: float) -> float:
+        """Since when a job waits by the calendar, on our clock: of one that came before we looked, or was put back. A
+        calendar that is wrong shifts its age, nothing else."""
+        job = self._desk.picture.jobs.get(job_id)
+        if job is None:
+            return now
+        date = max(job.spec.submitted_at, job.spec.run_at or "")
+        try:
+            age_s = (self._desk.utcnow - parse_utc(date)).total_seconds()
+        except (ValueError, OverflowError):
+            return now
+        return now - max(0.0, age_s)
 
     def _leave_quarantine(self, key: bytes) -> None:
         if self._quarantine == key:

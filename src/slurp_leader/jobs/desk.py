@@ -19,6 +19,8 @@ from slurp_leader.jobs.intent import Settlement
 from slurp_leader.jobs.intents import TermGate
 from slurp_leader.jobs.messages import Note, Tally
 from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.picking.control import QueueControl
+from slurp_leader.jobs.picking.rules import Rules
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.machine.calls import Call, Calls, Timers
@@ -46,6 +48,15 @@ class Site:
         self.call_ids = count(1)
         self.out: list[Any] = []
         self._next_run_id = 0
+        self._rules: tuple[QueueControl, Rules] | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """What is in force for the queue at present: the settings, and before them what operators have ordered."""
+        control = self.picture.control
+        if self._rules is None or self._rules[0] is not control:
+            self._rules = (control, Rules.of(self.options, control))
+        return self._rules[1]
 
     def new_run_id(self) -> int:
         self._next_run_id += 1
@@ -103,6 +114,11 @@ class Desk:
         if self._utcnow is None:
             _ = self.utcnow
         return self._today
+
+    @property
+    def rules(self) -> Rules:
+        """What is in force for the queue at present."""
+        return self._site.rules
 
     # ------------------------------------------------------------ saying and asking
 

@@ -27,11 +27,11 @@ from slurp_leader.jobs.messages import HandBack, HandedBack, Lead, Pause, RunEnd
 from slurp_leader.jobs.orphans import Orphans
 from slurp_leader.jobs.picture import Job, StateView, due_at
 from slurp_leader.jobs.pruner import Pruner
-from slurp_leader.jobs.ready import Schedule
 from slurp_leader.jobs.recorder import Recorder
 from slurp_leader.jobs.recovery import CloseClaim, EndGrant, InHand, Park, Sweep
 from slurp_leader.jobs.run import Run
 from slurp_leader.jobs.runs import STOP_GRACE_S, Runs
+from slurp_leader.jobs.schedule import Schedule
 from slurp_leader.jobs.upkeep import Upkeep
 from slurp_leader.jobs.workers import Workers
 from slurp_leader.machine.calls import Answer
@@ -129,6 +129,7 @@ class Leading:
                 self._reconcile(now)  # what was somebody's to end may be an orphan now
             self._look_at_touched(now)
             if self._accepting and not self._leaving:
+                self._claims.count_lent()
                 self._claims.claim(now, len(self._runs))
             self._upkeep.admit(now)
         if self._desk.fenced and not self._stopped_as_fenced:

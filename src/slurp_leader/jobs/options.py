@@ -11,8 +11,11 @@ from slurp_leader.options import Count, Duration, FieldError, Options, Ratio, Si
 
 _KIB = 1024
 _MIB = 1024 * _KIB
-_COUNTED = ("workers", "max_attempts", "max_interruptions", "queue_limit", "queue_bytes", "result_limit")
-_TIMED = ("timeout", "drain_timeout", "retain_completed", "retain_failed", "retain_cancelled")
+_COUNTED = (
+    *("workers", "memory_limit", "limit", "limit_per_role", "limit_per_project"),
+    *("max_attempts", "max_interruptions", "queue_limit", "queue_bytes", "result_limit"),
+)
+_TIMED = ("timeout", "age_step", "drain_timeout", "retain_completed", "retain_failed", "retain_cancelled")
 _INSTANT = timedelta(milliseconds=1)
 
 
@@ -24,6 +27,24 @@ class JobsOptions(Options):
     workers: Count = Field(default=4, ge=1, le=256)
     """Jobs that run at once on the leader, 1 to 256. More: more throughput for work that waits, more memory, and more
     jobs that are interrupted when the leader dies."""
+
+    memory_limit: Size = Field(default=0, ge=0, le=1024 * 1024 * _MIB)
+    """Memory that jobs which say how much they need may take together on the leader, 0 (not limited) to 1 TiB. More:
+    more of them at once, nearer to where the system ends processes."""
+
+    limit: Count = Field(default=0, ge=0, le=1_000_000)
+    """Jobs that run at once in the cluster, 0 (only `workers` limit them) to 1,000,000. An order of an operator goes
+    before this and the next two."""
+
+    limit_per_role: Count = Field(default=0, ge=0, le=1_000_000)
+    """Jobs of one role that run at once, 0 (not limited) to 1,000,000. Less: no role can take all workers."""
+
+    limit_per_project: Count = Field(default=0, ge=0, le=1_000_000)
+    """Jobs of one project that run at once, 0 (not limited) to 1,000,000. Less: no project can take all workers."""
+
+    age_step: Duration = Field(default=timedelta(seconds=60), ge=timedelta(milliseconds=10), le=timedelta(days=7))
+    """Waiting that lifts a job by one class of priority, up to `high`; 10 ms to 7 d. Longer: priorities count for more,
+    and jobs of low ones wait longer under load."""
 
     max_attempts: Count = Field(default=3, ge=1, le=100)
     """Failed attempts after which a job ends `failed`, 1 to 100. More: rides out longer faults of what the generator
@@ -120,6 +141,11 @@ class JobsOptions(Options):
     def timeout_s(self) -> float:
         """Longest run of one attempt in seconds."""
         return self.timeout.total_seconds()
+
+    @property
+    def age_step_s(self) -> float:
+        """Waiting that lifts a job by one class, in seconds."""
+        return self.age_step.total_seconds()
 
     @property
     def drain_timeout_s(self) -> float:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from slurp_leader.errors import RecordError
 from slurp_leader.jobs.ids import is_job_id
+from slurp_leader.jobs.picking.control import NOTHING_ORDERED, QueueControl
 from slurp_leader.jobs.records import Cancel, Claim, ClaimEntry, JobKeys, JobState, JobStatus, Spec, read_floor
 from slurp_leader.store import Event, EventKind, KeyValue
 from slurp_leader.term import Grant
@@ -112,6 +113,10 @@ class Picture:
         """Counts changes of grants, and sessions that ended: what is an orphan may have changed with them."""
         self.floor: str | None = None
         self.floor_revision = 0
+        self.control = NOTHING_ORDERED
+        """What operators have ordered for the queue."""
+        self.control_revision = 0
+        """Newest revision that said something about it."""
         self.closed_revision = 0
         self._closed_seen = 0  # newest revision that said something about `closed`
         self.size = 0
@@ -203,9 +208,15 @@ class Picture:
         ]
 
     def lent_runs(self) -> int:
-        """Jobs that old leaders still run under grants (A19)."""
-        claims = [view for view in list(self.claims.values()) if view.token in self.grants] if self.grants else []
-        return sum(len(self.live_entries(view)) for view in claims)
+        """How many jobs old leaders still run under grants (A19). May be asked from any thread."""
+        return sum(len(self.live_entries(view)) for view in self._lent_claims())
+
+    def lent_specs(self) -> tuple[Spec, ...]:
+        """The jobs that old leaders still run under grants."""
+        return tuple(self.jobs[entry.job_id].spec for view in self._lent_claims() for entry in self.live_entries(view))
+
+    def _lent_claims(self) -> list[ClaimView]:
+        return [view for view in list(self.claims.values()) if view.token in self.grants] if self.grants else []
 
     def wanted_cancel(self, job: Job) -> Cancel | None:
         """The wish to end this incarnation of the job, if there is one."""
@@ -313,6 +324,11 @@ class Picture:
         elif name == b"closed" and revision > self._closed_seen:
             self._closed_seen = revision
             self.closed_revision = 0 if value is None else revision
+        elif name == b"queue" and revision > self.control_revision:
+            self.control_revision = revision
+            self.control = NOTHING_ORDERED  # also when it cannot be read
+            if value is not None:
+                self.control = QueueControl.from_value(key, value)
 
     def _read_parked_note(self, key: bytes, name: bytes, value: bytes | None, revision: int) -> None:
         if value is None:
@@ -348,6 +364,7 @@ class Picture:
         self.sessions.clear()
         self.heirs_changed += 1
         self.floor, self.floor_revision, self.closed_revision, self._closed_seen, self.size = None, 0, 0, 0, 0
+        self.control, self.control_revision = NOTHING_ORDERED, 0
 
     def _written_after(self, revision: int) -> Iterator[KeyValue]:
         """Records this node wrote after a snapshot was taken; a handful at most."""

@@ -10,6 +10,7 @@ kept where a record is written anew (`JobState`), or goes on in another one (the
 ``m/grant/{token}``        `slurp_leader.term.Grant`: the right of an old leader to end what it had under way
 ``m/control/floor``        the pruning floor: a job id as JSON text. Ids at or below it are over
 ``m/control/closed``       there while no new jobs are admitted, and says why
+``m/control/queue``        `picking.control.QueueControl`: what operators have paused, limited, and want to be drained
 ``m/parked/{kind}/{id}``   a note about a record that cannot be read; the record itself stays where it is
 ``b/done/{id}``            `Outcome`: how it ended
 ``b/idem/{hash}``          which job an idempotency key stands for
@@ -80,6 +81,7 @@ class JobKeys:
         "parked",
         "progress",
         "queue",
+        "queue_control",
         "run",
         "state",
     )
@@ -90,6 +92,7 @@ class JobKeys:
         self.queue, self.run, self.state, self.cancel = m + b"queue/", m + b"run/", m + b"state/", m + b"cancel/"
         self.control, self.parked, self.grant = m + b"control/", m + b"parked/", m + b"grant/"
         self.floor, self.closed = self.control + b"floor", self.control + b"closed"
+        self.queue_control = self.control + b"queue"
         self.done, self.idem, self.progress = b + b"done/", b + b"idem/", b + b"progress/"
 
     def grant_of(self, token: int) -> bytes:
@@ -109,7 +112,10 @@ class JobKeys:
 
 
 _OF_SPEC = frozenset(
-    ("schema", "id", "request", "priority", "options", "submitted_at", "by", "run_at", "idem", "trace", "sum")
+    (
+        *("schema", "id", "request", "priority", "options", "submitted_at", "by", "run_at", "idem", "trace", "sum"),
+        *("role", "project", "slots", "memory"),
+    )
 )
 
 
@@ -140,6 +146,14 @@ class Spec:
     idem: str | None = None
     """Hash of the idempotency key, if one was given."""
     trace: str | None = None
+    role: str = ""
+    """Whose limits it counts against; empty: nobody's."""
+    project: str = ""
+    """Which takes turns with others, and has limits."""
+    slots: int = 1
+    """Workers that a run of it takes up."""
+    memory: int = 0
+    """Bytes that a run of it is counted with."""
     rest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """Fields that are not known."""
 
@@ -165,6 +179,10 @@ class Spec:
         for name, value in (("run_at", self.run_at), ("idem", self.idem), ("trace", self.trace)):
             if value is not None:
                 data[name] = value
+        if self.role or self.project:
+            data["role"], data["project"] = self.role, self.project
+        if self.slots != 1 or self.memory:
+            data["slots"], data["memory"] = self.slots, self.memory
         data["sum"] = _checksum(data["request"])
         return to_json(data)
 
@@ -200,6 +218,10 @@ class Spec:
                 run_at=_maybe_date(data.get("run_at")),
                 idem=_maybe_text(data.get("idem")),
                 trace=_maybe_text(data.get("trace")),
+                role=_text(data.get("role", "")),
+                project=_text(data.get("project", "")),
+                slots=_whole(data.get("slots", 1), 1),
+                memory=_whole(data.get("memory", 0), 0),
                 rest=unknown(data, _OF_SPEC),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -76,7 +76,7 @@ class Runs:
             run.phase = Phase.HELD
         else:
             run.phase = Phase.GIVEN
-            self._workers.started(run.run_id)
+            self._workers.started(run.run_id, run.job.spec)
             attempt = run.before.state.attempts + 1
             self._desk.say(StartRun(run.run_id, run.job, run.number, attempt, run.claim_revision, self._desk.term))
 
@@ -167,7 +167,7 @@ class Runs:
         """What the run came to is written down, or never will be."""
         del self._runs[run.run_id]
         del self._of_job[run.job.job_id]
-        self._claims.entry_over(run.claim_key, now)
+        self._claims.entry_over(run.claim_key, run.job.spec, now)
 
     # ------------------------------------------------------------ told to stop
 

@@ -59,7 +59,7 @@ class Scheduler:
         self._site = Site(options, keys, node_id, clock, rng)
         self.inventory = Inventory(keys.mirrored)
         """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
-        self._workers = Workers(options.workers)
+        self._workers = Workers()
         self._leading: Leading | None = None
         self._estates: list[Leading] = []  # terms that were handed over, with work that has not ended
         self._winds_down = False

@@ -46,14 +46,18 @@ class Upkeep:
             self._create(self._desk.keys.floor, floor_value(LOWEST), now)
 
     def admit(self, now: float) -> None:
-        """Close the door when the queue is full, and open it again with a tenth of it free."""
+        """Close the door when the queue is full or is to be drained, and open it again with a tenth of it free."""
         picture, options, closed = self._desk.picture, self._desk.options, self._desk.keys.closed
-        jobs, size = len(picture.jobs), picture.size
+        jobs, size, draining = len(picture.jobs), picture.size, picture.control.draining
         if picture.closed_revision:
-            if jobs < _REOPEN_BELOW * options.queue_limit and size < _REOPEN_BELOW * options.queue_bytes:
+            has_room = jobs < _REOPEN_BELOW * options.queue_limit and size < _REOPEN_BELOW * options.queue_bytes
+            if has_room and draining is None:
                 self.drop(closed, picture.closed_revision, now)
-        elif (jobs >= options.queue_limit or size >= options.queue_bytes) and closed not in self._busy:
+            return
+        reason = "" if draining is None else f"draining, {draining}"
+        if jobs >= options.queue_limit or size >= options.queue_bytes:
             reason = f"{jobs} jobs, {size} bytes; limits {options.queue_limit} and {options.queue_bytes}"
+        if reason and closed not in self._busy:
             self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=reason)
             self._create(closed, closed_value(reason, self._desk.node_id), now)
 

@@ -1,36 +1,70 @@
-"""How many runs may be under way."""
+"""How many runs may be under way, and how much they may take."""
 
 from __future__ import annotations
 
 from slurp_leader.jobs.intents import MOST_ENTRIES
+from slurp_leader.jobs.picking.rules import Room, Rules
+from slurp_leader.jobs.records import Spec
 
 _AHEAD_WINDOW_S = 0.005
 """Jobs may be claimed ahead of a free worker when they will be started within about this time."""
 
 
 class Workers:
-    """The places of the pool. Counted from runs that have not ended, whatever became of their terms."""
+    """The places of the pool. Counted from runs that have not ended, whatever became of their terms: a thread that does
+    not stop keeps its place."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._occupied: set[int] = set()
+    def __init__(self) -> None:
+        self._occupied: dict[int, Spec] = {}
+        self._slots = 0
+        self._memory = 0
         self._typical_s = 1.0
 
-    def started(self, run_id: int) -> None:
-        self._occupied.add(run_id)
+    def started(self, run_id: int, spec: Spec) -> None:
+        self._occupied[run_id] = spec
+        self._slots += spec.slots
+        self._memory += spec.memory
 
     def release(self, run_id: int) -> None:
-        self._occupied.discard(run_id)
+        spec = self._occupied.pop(run_id, None)
+        if spec is not None:
+            self._slots -= spec.slots
+            self._memory -= spec.memory
 
     def learn(self, duration_s: float) -> None:
         """Take note of how long a run took."""
         self._typical_s += 0.1 * (duration_s - self._typical_s)
 
-    def free(self, claiming: int) -> int:
-        """How many more may be claimed: free workers, and what short jobs will leave free within `_AHEAD_WINDOW_S`.
+    @property
+    def allocated(self) -> tuple[int, int]:
+        """Slots and bytes of memory that runs are counted with."""
+        return self._slots, self._memory
+
+    def room(self, rules: Rules, claiming: Claiming) -> Room:
+        """What is left for more claims: free workers, and what short jobs will leave free within `_AHEAD_WINDOW_S`.
 
         A claim ahead of its worker shares the risk of a crash before its body has begun; it is kept to a few
         milliseconds of work, and a job that was interrupted is run alone before anything is held against it (A14).
         """
-        ahead = int(self.count * _AHEAD_WINDOW_S / max(self._typical_s, 1e-5))
-        return self.count + min(ahead, 2 * MOST_ENTRIES) - len(self._occupied) - claiming
+        free = rules.workers - self._slots - claiming.slots
+        ahead = min(int(rules.workers * _AHEAD_WINDOW_S / max(self._typical_s, 1e-5)), 2 * MOST_ENTRIES)
+        return Room(max(0, free), max(0, ahead + min(0, free)), rules.memory - self._memory - claiming.memory)
+
+
+class Claiming:
+    """Jobs whose claim is being written."""
+
+    __slots__ = ("jobs", "memory", "slots")
+
+    def __init__(self) -> None:
+        self.jobs = self.slots = self.memory = 0
+
+    def add(self, spec: Spec) -> None:
+        self.jobs += 1
+        self.slots += spec.slots
+        self.memory += spec.memory
+
+    def remove(self, spec: Spec) -> None:
+        self.jobs -= 1
+        self.slots -= spec.slots
+        self.memory -= spec.memory

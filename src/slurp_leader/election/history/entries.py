@@ -19,6 +19,7 @@ from slurp_leader.election.ranking.eligible import Cause, Circumstances, Hindran
 from slurp_leader.election.ranking.scoring import Score, Weights
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.errors import RecordError
+from slurp_leader.orders import LONGEST_TEXT
 from slurp_leader.store import Delete, KeyValue, Put
 from slurp_leader.store.records import SCHEMA, read_object
 
@@ -86,8 +87,8 @@ class HistoryRecord:
             "vacancy_s": None if self.vacancy_s is None else round(self.vacancy_s, 4),
             "waited_s": round(self.waited_s, 4),
             "before": self.before,
-            "by": self.by[: fields.LONGEST_TEXT],
-            "why": self.why[: fields.LONGEST_TEXT],
+            "by": self.by[:LONGEST_TEXT],
+            "why": self.why[:LONGEST_TEXT],
             "stood": self.stood,
             "requires": list(self.circumstances.requires),
             "min_nodes": self.circumstances.min_nodes,
@@ -155,7 +156,7 @@ class ActionRecord:
 
     def to_fields(self) -> dict[str, Any]:
         """As plain data."""
-        words = {name: str(getattr(self, name))[: fields.LONGEST_TEXT] for name in ("by", "why", "at", "what")}
+        words = {name: str(getattr(self, name))[:LONGEST_TEXT] for name in ("by", "why", "at", "what")}
         return {"action": self.action, "epoch": self.epoch, **words}
 
     @classmethod

@@ -17,6 +17,7 @@ from slurp_leader.election import fields
 from slurp_leader.election.ranking.scoring import ScoreInputs
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.errors import RecordError
+from slurp_leader.orders import LONGEST_TEXT
 from slurp_leader.store import Event, EventKind, KeyValue
 from slurp_leader.store.records import SCHEMA, read_object
 
@@ -61,7 +62,7 @@ class Candidate:
             "ttl": self.ttl_s,
             "endpoint": self.endpoint,
             "version": self.version,
-            "unfit": self.unfit[: fields.LONGEST_TEXT],
+            "unfit": self.unfit[:LONGEST_TEXT],
             "warm": self.warm,
             "cooling": self.cooling,
             "inputs": self.inputs.to_fields(),

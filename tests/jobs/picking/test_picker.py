@@ -1,0 +1,330 @@
+"""Who is next: against a picker that looks at every job each time, and case by case."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slurp_leader.jobs.ids import LOWEST
+from slurp_leader.jobs.picking.control import ALL, project_scope, role_scope
+from slurp_leader.jobs.picking.picker import Picker
+from slurp_leader.jobs.picking.rules import Room, Rules, Usage
+from slurp_leader.jobs.picture import Job
+from slurp_leader.jobs.records import JobLimits, Spec
+from slurp_leader.jobs.request import Priority
+
+STEP_S = 60.0
+SPEC = Spec(LOWEST, {}, Priority.NORMAL, JobLimits(), "", "")
+FREE = Rules(workers=1_000_000, age_step_s=STEP_S)
+
+
+def job(revision: int, priority: Priority = Priority.NORMAL, **more: object) -> Job:
+    job_id = f"{revision:08x}-0000-7000-8000-000000000000"
+    return Job(replace(SPEC, job_id=job_id, priority=priority, **more), revision, 10)  # type: ignore[arg-type]
+
+
+@dataclass
+class Line:
+    """A picker, and the jobs that are there."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    arrivals: dict[str, float] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        self.picker = Picker(lambda job_id, _now: self.arrivals[job_id], STEP_S)
+
+    def push(self, *jobs: Job, now: float = 0.0, arrived: float | None = None) -> None:
+        for each in jobs:
+            self.jobs[each.job_id] = each
+            self.arrivals[each.job_id] = now if arrived is None else arrived
+            self.picker.push(each, now, aged=arrived is not None)
+
+    def pick(self, most: int = 1000, now: float = 0.0, rules: Rules = FREE, room: Room | None = None) -> list[int]:
+        picked = self.picker.pick(
+            most, now, room or Room(1_000_000), rules, self.usage, lambda job_id: self.jobs.get(job_id)
+        )
+        for each, _ in picked:
+            del self.jobs[each.job_id]
+        return [each.revision for each, _ in picked]
+
+    def over(self, each: Job) -> None:
+        self.usage.give(each.spec)
+
+
+def line(*jobs: Job) -> Line:
+    made = Line()
+    made.push(*jobs)
+    return made
+
+
+# ---------------------------------------------------------------- priority, arrival, age
+
+
+def test_jobs_come_by_priority_then_by_arrival_and_not_by_id() -> None:
+    assert line(job(3), job(1), job(2, Priority.CRITICAL), job(9, Priority.BACKGROUND)).pick() == [2, 1, 3, 9]
+
+
+def test_a_job_is_in_line_once_and_keeps_the_time_since_when() -> None:
+    made = Line()
+    made.push(job(1), now=5.0)
+    made.push(job(1), now=9.0)
+    assert len(made.picker) == 1
+    ((_, since),) = made.picker.pick(9, 9.0, Room(9), FREE, made.usage, made.jobs.get)
+    assert since == 5.0
+    assert len(made.picker) == 0
+
+
+def test_a_job_taken_out_and_put_back_comes_once_and_at_the_head() -> None:
+    made = line(job(1), job(2), job(3))
+    made.picker.discard(job(1).job_id)
+    assert len(made.picker) == 2
+    assert made.pick(1) == [2]
+    made.push(job(1), now=1.0)
+    assert made.pick(now=1.0) == [1, 3]
+
+
+def test_a_new_incarnation_takes_the_place_of_its_own_revision() -> None:
+    made = line(job(1), job(2))
+    again = Job(job(1).spec, 7, 10)
+    made.push(again)
+    assert made.pick() == [2, 7]
+
+
+@pytest.mark.parametrize(("waited", "first"), [(0.0, "normal"), (59.0, "normal"), (60.0, "low"), (10_000.0, "low")])
+def test_waiting_lifts_a_job_by_a_class_where_the_older_one_goes_first(waited: float, first: str) -> None:
+    made = Line()
+    made.push(job(1, Priority.LOW), now=0.0)
+    made.push(job(2, Priority.NORMAL), now=waited)
+    assert made.pick(1, now=waited) == [{"low": 1, "normal": 2}[first]]
+
+
+def test_age_lifts_up_to_high_and_never_to_critical() -> None:
+    made = Line()
+    made.push(job(1, Priority.BACKGROUND), now=0.0)
+    made.push(job(2, Priority.HIGH), job(3, Priority.CRITICAL), now=1e6)
+    assert made.pick(now=1e6) == [3, 1, 2]
+
+
+def test_a_flood_of_high_ones_starves_nobody() -> None:
+    """A job of the lowest class, behind as many as come in each second, for ever."""
+    made = line(job(1, Priority.BACKGROUND))
+    for second in range(1, 1000):
+        made.push(job(1000 + second, Priority.HIGH), now=float(second))
+        if 1 in made.pick(1, now=float(second)):
+            assert second <= 3 * STEP_S + 1
+            return
+    raise AssertionError("it starved")
+
+
+def test_the_age_of_a_job_that_waited_elsewhere_is_asked_for() -> None:
+    made = Line()
+    made.push(job(1), now=100.0)
+    made.push(job(2, Priority.LOW), now=100.0, arrived=100.0 - 5 * STEP_S)
+    assert made.pick(now=100.0) == [2, 1]
+
+
+def test_many_at_once_come_as_one_by_one_would() -> None:
+    jobs = [job(n, list(Priority)[n % 5], project=f"p{n % 3}", role=f"r{n % 2}") for n in range(1, 200)]
+    one_by_one, at_once = line(*jobs), Line(jobs={each.job_id: each for each in jobs})
+    at_once.arrivals = dict.fromkeys(at_once.jobs, 0.0)
+    random.Random(3).shuffle(jobs)
+    at_once.picker.fill(jobs, 0.0)
+    assert at_once.pick() == one_by_one.pick()
+
+
+# ---------------------------------------------------------------- projects take turns
+
+
+def test_projects_take_turns_within_a_class() -> None:
+    many = [job(n, project="many") for n in range(1, 7)]
+    few = [job(n, project="few") for n in (7, 8)]
+    assert line(*many, *few).pick() == [1, 7, 2, 8, 3, 4, 5, 6]
+
+
+def test_a_class_goes_before_a_turn() -> None:
+    assert line(job(1, project="a"), job(2, project="a", priority=Priority.HIGH), job(3, project="b")).pick() == [
+        2,
+        3,
+        1,
+    ]
+
+
+def test_who_comes_late_does_not_catch_up_on_turns() -> None:
+    made = line(*(job(n, project="a") for n in range(1, 10)))
+    made.pick(5)
+    made.push(*(job(n, project="b") for n in range(20, 30)))
+    assert made.pick(4) in ([20, 6, 21, 7], [6, 20, 7, 21])
+
+
+def test_roles_of_a_project_share_its_turns() -> None:
+    a = [job(1, project="a", role="x"), job(2, project="a", role="y"), job(3, project="a", role="x")]
+    b = [job(4, project="b", role="x"), job(5, project="b", role="x")]
+    assert line(*a, *b).pick() == [1, 4, 2, 5, 3]
+
+
+# ---------------------------------------------------------------- limits and pauses
+
+
+def test_a_role_at_its_limit_holds_back_nobody_else_and_goes_on_when_one_ends() -> None:
+    slow = [job(n, role="slow", priority=Priority.HIGH) for n in range(1, 5)]
+    made = line(*slow, job(9, role="quick"), job(10))
+    rules = replace(FREE, roles={"slow": 2})
+    assert made.pick(rules=rules) == [1, 2, 9, 10]
+    assert made.pick(rules=rules) == []
+    made.over(slow[0])
+    assert made.pick(rules=rules) == [3]
+
+
+def test_a_project_at_its_limit_holds_back_nobody_else() -> None:
+    made = line(*(job(n, project="a") for n in range(1, 5)), job(9, project="b"))
+    assert made.pick(rules=replace(FREE, each_project=1)) == [1, 9]
+    assert made.pick(rules=replace(FREE, each_project=1, projects={"a": 3})) == [2, 3]
+
+
+def test_the_limit_of_all_is_for_all() -> None:
+    made = line(*(job(n, role=f"r{n}") for n in range(1, 5)))
+    assert made.pick(rules=replace(FREE, total=3)) == [1, 2, 3]
+    assert made.pick(rules=replace(FREE, total=3)) == []
+    assert made.pick(rules=FREE) == [4]
+
+
+@pytest.mark.parametrize(
+    ("scope", "left"),
+    [(ALL, []), (role_scope("x"), [2, 3]), (project_scope("p"), [1, 3]), (role_scope("z"), [1, 2, 3])],
+)
+def test_nothing_of_a_paused_scope_is_picked(scope: str, left: list[int]) -> None:
+    made = line(job(1, role="x"), job(2, project="p"), job(3, role="y", project="q"))
+    assert sorted(made.pick(rules=replace(FREE, paused=frozenset({scope})))) == left
+    assert sorted(made.pick()) == [each for each in (1, 2, 3) if each not in left]
+
+
+# ---------------------------------------------------------------- places
+
+
+def test_a_large_job_is_passed_over_for_a_while_then_what_is_free_is_kept_for_it() -> None:
+    rules = replace(FREE, workers=4)
+    made = line(job(1, slots=4), job(2), job(3), job(4))
+    assert made.pick(now=1.0, rules=rules, room=Room(2)) == [2, 3]
+    assert made.pick(now=STEP_S, rules=rules, room=Room(3)) == []  # not job 4
+    assert made.pick(now=STEP_S, rules=rules, room=Room(4)) == [1]
+
+
+def test_a_job_that_can_never_fit_holds_back_nobody() -> None:
+    made = line(job(1, slots=9), job(2))
+    assert made.pick(now=1e6, rules=replace(FREE, workers=4), room=Room(4)) == [2]
+
+
+def test_memory_is_kept_within_what_there_is() -> None:
+    mib = 1024 * 1024
+    made = line(job(1, memory=6 * mib), job(2, memory=6 * mib), job(3, memory=4 * mib), job(4))
+    assert made.pick(rules=replace(FREE, memory=10 * mib), room=Room(9, 0, 10 * mib)) == [1, 3, 4]
+
+
+def test_only_small_jobs_are_claimed_ahead_of_a_worker() -> None:
+    made = line(job(1, slots=2), job(2), job(3))
+    assert made.pick(room=Room(0, ahead=1)) == [2]
+
+
+# ---------------------------------------------------------------- against a simple one
+
+
+@dataclass
+class Simple:
+    """Looks at every job, every time."""
+
+    jobs: dict[int, tuple[Job, float]] = field(default_factory=dict)
+    turns: Counter[str] = field(default_factory=Counter)
+    turn: int = 0
+
+    def push(self, each: Job, now: float) -> None:
+        project = each.spec.project
+        if not any(other.spec.project == project for other, _ in self.jobs.values()):
+            self.turns[project] = self.turn  # it has no claim to turns from before
+        self.jobs.setdefault(each.revision, (each, now))
+
+    def level(self, each: Job, since: float, now: float) -> int:
+        rank = each.spec.priority.rank
+        return rank if rank >= 4 else min(4, rank + int((now - since) / STEP_S))
+
+    def pick(self, most: int, now: float, rules: Rules, usage: Usage) -> list[int]:
+        picked: list[int] = []
+        while len(picked) < most:
+            heads = [
+                (-self.level(each, since, now), self.turns[each.spec.project], each.revision)
+                for each, since in self.heads()
+                if not rules.why_held(each.spec, usage)
+            ]
+            if not heads:
+                return picked
+            each, _ = self.jobs.pop(min(heads)[2])
+            usage.take(each.spec)
+            self.turn = self.turns[each.spec.project]
+            self.turns[each.spec.project] += 1
+            picked.append(each.revision)
+        return picked
+
+    def heads(self) -> Iterable[tuple[Job, float]]:
+        first: dict[tuple[object, ...], int] = {}
+        for revision, (each, _) in sorted(self.jobs.items()):
+            spec = each.spec
+            first.setdefault((spec.priority, spec.project, spec.role), revision)
+        return [self.jobs[revision] for revision in first.values()]
+
+
+names = st.sampled_from(["a", "b", "c"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.sampled_from(list(Priority)), names, names),
+        st.tuples(st.just("pick"), st.integers(1, 4)),
+        st.tuples(st.just("over"), st.integers(0, 9)),
+        st.tuples(st.just("wait"), st.sampled_from([1.0, 30.0, 70.0])),
+        st.tuples(st.just("discard"), st.integers(0, 9)),
+        st.tuples(st.just("limit"), st.sampled_from(["role", "project", "total"]), st.integers(0, 3)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_it_picks_what_a_simple_one_would(taken: list[tuple[object, ...]]) -> None:
+    made, simple = Line(), Simple()
+    theirs, running, rules, now, revision = Usage(), [], FREE, 0.0, 0
+    known: dict[int, Job] = {}
+    for step in taken:
+        match step:
+            case ("push", priority, project, role):
+                revision += 1
+                known[revision] = job(revision, priority, project=project, role=role)  # type: ignore[arg-type]
+                made.push(known[revision], now=now)
+                simple.push(known[revision], now)
+            case ("pick", int(most)):
+                expected = simple.pick(most, now, rules, theirs)
+                assert made.pick(most, now=now, rules=rules) == expected
+                running += expected
+            case ("over", int(which)) if running:
+                ended = known[running.pop(which % len(running))]
+                made.over(ended)
+                theirs.give(ended.spec)
+            case ("wait", float(seconds)):
+                now += seconds
+            case ("discard", int(which)) if simple.jobs:
+                gone = sorted(simple.jobs)[which % len(simple.jobs)]
+                del simple.jobs[gone]
+                made.picker.discard(known[gone].job_id)
+            case ("limit", str(what), int(most)):
+                changes: dict[str, dict[str, object]] = {
+                    "role": {"each_role": most, "roles": {"a": most + 1}},
+                    "project": {"each_project": most, "projects": {"a": most + 1}},
+                    "total": {"total": most + 2},
+                }
+                rules = replace(FREE, **changes[what])  # type: ignore[arg-type]
+        assert len(made.picker) == len(simple.jobs)
+    assert (made.usage.total, made.usage.roles, made.usage.projects) == (theirs.total, theirs.roles, theirs.projects)
