@@ -17,6 +17,7 @@ from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import IdMint
 from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.picking.control import QueueControl
 from slurp_leader.jobs.records import JobKeys, JobLimits, JobOutcome, JobState, Spec, digest_of, idempotency_hash
 from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import (
@@ -238,6 +239,7 @@ class Client:
             submitted_by=self.name,
             run_at=fields.pop("run_at", None),
             idem=None if key is None else idempotency_hash(key),
+            **fields,
         )
 
     def send(self, **fields: Any) -> int:
@@ -285,6 +287,12 @@ class Rig:
     def __post_init__(self) -> None:
         self.node = Node(self.world, "a", self.jobs)
         self.client = Client(self.world)
+
+    def order(self, change: Callable[[QueueControl], QueueControl]) -> None:
+        """Change what operators have ordered for the queue."""
+        kv = self.kv(KEYS.queue_control)
+        before = QueueControl() if kv is None else QueueControl.from_value(kv.key, kv.value)
+        self.world.apply(Put(KEYS.queue_control, change(before).to_value()))
 
     def kv(self, key: bytes) -> KeyValue | None:
         kvs = self.world.apply(Get(key)).kvs

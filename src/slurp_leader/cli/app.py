@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slurp_leader import __version__
-from slurp_leader.cli import config, demo, etcd, failover, guard, jobs, leader, node, status, submit
+from slurp_leader.cli import config, demo, etcd, failover, guard, jobs, leader, node, queue, status, submit
 from slurp_leader.cli.exits import MEANINGS, Exit, UsageError, report
 from slurp_leader.cli.options import ColorOption, ConfigOption, Invocation, QuietOption, TimeoutOption, VerboseOption
 
@@ -47,7 +47,7 @@ def slurp(
     ctx.obj = Invocation(config=config, timeout=timeout, verbose=verbose, quiet=quiet, color=color)
 
 
-for part in (demo, node, guard, submit, status, jobs, leader, failover, etcd, config):
+for part in (demo, node, guard, submit, status, jobs, queue, leader, failover, etcd, config):
     part.register(app)
 
 

@@ -8,7 +8,6 @@ the record too. So nothing here waits for a leader, and orders work while nobody
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,11 +28,11 @@ from slurp_leader.election.history.situation import Situation, look_at
 from slurp_leader.election.operator import Forced, OperatorRecord
 from slurp_leader.election.ranking.scoring import parse_weights
 from slurp_leader.election.records import ElectionKeys
-from slurp_leader.errors import ConfigurationError, NoLeaderError, OrderRefusedError, Outcome, StoreError
+from slurp_leader.errors import ConfigurationError, NoLeaderError, OrderRefusedError, StoreError
 from slurp_leader.orders import Order
-from slurp_leader.resilience import pause_s
 from slurp_leader.store import Delete, Get, Put, Request, Store, Txn, TxnResult, mod_revision, prefix_end
 from slurp_leader.store.keyspace import key_segment
+from slurp_leader.store.repeat import until_definite
 from slurp_leader.store.requests import Compare, Operation
 
 _LONGEST_WHY = 500
@@ -293,7 +292,7 @@ class Orders:
             ),
             failure=(Get(entry), Get(keys.operator)),
         )
-        result: TxnResult = self._again_and_again(lambda: self._ask(txn), deadline)
+        result: TxnResult = until_definite(lambda: self._ask(txn), self._clock, deadline)
         if result.succeeded:
             self._make_room()
             return Ordered(action, wanted.orders, result.header.revision)
@@ -308,19 +307,6 @@ class Orders:
                 self._ask(Delete(key))
         except StoreError:
             pass
-
-    def _again_and_again(self, call: Callable[[], Any], deadline: float) -> Any:
-        failures, in_doubt = 0, False
-        while True:
-            try:
-                return call()
-            except StoreError as error:
-                in_doubt |= error.outcome is Outcome.UNKNOWN
-                failures += 1
-                if not error.retryable or self._clock.boottime() >= deadline:
-                    error.outcome = Outcome.UNKNOWN if in_doubt else error.outcome
-                    raise
-            threading.Event().wait(pause_s(failures))
 
     def _ask(self, request: Request[Any]) -> Any:
         return self._store.call(request, self._rpc_timeout_s).result()

@@ -12,6 +12,7 @@ from typing import Any
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.inventory import Stock
+from slurp_leader.jobs.messages import Scale
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner, Work
@@ -185,7 +186,11 @@ class JobEngine:
     def control(self) -> dict[str, Any]:
         """What is in force for the queue by records in etcd, as far as this node has seen."""
         picture = self._scheduler.picture
-        return {"floor": picture.floor, "closed": picture.closed_revision > 0}
+        return {
+            "floor": picture.floor,
+            "closed": picture.closed_revision > 0,
+            "queue": picture.control.to_fields(),
+        }
 
     # ------------------------------------------------------------ on the loop's thread
 
@@ -195,6 +200,8 @@ class JobEngine:
                 self._runner.run(command)
             case StopRun():
                 self._runner.stop_run(command)
+            case Scale(workers):
+                self._runner.scale(workers)
             case JobEnded():
                 self._on_ended(command)
             case HandedBack():

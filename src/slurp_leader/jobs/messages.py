@@ -109,6 +109,13 @@ class StopRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """Command: so many workers from now on. Fewer: those that are busy finish what they run."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class HandedBack:
     """Command: nothing of the term is under way any more; it may be released."""
 

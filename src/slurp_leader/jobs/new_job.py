@@ -20,10 +20,19 @@ from slurp_leader.telemetry.tracing import Tracer
 LARGEST_REQUEST = 1024 * 1024
 """Bytes of one queue record; etcd takes 1.5 MiB in one request, with everything around it."""
 
+_LONGEST_NAME = 256
+_MOST_MEMORY = 2**50
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to submit: the payload and its options. What is None comes from the settings of the submitter."""
+    """A job to submit: the payload and its options. What is None comes from the settings of the submitter.
+
+    Attributes:
+        role, project: Names, for limits and turns; empty: none.
+        slots: Workers that a run takes up, 1 or more.
+        memory: Bytes that a run is counted with.
+    """
 
     payload: dict[str, Any]
     priority: Priority = Priority.NORMAL
@@ -31,6 +40,10 @@ class NewJob:
     timeout_s: float | None = None
     max_attempts: int | None = None
     run_at: datetime | None = None
+    role: str = ""
+    project: str = ""
+    slots: int = 1
+    memory: int = 0
 
 
 class SpecMaker:
@@ -89,6 +102,10 @@ class SpecMaker:
             run_at=None if job.run_at is None else _date("run_at", job.run_at),
             idem=None if key is None else idempotency_hash(key),
             trace=self._tracer.inject(),
+            role=_name("role", job.role),
+            project=_name("project", job.project),
+            slots=_whole("slots", job.slots),
+            memory=_whole("memory", job.memory, least=0, most=_MOST_MEMORY),
         )
         size = len(spec.to_value())
         if size > LARGEST_REQUEST:
@@ -118,10 +135,16 @@ def _positive(name: str, seconds: float) -> float:
     return seconds
 
 
-def _whole(name: str, count: int) -> int:
-    if type(count) is not int or not 0 < count < 1e9:
-        raise RequestInvalidError(f"{name}: use a whole number, 1 or more", field=name)
+def _whole(name: str, count: int, *, least: int = 1, most: int = 999_999_999) -> int:
+    if type(count) is not int or not least <= count <= most:
+        raise RequestInvalidError(f"{name}: use a whole number, {least} or more", field=name)
     return count
+
+
+def _name(field: str, name: str) -> str:
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME or clean_text(name) != name:
+        raise RequestInvalidError(f"{field}: use text of at most {_LONGEST_NAME} characters", field=field)
+    return name
 
 
 def _date(name: str, moment: datetime) -> str:

@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from slurp_leader.errors import RecordError
 from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.picking.control import NOTHING_ORDERED, QueueControl
-from slurp_leader.jobs.records import Cancel, Claim, ClaimEntry, JobKeys, JobState, JobStatus, Spec, read_floor
+from slurp_leader.jobs.records import (
+    Cancel,
+    Claim,
+    ClaimEntry,
+    JobKeys,
+    JobState,
+    JobStatus,
+    Spec,
+    read_closed,
+    read_floor,
+)
 from slurp_leader.store import Event, EventKind, KeyValue
 from slurp_leader.term import Grant
 
@@ -118,6 +128,8 @@ class Picture:
         self.control_revision = 0
         """Newest revision that said something about it."""
         self.closed_revision = 0
+        self.closed_reason = ""
+        """Why no new jobs are admitted; empty: they are."""
         self._closed_seen = 0  # newest revision that said something about `closed`
         self.size = 0
         """Bytes of all queue records."""
@@ -324,6 +336,7 @@ class Picture:
         elif name == b"closed" and revision > self._closed_seen:
             self._closed_seen = revision
             self.closed_revision = 0 if value is None else revision
+            self.closed_reason = "" if value is None else read_closed(value)
         elif name == b"queue" and revision > self.control_revision:
             self.control_revision = revision
             self.control = NOTHING_ORDERED  # also when it cannot be read
@@ -364,7 +377,7 @@ class Picture:
         self.sessions.clear()
         self.heirs_changed += 1
         self.floor, self.floor_revision, self.closed_revision, self._closed_seen, self.size = None, 0, 0, 0, 0
-        self.control, self.control_revision = NOTHING_ORDERED, 0
+        self.control, self.control_revision, self.closed_reason = NOTHING_ORDERED, 0, ""
 
     def _written_after(self, revision: int) -> Iterator[KeyValue]:
         """Records this node wrote after a snapshot was taken; a handful at most."""

@@ -546,6 +546,15 @@ def closed_value(reason: str, by: str) -> bytes:
     return to_json({"schema": SCHEMA, "reason": reason, "by": by})
 
 
+def read_closed(value: bytes) -> str:
+    """Why no new jobs are admitted, for people; the key alone closes the door, whatever stands in it."""
+    try:
+        reason = from_json(value)["reason"]
+    except (KeyError, TypeError, ValueError):
+        reason = None
+    return reason if isinstance(reason, str) and reason else "closed, and not said why"
+
+
 def parked_value(reason: str) -> bytes:
     return to_json({"schema": SCHEMA, "reason": reason})
 

@@ -15,6 +15,7 @@ import queue
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from pydantic_core import from_json
@@ -106,6 +107,10 @@ class JobContext:
         self._stop.set()
 
 
+_LOOK: Any = object()
+"""Put in line for a thread that is too many."""
+
+
 class Runner:
     """A pool of threads that run jobs.
 
@@ -124,18 +129,34 @@ class Runner:
         self._clock = clock
         self._post = post
         self._tracer = tracer or NoTracer()
-        self._inbox: queue.SimpleQueue[tuple[StartRun, JobContext] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()  # (StartRun, JobContext), `_LOOK`, or None: the end
         self._contexts: dict[int, JobContext] = {}
-        # Daemon threads: a generator that never comes back must not keep the process from ending.
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"slurp-job-{number}", daemon=True) for number in range(workers)
-        ]
+        self._workers = workers
+        self._threads: list[threading.Thread] = []
+        self._surplus = 0  # threads that are to end when they have nothing to do
+        self._lock = threading.Lock()  # guards these
+        self._names = count()
         self._started = False
 
     def start(self) -> None:
         self._started = True
-        for thread in self._threads:
-            thread.start()
+        self.scale(self._workers)
+
+    def scale(self, workers: int) -> None:
+        """Have so many threads. One that is too many ends once it has nothing to do."""
+        with self._lock:
+            self._workers = workers
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            missing = workers - (len(self._threads) - self._surplus) if self._started else 0
+            stay = min(self._surplus, max(0, missing))
+            self._surplus += max(0, -missing) - stay
+            for _ in range(max(0, missing) - stay):
+                # Daemon threads: a generator that never comes back must not keep the process from ending.
+                thread = threading.Thread(target=self._serve, name=f"slurp-job-{next(self._names)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        for _ in range(-missing):
+            self._inbox.put(_LOOK)
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Tell all runs to stop and wait for the threads. Safe twice, before `start`, and from a body that runs here.
@@ -147,13 +168,15 @@ class Runner:
             return True
         for context in list(self._contexts.values()):
             context._tell_to_stop("shutdown")
-        for _ in self._threads:
+        with self._lock:
+            threads = list(self._threads)
+        for _ in threads:
             self._inbox.put(None)
         deadline = self._clock.boottime() + timeout_s
-        for thread in self._threads:
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - self._clock.boottime()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
 
     def run(self, start: StartRun) -> None:
         """Take a run. It begins as soon as a thread is free. Never blocks."""
@@ -170,10 +193,22 @@ class Runner:
 
     def _serve(self) -> None:
         while (taken := self._inbox.get()) is not None:
+            if taken is _LOOK:
+                if self._is_too_many():
+                    return
+                continue
             start, context = taken
             report, duration_s = self._run_one(start, context)
             self._contexts.pop(start.run_id, None)
             self._post(RunEnded(start.run_id, report, duration_s))
+
+    def _is_too_many(self) -> bool:
+        with self._lock:
+            if not self._surplus:
+                return False
+            self._surplus -= 1
+            self._threads.remove(threading.current_thread())
+            return True
 
     def _run_one(self, start: StartRun, context: JobContext) -> tuple[RunReport | None, float]:
         if not start.term.may_begin:

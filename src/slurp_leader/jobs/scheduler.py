@@ -29,6 +29,7 @@ from slurp_leader.jobs.messages import (
     RunEnded,
     RunProgress,
     RunStarted,
+    Scale,
     StartRun,
     StopRun,
     TakeStock,
@@ -60,6 +61,7 @@ class Scheduler:
         self.inventory = Inventory(keys.mirrored)
         """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
         self._workers = Workers()
+        self._scaled_to = options.workers
         self._leading: Leading | None = None
         self._estates: list[Leading] = []  # terms that were handed over, with work that has not ended
         self._winds_down = False
@@ -166,6 +168,11 @@ class Scheduler:
             case Progress():
                 self.picture.progress(notice.revision)
                 self.inventory.progress(notice.revision)
+
+        wanted = self._site.rules.workers
+        if wanted != self._scaled_to:
+            self._scaled_to = wanted
+            self._site.out.append(Scale(wanted))
 
     def _wind_down(self, now: float) -> None:
         self._winds_down = True

@@ -10,7 +10,7 @@ from slurp_leader.clock import Clock
 from slurp_leader.errors import RequestInvalidError
 from slurp_leader.jobs.new_job import NewJob
 from slurp_leader.jobs.request import ContextGenerationRequest, Priority
-from slurp_leader.ucxl import UcxlAddress
+from slurp_leader.ucxl import WILDCARD, UcxlAddress
 
 
 class SubmitFields(TypedDict, total=False):
@@ -28,9 +28,12 @@ class SubmitFields(TypedDict, total=False):
     max_attempts: int | None
     run_at: datetime | None
     delay: float | timedelta | None
+    project: str | None
+    slots: int
+    memory: int
 
 
-_JOB_OPTIONS = frozenset({"idempotency_key", "max_attempts", "run_at", "delay"})
+_JOB_OPTIONS = frozenset({"idempotency_key", "max_attempts", "run_at", "delay", "project", "slots", "memory"})
 
 
 def new_job(request: ContextGenerationRequest | str, fields: Mapping[str, Any], clock: Clock) -> NewJob:
@@ -51,7 +54,17 @@ def new_job(request: ContextGenerationRequest | str, fields: Mapping[str, Any], 
         timeout_s=built.timeout_s,
         max_attempts=fields.get("max_attempts"),
         run_at=_run_at(fields.get("run_at"), fields.get("delay"), clock),
+        role=built.role,
+        project=_project(built) if fields.get("project") is None else fields["project"],
+        slots=fields.get("slots", 1),
+        memory=fields.get("memory", 0),
     )
+
+
+def _project(request: ContextGenerationRequest) -> str:
+    """The project that the address names; empty where it names none."""
+    project = request.address.project
+    return "" if project == WILDCARD else project
 
 
 def _run_at(run_at: datetime | None, delay: object, clock: Clock) -> datetime | None:

@@ -28,7 +28,7 @@ from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
-from slurp_leader.jobs.records import Spec
+from slurp_leader.jobs.records import JobKeys, Spec
 from slurp_leader.jobs.request import ContextGenerationRequest
 from slurp_leader.jobs.result import ContextGenerationResult
 from slurp_leader.jobs.runner import JobContext
@@ -52,6 +52,7 @@ from slurp_leader.system.leader_view import LEADER_VERBS, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
+from slurp_leader.system.queue_view import QueueView
 from slurp_leader.system.requests import SubmitFields, new_job
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
@@ -108,6 +109,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         leader: Who leads, and why: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and what changes that:
             ``transfer``, ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ...
         jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
+        queue: How the queue stands: ``status``; and ``pause``, ``resume``, ``drain``, ``limits``, ``workers``. Awaited:
+            ``queue.aio``.
         failover: What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``.
         aio: The verbs that wait, awaited.
 
@@ -163,6 +166,14 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         ``freeze``, ``pin``, ``block``, ``force``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)
         """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
+        self.queue = QueueView(
+            lambda: self._running().store,
+            JobKeys(self._keyspace),
+            self.settings.jobs,
+            self._clock,
+            self.settings.node.id,
+        )
+        """How the queue stands: ``status``; and ``pause``, ``resume``, ``drain``, ``limits``, ``workers``."""
         self.failover = FailoverView(
             lambda: self._running().store, self._own_failover, self._keyspace, self._clock, self.settings.jobs.in_force
         )
@@ -292,7 +303,9 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         Args:
             request: A request, or the path of a file.
             fields: Fields of the request (`role`, `priority`, `timeout` ...), and of the job: `idempotency_key`,
-                `max_attempts`, `run_at` (a date with time zone) or `delay` (seconds or `timedelta`, 0 or more).
+                `max_attempts`, `run_at` (a date with time zone) or `delay` (seconds or `timedelta`, 0 or more),
+                `project` (default: that of the address) for turns and limits, `slots` (workers, default 1) and
+                `memory` (bytes) that a run takes.
 
         Raises:
             RequestInvalidError: A field is wrong. Nothing was submitted.

@@ -1,7 +1,7 @@
 """What operators have ordered for the queue: ``control/queue``, one record, in force under every leader. Pure values.
 
-A *scope* says whom an order is about: ``all``, ``role:developer``, ``project:shop``; of limits also ``each role`` and
-``each project``, for those that have no limit of their own.
+A *scope* says whom an order is about: ``all``, ``role:developer``, ``project:shop``; of limits also ``each-role`` and
+``each-project``, for those that have no limit of their own.
 
 A record that cannot be read means nothing and is shown to be so (I7). Fields that are not known are kept: whoever
 changes the record may be of an older version than who wrote it.
@@ -20,10 +20,11 @@ from slurp_leader.orders import Order, order_fields, read_order
 from slurp_leader.store.records import SCHEMA, read_object, unknown
 
 ALL = "all"
-EACH_ROLE = "each role"
-EACH_PROJECT = "each project"
+EACH_ROLE = "each-role"
+EACH_PROJECT = "each-project"
 MOST_WORKERS = 256
 _MOST = 1_000_000
+_LONGEST_SCOPE = 1024
 _LARGEST = 256 * 1024
 """Bytes of a record: some thousand orders."""
 _NAMES = ("schema", "op", "paused", "limits", "workers", "draining")
@@ -37,6 +38,21 @@ def role_scope(role: str) -> str:
 def project_scope(project: str) -> str:
     """The scope of one project."""
     return f"project:{project}"
+
+
+def check_scope(scope: object, *, of_limit: bool = False) -> str:
+    """The scope, if it is one.
+
+    Raises:
+        ConfigurationError: It is none; says what is.
+    """
+    each = (EACH_ROLE, EACH_PROJECT) if of_limit else ()
+    if isinstance(scope, str) and len(scope) <= _LONGEST_SCOPE:
+        kind, colon, name = scope.partition(":")
+        if scope in (ALL, *each) or (kind in ("role", "project") and colon and name):
+            return scope
+    known = ", ".join((ALL, *each))
+    raise ConfigurationError(f"scope: use {known}, role:NAME or project:NAME", field="scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +180,8 @@ def _limit(data: Mapping[str, Any], least: int, most: int) -> Limit:
 
 
 def _scope(text: Any) -> str:
-    if not isinstance(text, str) or not 0 < len(text) <= 1024:
-        raise ValueError("a scope is not text of 1 to 1024 characters")
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_SCOPE:
+        raise ValueError(f"a scope is not text of 1 to {_LONGEST_SCOPE} characters")
     return text
 
 

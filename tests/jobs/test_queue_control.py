@@ -1,0 +1,254 @@
+"""What operators have ordered for the queue, and what settings say, on leaders: pauses, limits, workers, drain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.rig import KEYS, KEYSPACE, RETURNED, Node, Rig, options
+from slurp_leader.errors import QueueFullError
+from slurp_leader.jobs.picking.control import ALL, QueueControl
+from slurp_leader.jobs.queue_status import queue_status
+from slurp_leader.jobs.records import JobStatus
+from slurp_leader.jobs.request import Priority
+from slurp_leader.jobs.scheduler import Scale
+from slurp_leader.orders import Order
+from slurp_leader.store import Put
+
+BY = Order("ops")
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig(jobs=options(workers=4))
+
+
+def running(node: Node) -> list[str]:
+    """Ids of the jobs whose bodies were started, in order."""
+    return [run.job.job_id for run in node.runs]
+
+
+def status(node: Node, **more: Any) -> Any:
+    return queue_status(node.scheduler.picture, node.options, node.host.clock.utcnow())
+
+
+# ---------------------------------------------------------------- pause
+
+
+def test_nothing_is_started_while_all_is_paused_and_what_runs_goes_on(rig: Rig) -> None:
+    node = rig.node.lead()
+    first = rig.client.submit()
+    run = rig.wait_for_run(first)
+    rig.order(lambda now: now.pause(ALL, BY))
+    second = rig.client.submit()
+    node.do(run)
+    assert rig.wait_for(first).status is JobStatus.COMPLETED
+    rig.settle(5)
+    assert running(node) == [first]
+    rig.order(lambda now: now.resume(ALL))
+    rig.wait_for_run(second)
+
+
+def test_a_paused_role_holds_back_no_other(rig: Rig) -> None:
+    node = rig.node.lead()
+    rig.order(lambda now: now.pause("role:x", BY))
+    held = rig.client.submit(role="x", priority=Priority.CRITICAL)
+    free = rig.client.submit(role="y")
+    rig.wait_for_run(free)
+    rig.settle(3)
+    assert held not in running(node)
+    assert status(node).held == {"role 'x' is paused": 1}
+    rig.order(lambda now: now.resume("role:x"))
+    rig.wait_for_run(held)
+
+
+def test_orders_are_in_force_on_the_next_leader_at_once(rig: Rig) -> None:
+    rig.node.lead()
+    rig.order(lambda now: now.pause("project:p", BY).limit("role:x", 1, BY).scale(3, BY))
+    held = rig.client.submit(project="p")
+    rig.settle()
+    other = Node(rig.world, "b", options(workers=1))
+    rig.node.crash()
+    other.lead()
+    jobs = [rig.client.submit(role="x"), rig.client.submit(role="x"), rig.client.submit(), rig.client.submit()]
+    rig.wait_for_run(jobs[3], node=other)
+    rig.settle(3)
+    assert running(other) == [jobs[0], jobs[2], jobs[3]]  # three workers, one of role x
+    assert held not in running(other)
+    assert [each.workers for each in other.said if isinstance(each, Scale)] == [3]
+
+
+def test_a_record_that_cannot_be_read_orders_nothing_and_is_shown(rig: Rig) -> None:
+    node = rig.node.lead()
+    rig.order(lambda now: now.pause(ALL, BY))
+    rig.settle()
+    rig.world.apply(Put(KEYS.queue_control, b"garbage"))
+    rig.wait_for_run(rig.client.submit())
+    assert KEYS.queue_control in node.scheduler.picture.parked
+    rig.world.apply(Put(KEYS.queue_control, QueueControl().to_value()))
+    rig.settle()
+    assert KEYS.queue_control not in node.scheduler.picture.parked
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_limits_of_the_settings_hold_and_an_order_goes_before_them(rig: Rig) -> None:
+    rig = Rig(jobs=options(workers=4, limit_per_role=1))
+    node = rig.node.lead()
+    jobs = [rig.client.submit(role="x") for _ in range(3)]
+    rig.settle(3)
+    assert running(node) == jobs[:1]
+    rig.order(lambda now: now.limit("role:x", 2, BY))
+    rig.wait_for_run(jobs[1])
+    rig.settle(3)
+    assert running(node) == jobs[:2]
+    node.do(node.run_of(jobs[0]))
+    rig.wait_for_run(jobs[2])
+
+
+def test_what_an_old_leader_still_runs_counts_against_limits(rig: Rig) -> None:
+    """Under the grant of a handover (A19)."""
+    rig.order(lambda now: now.limit("role:x", 1, BY))
+    rig.node.lead()
+    rig.node.stand()
+    old, new = rig.node, Node(rig.world, "b")
+    first = rig.client.submit(role="x")
+    run = rig.wait_for_run(first)
+    old.started(run)
+    old.hand_over(new)
+    second, third = rig.client.submit(role="x"), rig.client.submit(role="y")
+    rig.wait_for_run(third, node=new)
+    rig.settle(3)
+    assert second not in running(new)
+    old.end(run)
+    rig.wait_for_run(second, node=new)
+
+
+def test_no_limit_leaks_over_crashes_retries_and_cancels(rig: Rig) -> None:
+    rig.order(lambda now: now.limit("role:x", 1, BY))
+    node = rig.node.lead()
+    cancelled, crashed = rig.client.submit(role="x"), rig.client.submit(role="x")
+    run = rig.wait_for_run(cancelled)
+    node.started(run)
+    rig.client.cancel(cancelled)
+    rig.world.run_until(lambda: bool(node.stops_of(run)))
+    node.end(run, None)
+    rig.wait_for_run(crashed)
+    node.crash()
+    node.lead()
+    again = rig.wait_for_run(crashed)
+    node.do(again)
+    for _ in range(5):
+        job_id = rig.client.submit(role="x")
+        node.do(rig.wait_for_run(job_id))
+        rig.wait_for(job_id)
+
+
+def test_large_jobs_take_their_slots_and_memory(rig: Rig) -> None:
+    mib = 1024 * 1024
+    rig = Rig(jobs=options(workers=4, memory_limit=10 * mib))
+    node = rig.node.lead()
+    wide, small = rig.client.submit(slots=3), [rig.client.submit() for _ in range(3)]
+    rig.settle(3)
+    assert running(node) == [wide, small[0]]
+    node.do(node.run_of(wide))
+    rig.wait_for(wide)
+    rig.settle()
+    assert running(node)[2:] == small[1:]
+    for job_id in small:
+        node.do(node.run_of(job_id))
+    heavy = [rig.client.submit(memory=6 * mib) for _ in range(2)]
+    rig.wait_for_run(heavy[0])
+    rig.settle(3)
+    assert heavy[1] not in running(node)
+    node.do(node.run_of(heavy[0]))
+    rig.wait_for_run(heavy[1])
+
+
+# ---------------------------------------------------------------- workers, drain
+
+
+def test_workers_up_and_down(rig: Rig) -> None:
+    node = rig.node.lead()
+    rig.order(lambda now: now.scale(1, BY))
+    rig.settle()
+    jobs = [rig.client.submit() for _ in range(3)]
+    rig.settle(3)
+    assert running(node) == jobs[:1]
+    rig.order(lambda now: now.scale(2, BY))
+    rig.wait_for_run(jobs[1])
+    rig.settle(1)
+    assert running(node) == jobs[:2]
+    rig.order(lambda now: now.scale(None, BY))
+    rig.wait_for_run(jobs[2])
+    assert [each.workers for each in node.said if isinstance(each, Scale)] == [1, 2, 4]
+
+
+def test_a_drained_queue_takes_nothing_and_works_off_what_it_has(rig: Rig) -> None:
+    node = rig.node.lead()
+    job_id = rig.client.submit()
+    run = rig.wait_for_run(job_id)
+    rig.order(lambda now: now.drain(Order("ops", "moving")))
+    rig.world.run_until(lambda: rig.kv(KEYS.closed) is not None)
+    refused = rig.client.answer(rig.client.send())
+    assert isinstance(refused.error, QueueFullError)
+    node.do(run)
+    assert rig.wait_for(job_id).status is JobStatus.COMPLETED
+    rig.settle(3)
+    assert status(node).closed == "draining, by ops: moving"
+    other = Node(rig.world, "b")
+    node.crash()
+    other.lead()
+    rig.settle(3)
+    assert rig.kv(KEYS.closed) is not None
+    rig.order(lambda now: now.resume(ALL))
+    rig.world.run_until(lambda: rig.kv(KEYS.closed) is None)
+    other.body = lambda start: RETURNED
+    rig.wait_for(rig.client.submit())
+
+
+# ---------------------------------------------------------------- age
+
+
+def test_age_counts_over_a_failover() -> None:
+    """The rig's jobs were submitted on a day long before: they are as old as can be."""
+    rig = Rig(jobs=options(workers=1))
+    for _ in range(2):
+        rig.client.submit(priority=Priority.HIGH)
+    old = rig.client.submit(priority=Priority.LOW)
+    rig.world.apply(Put(KEYSPACE.mirrored + b"x", b""))
+    node = rig.node.lead()
+    node.body = lambda start: RETURNED
+    rig.wait_for(old)
+    late = rig.client.submit(priority=Priority.HIGH)
+    rig.wait_for(late)
+    assert running(node).index(old) == 2
+
+
+# ---------------------------------------------------------------- status
+
+
+def test_the_status_tells_what_waits_and_why(rig: Rig) -> None:
+    node = rig.node.lead()
+    rig.order(lambda now: now.limit("role:x", 1, BY).pause("project:p", BY))
+    first = rig.client.submit(role="x")
+    rig.wait_for_run(first)
+    for fields in ({"role": "x"}, {"project": "p", "priority": Priority.LOW}, {"slots": 9}):
+        rig.client.submit(**fields)
+    rig.client.submit(run_at="2999-01-01T00:00:00.000Z")
+    rig.settle()
+    seen = status(node)
+    assert seen.counts == {"pending": 3, "scheduled": 1, "running": 1, "parked": 0}
+    assert {name: each.jobs for name, each in seen.waiting.items()} == {"normal": 2, "low": 1}
+    assert seen.waiting["low"].oldest_s > 0
+    assert seen.held == {
+        "1 jobs of role 'x' run, which is the limit": 1,
+        "project 'p' is paused": 1,
+        "it takes 9 slots, and there are 4": 1,
+    }
+    assert (seen.roles, seen.projects, seen.workers, seen.closed) == ({"x": 1}, {}, 4, "")
+    told = seen.as_dict()
+    assert told["limits"]["role:x"]["most"] == 1
+    assert told["paused"]["project:p"]["by"] == "ops"
