@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,8 @@ from slurp_leader.errors import Outcome, StoreError, StoreTimeoutError, StoreUna
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdCluster, EtcdProcess
 from slurp_leader.store import Get, Grant, KeepAlive, Put, Status, WatchEvents
-from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
+from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put, put_once_taken
+from support.waiting import until
 
 from .conftest import Servers
 
@@ -26,7 +26,7 @@ def cluster(binary: EtcdBinary, servers: Servers) -> EtcdCluster:
             member.resume()
     running.start()
     with EtcdStore(EtcdOptions(endpoints=running.endpoints)) as probe:
-        _until(lambda: probe.call(Put(b"k", b"v"), 5.0).exception() is None, "the cluster was not repaired")
+        put_once_taken(probe, b"k", timeout_s=5.0)
     return running
 
 
@@ -48,14 +48,6 @@ def _leads(member: EtcdProcess) -> bool:
 def _member_in_use(store: EtcdStore, cluster: EtcdCluster) -> EtcdProcess:
     endpoint = store._members.in_use().endpoint
     return next(member for member in cluster.members if member.endpoint == endpoint)
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        threading.Event().wait(0.05)
-    pytest.fail(f"{what} within 20 s")
 
 
 def test_a_read_leaves_a_frozen_member_within_its_own_deadline(store: EtcdStore, cluster: EtcdCluster) -> None:
@@ -105,7 +97,7 @@ def test_a_member_without_peers_says_so_and_renews_no_lease(store: EtcdStore, cl
                 refusals.append(error)
             return error is not None
 
-        _until(is_refused, "the lone member did not refuse to renew")
+        until(is_refused)
         assert "no leader" in str(refusals[-1])
         with pytest.raises(StoreUnavailableError, match="no leader"):
             do(only_this, Put(b"k", b"w"))
@@ -114,7 +106,7 @@ def test_a_member_without_peers_says_so_and_renews_no_lease(store: EtcdStore, cl
         for member in cluster.members:
             if member is not alone:
                 member.resume()
-        _until(lambda: only_this.call(Put(b"k", b"w"), 2.0).exception() is None, "it was not used again")
+        put_once_taken(only_this, b"k", b"w", 2.0)
 
 
 def test_a_watch_moves_from_a_frozen_member_and_misses_nothing(cluster: EtcdCluster, store: EtcdStore) -> None:

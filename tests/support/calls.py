@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from slurp_leader.clock import SystemClock
+from slurp_leader.errors import StoreError
 from slurp_leader.store import Get, KeyValue, Put, Request, Store
+from support.waiting import until
 
 R = TypeVar("R")
 N = TypeVar("N")
@@ -29,6 +31,11 @@ def do(store: Store, request: Request[R]) -> R:
 def put(store: Store, key: bytes, value: bytes = b"v", lease: int = 0) -> int:
     """Write one key. Returns the revision."""
     return do(store, Put(key, value, lease)).header.revision
+
+
+def put_once_taken(store: Store, key: bytes, value: bytes = b"v", timeout_s: float = PATIENCE_S) -> int:
+    """Write a key, as soon as a member takes it. Returns the revision."""
+    return until(lambda: store.call(Put(key, value), timeout_s).result().header.revision, not_yet=StoreError)
 
 
 def get(store: Store, key: bytes, revision: int = 0) -> KeyValue | None:

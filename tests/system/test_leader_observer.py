@@ -12,8 +12,7 @@ import pytest
 from slurp_leader import LeaderElection, LeaderObserver, SlurpSettings
 from slurp_leader.errors import LifecycleError, NoLeaderError, StoreTimeoutError
 from slurp_leader.store import Get, Txn
-
-WAIT_S = 30
+from support.waiting import WAIT_S
 
 
 def settings(node_id: str) -> SlurpSettings:

@@ -27,10 +27,10 @@ from slurp_leader.store.keyspace import Keyspace
 from support.calls import do
 from support.etcd import EtcdServers
 from support.members import Cable, Trio, etcd_leader, followers, lose
+from support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.etcd
 
-WAIT_S = 60
 TTL_S = 5
 CLOCK = SystemClock()
 
@@ -120,11 +120,7 @@ class Nodes:
 
     def wait_until_one_leads(self) -> None:
         """And not both; fails the test when that does not come."""
-        for _ in range(WAIT_S * 50):
-            if self.first.is_leader != self.second.is_leader:
-                return
-            self._over.wait(0.02)
-        pytest.fail("nobody leads")
+        until(lambda: self.first.is_leader != self.second.is_leader)
 
     def _watch(self) -> None:
         while not self._over.wait(0.005):

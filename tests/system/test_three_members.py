@@ -16,10 +16,9 @@ from slurp_leader.store.keyspace import Keyspace
 from support.calls import Recorder
 from support.etcd import EtcdServers
 from support.members import etcd_leader, followers, lose
+from support.waiting import WAIT_S
 
 pytestmark = pytest.mark.etcd
-
-WAIT_S = 30
 
 
 @pytest.fixture(scope="module")
