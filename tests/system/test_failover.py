@@ -209,7 +209,7 @@ def test_a_leader_with_a_wrong_picture_is_found_out_and_nothing_stops_for_it(
 def test_without_a_handover_there_is_nothing_to_verify(make_system: Any, shared: Any) -> None:
     first = make_system()
     assert first.wait_for_leadership(WAIT_S)
-    shared.store.call(Delete(first._election_keys.leader), 5).result()  # as a revoked lease does
+    shared.store.call(Delete(first.require_term().key), 5).result()  # as a revoked lease does
     second = make_system()
     second.leader.wait(WAIT_S)
     assert [system._running_node().failover._check for system in (first, second)] == [None, None]
