@@ -11,6 +11,7 @@ from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdCluster, EtcdProcess
 from slurp_leader.store import Get, Grant, KeepAlive, Put, Status, WatchEvents
 from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put, put_once_taken
+from support.members import leads_etcd
 from support.waiting import until
 
 from .conftest import Servers
@@ -33,16 +34,10 @@ def cluster(binary: EtcdBinary, servers: Servers) -> EtcdCluster:
 @pytest.fixture
 def store(cluster: EtcdCluster) -> Iterator[EtcdStore]:
     """The first member is the one in use, and it is no leader: its loss does not stop the others."""
-    followers_first = sorted(cluster.members, key=_leads)
+    followers_first = sorted(cluster.members, key=leads_etcd)
     with EtcdStore(EtcdOptions(endpoints=[member.endpoint for member in followers_first])) as made:
         put(made, b"k")
         yield made
-
-
-def _leads(member: EtcdProcess) -> bool:
-    with EtcdStore(EtcdOptions(endpoints=[member.endpoint])) as probe:
-        status = do(probe, Status())
-        return status.leader_member_id == status.header.member_id
 
 
 def _member_in_use(store: EtcdStore, cluster: EtcdCluster) -> EtcdProcess:
@@ -111,7 +106,7 @@ def test_a_member_without_peers_says_so_and_renews_no_lease(store: EtcdStore, cl
 
 def test_a_watch_moves_from_a_frozen_member_and_misses_nothing(cluster: EtcdCluster, store: EtcdStore) -> None:
     options = EtcdOptions(
-        endpoints=[member.endpoint for member in sorted(cluster.members, key=_leads)],
+        endpoints=[member.endpoint for member in sorted(cluster.members, key=leads_etcd)],
         watch_probe_interval=0.3,
         watch_probe_timeout=0.5,
     )
