@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -221,43 +222,34 @@ def test_watching_the_leader_ends_when_the_system_stops(make_system: Any) -> Non
     assert seen == [None]
 
 
-def test_waiting_for_a_leader_ends_when_the_system_stops(make_system: Any) -> None:
-    client = make_system(candidate=False)
-    assert client.leader.get(WAIT_S) is None
+def said_when_stopped(wait: Callable[[], Any], stop: Callable[[], Any]) -> list[str]:
+    """What is told to who waits for a leader, when that is stopped."""
     said: list[str] = []
 
-    def wait() -> None:
+    def waits() -> None:
         try:
-            client.leader.wait()
+            wait()
         except (NoLeaderError, LifecycleError) as error:
             said.append(str(error))
 
-    waiting = threading.Thread(target=wait)
+    waiting = threading.Thread(target=waits)
     waiting.start()
-    client.stop()
+    stop()
     waiting.join(WAIT_S)
+    return said
 
-    assert said
+
+def test_waiting_for_a_leader_ends_when_the_system_stops(make_system: Any) -> None:
+    client = make_system(candidate=False)
+    assert client.leader.get(WAIT_S) is None
+    assert said_when_stopped(client.leader.wait, client.stop)
 
 
 def test_waiting_for_a_leader_ends_when_the_election_stops(shared: Any) -> None:
     shared.store.faults.stall()  # nobody will ever lead
     mine = LeaderElection("reports", settings(), stores=shared)
     mine.start()
-    said: list[str] = []
-
-    def wait() -> None:
-        try:
-            mine.wait_for_leader()
-        except (NoLeaderError, LifecycleError) as error:
-            said.append(str(error))
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    mine.stop()
-    waiting.join(WAIT_S)
-
-    assert said
+    assert said_when_stopped(mine.wait_for_leader, mine.stop)
 
 
 # ---------------------------------------------------------------- asyncio
