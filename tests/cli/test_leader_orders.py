@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cli.conftest import WAIT_S, Slurp
+from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli import orders
 from slurp_leader.cli.asking import asking
 from slurp_leader.cli.options import Invocation
 from slurp_leader.store import Put, Store
+from support.waiting import WAIT_S, until
 
 
 @pytest.fixture
@@ -29,14 +29,6 @@ def history(slurp: Slurp, *more: object) -> list[dict[str, Any]]:
     told = slurp("leader", "history", "--json", *more).json
     assert (told["election"], told["unreadable"]) == ("slurp", 0)
     return list(told["entries"])
-
-
-def until(reached: Callable[[], Any]) -> None:
-    for _ in range(WAIT_S * 50):
-        if reached():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it never came to that")
 
 
 def test_a_frozen_election_is_shown_and_told_of_and_thawed(slurp: Slurp, node: SlurpLeaderSystem) -> None:
