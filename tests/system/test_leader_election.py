@@ -12,8 +12,7 @@ import pytest
 from slurp_leader import LeaderElection, LeadershipLostError, NotLeaderError, SlurpSettings
 from slurp_leader.errors import LifecycleError
 from slurp_leader.store import Delete, Get
-
-WAIT_S = 30
+from support.waiting import WAIT_S
 
 
 def election(shared: Any, node_id: str, name: str = "reports") -> LeaderElection:
