@@ -8,6 +8,7 @@ import pytest
 
 from cli.conftest import WAIT_S, Slurp
 from slurp_leader import QueueFullError, SlurpLeaderSystem
+from support.waiting import until
 
 
 def test_a_paused_queue_takes_jobs_and_starts_none_until_it_is_resumed(slurp: Slurp, node: SlurpLeaderSystem) -> None:
@@ -35,8 +36,6 @@ def test_limits_are_shown_changed_and_taken_away(slurp: Slurp, cluster: str) -> 
 
 
 def test_a_drained_queue_takes_no_jobs(slurp: Slurp, node: SlurpLeaderSystem) -> None:
-    from cli.test_leader_orders import until
-
     assert slurp("queue", "drain", "--why", "moving").out == "the queue takes no new jobs\n"
     until(lambda: slurp("queue", "status", "--json").json["closed"])
     with pytest.raises(QueueFullError):

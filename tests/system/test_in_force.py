@@ -167,6 +167,8 @@ def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster
     pending = client.submit("pending.py")
     until(lambda: is_refused(client))
     before = first.require_term().token
+    client.queue.pause("role:sleeper", "until noon")
+    queue = client.queue.limits({"role:tester": 0, "all": 50}).control
     orders = first.leader.orders()
     run_at = client.jobs.report(later.id).run_at
 
@@ -177,7 +179,9 @@ def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster
     assert second.leader.orders() == orders
     assert list(orders.blocked) == ["c"]
     assert not third.is_leader
-    until(lambda: second._running_node().engine.control() == {"floor": floor, "closed": True})
+    assert set(queue.paused) == {"role:sleeper"}
+    in_force = {"floor": floor, "closed": True, "queue": queue.to_fields()}
+    until(lambda: second._running_node().engine.control() == in_force)
     assert is_refused(client)
     report = client.jobs.report(later.id)
     assert (report.status, report.run_at) == (JobStatus.SCHEDULED, run_at)
@@ -196,6 +200,25 @@ def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster
     assert "later.py" not in ran
     until(lambda: not is_refused(client))  # the door opens again, as soon as there is room
     release.set()
+
+
+@pytest.mark.parametrize("how", ["crash", "handover"])
+def test_what_is_paused_and_limited_is_held_back_by_the_next_leader(cluster: Cluster, how: str) -> None:
+    first = cluster.start("a", lambda request, job: {})
+    assert first.wait_for_leadership(WAIT_S)
+    second = cluster.start("b", lambda request, job: {})
+    client = cluster.start("client", candidate=False)
+    client.queue.pause("role:sleeper", "until noon")
+    client.queue.limits({"role:tester": 0})
+    lead_goes_to(cluster, first, second, how)
+
+    asleep, tested = client.submit("asleep.py", role="sleeper"), client.submit("tested.py", role="tester")
+    client.submit("plain.py").result(timeout=WAIT_S)
+    assert {client.jobs.report(each.id).status for each in (asleep, tested)} == {JobStatus.PENDING}
+    client.queue.resume("role:sleeper")
+    client.queue.limits({"role:tester": None})
+    for handle in (asleep, tested):
+        handle.result(timeout=WAIT_S)
 
 
 def test_a_cancel_that_no_leader_has_heard_is_obeyed_by_the_next(cluster: Cluster) -> None:
