@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,7 @@ from slurp_leader.jobs.scheduler import (
     StopRun,
     WindDown,
 )
+from slurp_leader.jobs.statistics import Statistics
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowNotice
@@ -83,6 +85,8 @@ class JobEngine:
         self._failure: BaseException | None = None
         self._token = 0
         self._totals: Counter[str] = Counter()
+        self._statistics = Statistics(clock.boottime())
+        self._statistics_lock = threading.Lock()
         # Of the loop's thread:
         self._ended: Counter[str] = Counter()
         self._waits_s: list[float] = []
@@ -150,6 +154,11 @@ class JobEngine:
         fenced refusals of its commits."""
         names = (*(status.value for status in JobStatus if status.is_final), "batches", "items", "unknown", "fenced")
         return {name: self._totals[name] for name in names}
+
+    def statistics(self) -> dict[str, Any]:
+        """What became of the jobs that ended here in the last minutes; see `Statistics.as_dict`."""
+        with self._statistics_lock:
+            return self._statistics.as_dict(self._clock.boottime())
 
     def depth(self) -> dict[str, int]:
         """Live jobs, as far as this node has seen: in the queue, and parked records. Only a leader knows which of them
@@ -222,6 +231,10 @@ class JobEngine:
     def _on_ended(self, command: JobEnded) -> None:
         outcome = command.outcome
         self._ended[outcome.status.value] += 1
+        with self._statistics_lock:
+            self._statistics.add(
+                command.role, outcome.status.value, command.wait_s, command.run_s, self._clock.boottime()
+            )
         if len(self._waits_s) < _SAMPLES:
             self._waits_s.append(command.wait_s)
             self._runs_s.append((command.run_s, outcome.status.value))

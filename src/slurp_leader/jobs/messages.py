@@ -127,6 +127,7 @@ class JobEnded:
     """Command: an outcome was recorded."""
 
     outcome: JobOutcome
+    role: str
     wait_s: float
     run_s: float
 

@@ -146,7 +146,7 @@ class Recorder:
             desk.busy.discard(job_id)
             desk.picture.touched.discard(job_id)
             self._ended(outcome, settlement.revision)
-            desk.say(JobEnded(outcome, ending.wait_s, ending.run_s))
+            desk.say(JobEnded(outcome, ending.job.spec.role, ending.wait_s, ending.run_s))
         elif isinstance(settlement.error, RequestTooLargeError) and not ending.is_bare:
             self._write_less(ending, finish, settlement, now)
             return

@@ -24,6 +24,8 @@ def status_of(
         ``guard``: whether a crash guard runs, its pid where it is a child, and what it lacks; None: there is none.
         ``queue``: live jobs by status and what this node has seen; None for a client. Only a leader tells pending,
         scheduled and running apart.
+        ``statistics``: of the jobs that ended here in the last minutes: rate, success ratio, and how long they waited
+        and ran, in all and by role; None for a client.
         ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
         ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.
         ``store``: whether etcd answers, and since when not.
@@ -33,6 +35,7 @@ def status_of(
         "election": _election(facts, election, node, observer, clock),
         "guard": _guard(node),
         "queue": _queue(node) if node else None,
+        "statistics": node.engine.statistics() if node else None,
         "failover": node.failover.last.to_fields() if node and node.failover.last else None,
         "commits": node.engine.totals if node else None,
         "store": _store(facts, node, clock),
