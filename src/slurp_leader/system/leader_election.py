@@ -463,7 +463,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
                 else:
                     if term.is_valid:
                         return result
-                election.drained(owner, term.token)
+                if not election.wait_until_proved_again(term):  # else the same term goes on, and its work begins anew
+                    election.drained(owner, term.token)
         finally:
             self._give_back(election, owner)
         reason = election.reason.value if election.reason else "unknown"
