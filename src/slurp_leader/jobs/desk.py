@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
+from slurp_leader.jobs.breaker import JobBreaker
 from slurp_leader.jobs.commit import CommitLimits, Committer
 from slurp_leader.jobs.intent import Settlement
 from slurp_leader.jobs.intents import TermGate
@@ -22,6 +23,7 @@ from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.machine.calls import Call, Calls, Timers
+from slurp_leader.resilience.options import BreakerOptions
 from slurp_leader.store import Request
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Term
@@ -35,7 +37,15 @@ class Site:
         out: Commands of the step under way.
     """
 
-    def __init__(self, options: JobsOptions, keys: JobKeys, node_id: str, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        options: JobsOptions,
+        keys: JobKeys,
+        node_id: str,
+        clock: Clock,
+        rng: random.Random,
+        breaker: BreakerOptions,
+    ) -> None:
         self.options = options
         self.keys = keys
         self.node_id = node_id
@@ -45,7 +55,11 @@ class Site:
         self.tally = Tally()
         self.call_ids = count(1)
         self.out: list[Any] = []
+        self.breaker = JobBreaker(breaker, rng, self.say)
         self._next_run_id = 0
+
+    def say(self, command: Any) -> None:
+        self.out.append(command)
 
     def new_run_id(self) -> int:
         self._next_run_id += 1
@@ -68,6 +82,7 @@ class Desk:
         self.picture = site.picture
         self.tally = site.tally
         self.rng = site.rng
+        self.breaker = site.breaker
         self.timers = Timers()
         self.busy: set[str] = set()
         self.fenced = False
