@@ -37,6 +37,7 @@
     |  +- JobFailedError                      ended `failed`; carries the recorded error
     |  +- JobCancelledError                   ended `cancelled`
     |  +- JobParkedError                      its record cannot be read; an operator has to look
+    +- CircuitOpenError                       a circuit breaker refused the call; `retry_after_s`
     +- RecordError                            a record in etcd is corrupt, forged or newer than this version
     +- TerminalError                          raised by a generator: do not try again
     |  +- FileRefusedError                    the file cannot be worked on: outside, binary, empty, huge, gone ...
@@ -341,6 +342,20 @@ class RecordError(SlurpLeaderError):
         if len(message) > _LONGEST_OF_A_RECORD:
             message = f"{message[:_LONGEST_OF_A_RECORD]} ..."
         super().__init__(message, **facts)
+
+
+# ---------------------------------------------------------------- circuit breakers
+
+
+class CircuitOpenError(SlurpLeaderError):
+    """A circuit breaker refused the call, as those before it failed. It was not made.
+
+    Raised out of a generator, it puts the job back for `retry_after_s` seconds, and costs it no attempt.
+    """
+
+    retryable = True
+    circuit: str = ""
+    retry_after_s: float = 0.0
 
 
 # ---------------------------------------------------------------- raised by, or inside, generators

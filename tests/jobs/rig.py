@@ -36,6 +36,7 @@ from slurp_leader.jobs.scheduler import (
     StopRun,
 )
 from slurp_leader.jobs.submitter import CancelAnswered, CancelJob, Submit, Submitted, Submitter
+from slurp_leader.resilience import BreakerOptions
 from slurp_leader.store import Delete, Get, KeyValue, Put, Request, Txn, prefix_end
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.telemetry.events import LogEvent
@@ -74,11 +75,14 @@ def options(**changes: Any) -> JobsOptions:
 class Node:
     """A host with a scheduler. `runs`: every body it was told to start, in order; `stops`: every word to stop one."""
 
-    def __init__(self, world: World, name: str = "a", jobs: JobsOptions = OPTIONS) -> None:
+    def __init__(
+        self, world: World, name: str = "a", jobs: JobsOptions = OPTIONS, breaker: BreakerOptions | None = None
+    ) -> None:
         self.world = world
         self.name = name
         self.host = world.host(name)
         self.options = jobs
+        self.breaker = breaker
         self.begin()
 
     def begin(self) -> None:
@@ -89,7 +93,8 @@ class Node:
         self.body: Callable[[StartRun], RunReport | None] | None = None
         self.pace_s = 0.01
         self.term: Term | None = None
-        self.scheduler = Scheduler(self.options, KEYS, self.name, self.host.clock, random.Random(next(_seeds)))
+        rng = random.Random(next(_seeds))
+        self.scheduler = Scheduler(self.options, KEYS, self.name, self.host.clock, rng, self.breaker)
         self.seat = self.host.seat(self.scheduler, self._hear)
         self.host.follow(KEYSPACE.mirrored, self.seat.post)
 
@@ -283,9 +288,10 @@ class Rig:
     node: Node = field(init=False)
     client: Client = field(init=False)
     jobs: JobsOptions = OPTIONS
+    breaker: BreakerOptions | None = None
 
     def __post_init__(self) -> None:
-        self.node = Node(self.world, "a", self.jobs)
+        self.node = Node(self.world, "a", self.jobs, self.breaker)
         self.client = Client(self.world)
 
     def order(self, change: Callable[[QueueControl], QueueControl]) -> None:

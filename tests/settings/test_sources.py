@@ -151,7 +151,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("SLURP_ECTD__ENDPOINTS", "did you mean 'SLURP_ETCD__ENDPOINTS'?"),
         ("SLURP_ELECTION__LEASE__TTL", "did you mean 'SLURP_ELECTION__LEASE_TTL'?"),
         ("SLURP_ETCD__PASSWORD__X", "did you mean 'SLURP_ETCD__PASSWORD'?"),
-        ("SLURP_QQQQ__ZZZZ", "sections are election, etcd, generator, health, jobs, logs, node, telemetry"),
+        ("SLURP_QQQQ__ZZZZ", "sections are breaker, election, etcd, generator, health, jobs, logs, node, telemetry"),
         ("SLURP_NODE__", "no such setting"),
     ],
 )

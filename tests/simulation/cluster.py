@@ -50,6 +50,7 @@ from slurp_leader.jobs.scheduler import (
     WindDown,
 )
 from slurp_leader.jobs.submitter import CancelAnswered, CancelJob, Submit, Submitted, Submitter
+from slurp_leader.resilience import BreakerOptions, CircuitChange
 from slurp_leader.store import Event, EventKind
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.term import Term
@@ -70,6 +71,7 @@ JOBS = JobsOptions(
     backoff_cap=2,
     timeout=3,
 )
+BREAKER = BreakerOptions(window=5, minimum_calls=5, open_base=0.2, open_cap=0.8, probe_timeout=1)
 LENDING = Lending(JOB_KEYS.grant, lambda: 6.0)
 BETWEEN_THREADS_S = 0.0005
 """What a word from one thread of a process to another takes."""
@@ -188,7 +190,7 @@ class SimNode:
             ready=lambda: Readiness(self.scheduler.picture.revision),
             free=lambda: Free(share, share, share),
         )
-        self.scheduler = Scheduler(JOBS, JOB_KEYS, name, clock, random.Random(seed + 1))
+        self.scheduler = Scheduler(JOBS, JOB_KEYS, name, clock, random.Random(seed + 1), BREAKER)
         self.pool = Pool(self, JOBS.workers)
         self.election = self.host.seat(self.elector, self._on_election)
         self.jobs = self.host.seat(self.scheduler, self._on_jobs)
@@ -261,6 +263,8 @@ class SimNode:
                 self.later(BETWEEN_THREADS_S, self.pool.stop_run, command)
             case HandedBack():
                 self.later(BETWEEN_THREADS_S, self.election.post, Drained(command.token))
+            case CircuitChange():
+                self.host.world.count(f"circuit:{command.state.value}")
 
     def resign(self) -> None:
         self.election.post(ResignWanted(1.0))

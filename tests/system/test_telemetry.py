@@ -13,8 +13,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from slurp_leader import JobInterrupted, SlurpLeaderSystem, SlurpSettings, TerminalError
+from slurp_leader.errors import CircuitOpenError
 from slurp_leader.failover import Failover
 from slurp_leader.otel import OtelMetrics, OtelTracer
+from slurp_leader.resilience import BreakerOptions, CircuitBreaker
 from slurp_leader.store import Delete
 from slurp_leader.telemetry.metrics import INSTRUMENTS, PERIODIC_SKIPPED, Instrument
 from slurp_leader.term import Term
@@ -92,6 +94,7 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
         assert handle.outcome(WAIT_S).token > token
         _lend_and_take_back(node, shared, monkeypatch)
     assert outcomes == ["completed", "completed", "failed", "completed"]
+    _open_a_circuit(metrics)
 
     seen = _recorded(reader)
     assert {one.name for one in INSTRUMENTS} - set(seen) == set()
@@ -101,6 +104,16 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
     assert seen["slurp.jobs.ended"]["outcome"] == {"completed", "failed"}
     assert seen["slurp.commit.batch.size"]["side"] == {"leader", "submit"}
     assert {"leader", "draining", "candidate"} <= seen["slurp.election.transitions"]["state"]
+    assert seen["slurp.circuit.state"]["circuit"] == {"generator", "own"}
+
+
+def _open_a_circuit(metrics: OtelMetrics) -> None:
+    """One call fails, and the next is refused."""
+    breaker = CircuitBreaker("own", BreakerOptions(minimum_calls=1), metrics=metrics)
+    with pytest.raises(OSError, match="gone"), breaker.guard():
+        raise OSError("gone")
+    with pytest.raises(CircuitOpenError), breaker.guard():
+        raise AssertionError("not refused")
 
 
 def _lend_and_take_back(node: SlurpLeaderSystem, shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:

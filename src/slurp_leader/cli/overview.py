@@ -73,6 +73,7 @@ def overview(
         {**node, **_as_candidate(candidates.get(node["session"]), weights or Weights())}
         for node in _nodes([kv for kv in sessions if stands_in(kv, election)], keys, leader)
     ]
+    hold = _hold(by_key.get(keys.heartbeat)) if leader is not None else None
     document: dict[str, Any] = {
         "cluster_id": keyspace.cluster_id,
         "election": election,
@@ -93,7 +94,7 @@ def overview(
         },
     }
     others = sorted(elections_of(sessions) - {election})
-    return {**document, "problems": list(_problems(document, others))}
+    return {**document, "problems": [*_problems(document, others), *_problems_of_the_queue(hold)]}
 
 
 def _nodes(sessions: Iterable[KeyValue], keys: ElectionKeys, leader: LeaderInfo | None) -> Iterable[dict[str, Any]]:
@@ -125,6 +126,26 @@ def _facts(kv: KeyValue) -> dict[str, Any]:
         return {"readable": False}
     facts = {name: data.get(name) for name in ("endpoint", "version", "capabilities")}
     return {**{name: None if fact == "" else fact for name, fact in facts.items()}, "readable": True}
+
+
+def _hold(heartbeat: KeyValue | None) -> dict[str, Any] | None:
+    """Why the leader claims no job, as it says with its heartbeat; None: it does, or says nothing that can be read."""
+    try:
+        hold = read_object(heartbeat.key, heartbeat.value).get("hold") if heartbeat else None
+    except RecordError:
+        return None
+    return hold if isinstance(hold, dict) else None
+
+
+def _problems_of_the_queue(hold: dict[str, Any] | None) -> Iterable[dict[str, str]]:
+    if hold is not None:
+        reason, until = str(hold.get("reason", "unknown")).replace("_", " "), hold.get("until")
+        message = f"jobs wait: {reason} until {until}, because the generator kept failing"
+        yield {
+            "what": "generator_fails",
+            "message": message,
+            "fix": "see `health` and the log of the leader; it goes on by itself",
+        }
 
 
 def _problems(document: dict[str, Any], others: list[str]) -> Iterable[dict[str, str]]:

@@ -6,6 +6,7 @@ The life of one job, and the order in which the modules read::
     picture, ready         the leader sees it by watch, and puts it in line
     leading                the term that runs the queue; its parts are
       claims                 claim -> run/{token}-{n}, before any body starts
+      breaker                whether to claim at all, while the generator keeps failing
       runs, runner           run -> the generator, on a thread
       recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
       recovery               what there is to put right: a plan, from how things stand

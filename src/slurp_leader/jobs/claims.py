@@ -6,6 +6,8 @@ when one is full or has waited long enough; so the load itself makes them large.
 
 A *suspect*, whose leaders have crashed twice, runs alone: its claim holds nothing else, and no other run is under way
 beside it. So a crash then speaks against it, and only against it (A14).
+
+While the circuit breaker of the generator is open nothing is claimed; when its time is over, one job is.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from slurp_leader.jobs.run import Run
 from slurp_leader.jobs.upkeep import Upkeep
 from slurp_leader.jobs.workers import Claiming, Workers
 from slurp_leader.machine.calls import NEVER
+from slurp_leader.resilience.circuit import Permit
 
 TIMER = "claim"
 
@@ -62,6 +65,7 @@ class Claims:
 
     def __init__(self, desk: Desk, workers: Workers, upkeep: Upkeep, begin: Callable[[Run, float], None]) -> None:
         self._desk = desk
+        self._breaker = desk.breaker
         self._workers = workers
         self._upkeep = upkeep
         self._begin = begin
@@ -71,7 +75,7 @@ class Claims:
         self._lent: tuple[Spec, ...] = ()
         self._suspects: deque[str] = deque()
         self._sequence = 0
-        self._pending: set[bytes] = set()  # claims that are being written
+        self._pending: dict[bytes, Permit] = {}  # claims that are being written
         self._claiming = Claiming()  # jobs in them
         self._open: dict[bytes, _OpenClaim] = {}
         self._quarantine: bytes | None = None  # the claim of the suspect that runs
@@ -99,7 +103,7 @@ class Claims:
     @property
     def own(self) -> Set[bytes]:
         """Keys of the claims of this term, written or being written."""
-        return self._open.keys() | self._pending
+        return self._open.keys() | self._pending.keys()
 
     @property
     def claiming(self) -> int:
@@ -129,6 +133,9 @@ class Claims:
         """Take as many jobs as there is room for. `running`: how many runs of this term are under way."""
         if self._quarantine is not None:
             return
+        if not self._breaker.room(now):
+            self._desk.timers.set_no_later(TIMER, self._breaker.wake_at)
+            return
         suspect = self._next_suspect()
         if suspect is None:
             self._claim_ready(now)
@@ -153,7 +160,7 @@ class Claims:
     def _claim_ready(self, now: float) -> None:
         while len(self._ready):
             room = self._workers.room(self.rules, self._claiming)
-            most = min(room.slots + room.ahead, len(self._ready), intents.MOST_ENTRIES)
+            most = min(room.slots + room.ahead, len(self._ready), self._breaker.room(now))
             if most <= 0 or not self._is_time(most, now):
                 return
             picked = self._ready.pick(most, now, room, self.rules, self.usage, self._claimable)
@@ -192,7 +199,8 @@ class Claims:
             taken.append(_Taken(job, before, ready_at, entry))
             desk.busy.add(job.job_id)
         record = Claim(desk.term.session, tuple(each.entry for each in taken), quarantined, desk.node_id, desk.today)
-        self._pending.add(key)
+        permit = self._breaker.admit(max(job.spec.limits.timeout_s for job, _ in picked), now)
+        self._pending[key] = permit
         for each in taken:
             self._claiming.add(each.job.spec)
         if quarantined:
@@ -200,10 +208,11 @@ class Claims:
         desk.committer.add(intents.claim(key, record, partial(self._claimed, key, record, taken)), now)
 
     def _claimed(self, key: bytes, record: Claim, taken: list[_Taken], settlement: Settlement, now: float) -> None:
-        self._pending.discard(key)
+        permit = self._pending.pop(key)
         for each in taken:
             self._claiming.remove(each.job.spec)
         if settlement.verdict is not Verdict.APPLIED:
+            self._breaker.withdrawn(permit)
             self._desk.refused("claim", key.decode(), settlement)
             self._leave_quarantine(key)
             for each in taken:
@@ -214,8 +223,14 @@ class Claims:
         self._open[key] = _OpenClaim(settlement.revision, len(taken))
         for each in taken:
             run_id = self._desk.new_run_id()
-            run = Run(run_id, each.job, each.before, each.entry.run, key, settlement.revision, now, each.ready_at)
+            number, revision = each.entry.run, settlement.revision
+            run = Run(run_id, each.job, each.before, number, key, revision, permit, now, each.ready_at)
             self._begin(run, now)
+
+    def abandon(self) -> None:
+        """The term is over: nobody will hear what becomes of the claims that are being written."""
+        for permit in self._pending.values():
+            self._breaker.withdrawn(permit)
 
     # ------------------------------------------------------------ the end of a claim
 

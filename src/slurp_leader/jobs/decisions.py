@@ -29,6 +29,8 @@ class RunEnd(StrEnum):
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
     """Stopped because the term was given back. Not the job's fault, and not an attempt."""
+    REFUSED = "refused"
+    """A circuit breaker inside the generator is open: nothing was attempted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class RunReport:
     Attributes:
         result_json: What a run that returned came to: a JSON value as UTF-8 text.
         error: ``{"code", "message", ...}`` of one that did not.
-        retry_after_s: Least wait before the next attempt, when the generator asked for one.
+        retry_after_s: Least wait before the next attempt, when the generator or a circuit breaker asked for one.
     """
 
     end: RunEnd
@@ -83,15 +85,22 @@ def after_run(
         return GoOn(replace(state, closed=run, interruptions=state.interruptions + 1, run_at=None, op=op))
     if report.end is RunEnd.CANCELLED:
         return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=report.error)
+    if report.end is RunEnd.REFUSED:
+        run_at = _next_date(spec.limits, 1, report, today, rng)
+        return GoOn(replace(state, closed=run, run_at=run_at, op=op))
     attempts = state.attempts + 1
     if report.end is RunEnd.RETURNED:
         return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=report.result_json)
     errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
     if report.end is RunEnd.TERMINAL or attempts >= spec.limits.max_attempts:
         return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
-    wait_s = min(max(backoff_s(spec.limits, attempts, rng), report.retry_after_s), _LONGEST_WAIT_S)
-    run_at = format_utc(today + timedelta(seconds=wait_s))
+    run_at = _next_date(spec.limits, attempts, report, today, rng)
     return GoOn(replace(state, closed=run, attempts=attempts, errors=errors, run_at=run_at, op=op))
+
+
+def _next_date(limits: JobLimits, attempts: int, report: RunReport, today: datetime, rng: random.Random) -> str:
+    wait_s = min(max(backoff_s(limits, attempts, rng), report.retry_after_s), _LONGEST_WAIT_S)
+    return format_utc(today + timedelta(seconds=wait_s))
 
 
 def without_run(spec: Spec, state: JobState, wish: Cancel | None) -> Finish | None:

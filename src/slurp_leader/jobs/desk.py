@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
+from slurp_leader.jobs.breaker import JobBreaker
 from slurp_leader.jobs.commit import CommitLimits, Committer
 from slurp_leader.jobs.intent import Settlement
 from slurp_leader.jobs.intents import TermGate
@@ -24,6 +25,7 @@ from slurp_leader.jobs.picking.rules import Rules
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.machine.calls import Call, Calls, Timers
+from slurp_leader.resilience.options import BreakerOptions
 from slurp_leader.store import Request
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Term
@@ -37,7 +39,15 @@ class Site:
         out: Commands of the step under way.
     """
 
-    def __init__(self, options: JobsOptions, keys: JobKeys, node_id: str, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        options: JobsOptions,
+        keys: JobKeys,
+        node_id: str,
+        clock: Clock,
+        rng: random.Random,
+        breaker: BreakerOptions,
+    ) -> None:
         self.options = options
         self.keys = keys
         self.node_id = node_id
@@ -47,6 +57,7 @@ class Site:
         self.tally = Tally()
         self.call_ids = count(1)
         self.out: list[Any] = []
+        self.breaker = JobBreaker(breaker, rng, self.say)
         self._next_run_id = 0
         self._rules: tuple[QueueControl, Rules] | None = None
 
@@ -57,6 +68,9 @@ class Site:
         if self._rules is None or self._rules[0] is not control:
             self._rules = (control, Rules.of(self.options, control))
         return self._rules[1]
+
+    def say(self, command: Any) -> None:
+        self.out.append(command)
 
     def new_run_id(self) -> int:
         self._next_run_id += 1
@@ -79,6 +93,7 @@ class Desk:
         self.picture = site.picture
         self.tally = site.tally
         self.rng = site.rng
+        self.breaker = site.breaker
         self.timers = Timers()
         self.busy: set[str] = set()
         self.fenced = False

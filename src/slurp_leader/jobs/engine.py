@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.jobs.breaker import NAME, Hold
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.inventory import Stock
 from slurp_leader.jobs.messages import Scale
@@ -33,6 +34,9 @@ from slurp_leader.jobs.scheduler import (
 )
 from slurp_leader.jobs.statistics import Statistics
 from slurp_leader.machine import Loop
+from slurp_leader.resilience.changes import CircuitChange, measure, tell
+from slurp_leader.resilience.circuit import CircuitState
+from slurp_leader.resilience.options import BreakerOptions
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowNotice
 from slurp_leader.store.keyspace import Keyspace
@@ -59,6 +63,7 @@ class JobEngine:
         node_id: Written into outcomes, for people.
         clock: Source of time.
         handed_back: Called with a token when nothing of that term is under way any more.
+        breaker: When a generator that keeps failing is left alone; None: as by default.
     """
 
     def __init__(
@@ -74,9 +79,10 @@ class JobEngine:
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
         rng: random.Random | None = None,
+        breaker: BreakerOptions | None = None,
     ) -> None:
         rng = rng or random.Random(secrets.randbits(128))
-        self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng)
+        self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng, breaker)
         self._clock = clock
         self._metrics = metrics or NoMetrics()
         self._handed_back = handed_back
@@ -95,6 +101,7 @@ class JobEngine:
         self._stats: CommitStats | None = None
 
     def start(self) -> None:
+        measure(NAME, CircuitState.CLOSED, self._metrics)
         self._runner.start()
         self._loop.start()
 
@@ -176,6 +183,10 @@ class JobEngine:
             "bytes": picture.size,
         }
 
+    def hold(self) -> Hold | None:
+        """Why no job is claimed here at present; None: nothing holds up the next one."""
+        return self._scheduler.hold(self._clock.boottime())
+
     @property
     def longest_timeout_s(self) -> float:
         """The longest time that a job which runs here at present may take; 0 when none does."""
@@ -217,6 +228,8 @@ class JobEngine:
                 self._handed_back(command.token)
             case Note():
                 log_event(_logger, command.level, command.event, **command.fields)
+            case CircuitChange():
+                tell(command, self._metrics)
             case _:
                 pass  # a moment to measure
         leading = self._scheduler.leading

@@ -393,6 +393,7 @@ class Leading:
     def abandon(self) -> None:
         """The term is over: tell every run to stop. Nothing is written any more, and no answer is awaited."""
         self._calls.forget()
+        self._claims.abandon()
         self._runs.abandon()
 
     # ------------------------------------------------------------ reports

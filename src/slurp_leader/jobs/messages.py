@@ -1,7 +1,7 @@
 """What goes into the scheduler and what comes out: events and commands, values all of them.
 
 Beside these it takes what a `Follower` delivers (`Snapshot`, `Changes`, `Progress`), `Answer` and `Tick`, and gives
-`Call`.
+`Call`, and `CircuitChange` when the breaker of the generator opens or closes.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class Recorder:
             if report.end is RunEnd.INTERRUPTED:
                 desk.tally.interrupted += 1
             else:
-                desk.tally.retried += 1
+                desk.tally.retried += report.end is not RunEnd.REFUSED
                 desk.note(
                     logging.WARNING,
                     LogEvent.JOB_RETRY,

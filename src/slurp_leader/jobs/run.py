@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from slurp_leader.jobs.picture import Job, StateView
 from slurp_leader.machine.calls import NEVER
+from slurp_leader.resilience.circuit import Permit
 
 
 class Phase(StrEnum):
@@ -28,6 +29,7 @@ class Run:
         before: The state of the job when it was claimed.
         number: Of the run, counted over the life of the job.
         claim_key, claim_revision: Of its claim. The revision is the fencing token of user code.
+        permit: Of the circuit breaker.
         claimed_at, ready_at: When it was claimed, and since when it could have been.
         stop_reason: Set once it was told to stop.
         record_at: When its end is recorded even if the worker has not come back.
@@ -41,6 +43,7 @@ class Run:
     number: int
     claim_key: bytes
     claim_revision: int
+    permit: Permit
     claimed_at: float
     ready_at: float
     phase: Phase = Phase.HELD

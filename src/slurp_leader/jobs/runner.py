@@ -22,6 +22,7 @@ from pydantic_core import from_json
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import (
+    CircuitOpenError,
     JobInterrupted,
     LeadershipLostError,
     RequestInvalidError,
@@ -283,6 +284,9 @@ def _report_of(error: BaseException) -> RunReport:
             return RunReport(RunEnd.TERMINAL, error=error_of(str(error.code), message, type=kind))
         case RequestInvalidError():
             return RunReport(RunEnd.TERMINAL, error=error_of("request_invalid", message, type=kind))
+        case CircuitOpenError():
+            wait_s = _seconds_of(error.retry_after_s)
+            return RunReport(RunEnd.REFUSED, error=error_of("circuit_open", message, type=kind), retry_after_s=wait_s)
         case RetryAfterError():
             wait_s = _seconds_of(error.delay_s)
             return RunReport(RunEnd.RAISED, error=error_of("retry_after", message, type=kind), retry_after_s=wait_s)

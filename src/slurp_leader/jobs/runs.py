@@ -159,6 +159,7 @@ class Runs:
 
     def _conclude(self, run: Run, report: RunReport, now: float, duration_s: float = 0.0) -> None:
         run.phase = Phase.ENDING
+        self._desk.breaker.ended(run.permit, report, duration_s, now)
         if run.has_progress:
             self._desk.committer.withdraw(Rank.PROGRESS, run.job.job_id)
         self._recorder.record_run(run, report, duration_s, partial(self._over, run), now)
@@ -199,6 +200,7 @@ class Runs:
     def abandon(self) -> None:
         """The term is over (I4): tell every run to stop. Nothing is written any more."""
         for run in self._runs.values():
+            self._desk.breaker.withdrawn(run.permit)
             if run.phase is not Phase.HELD:
                 self._desk.say(StopRun(run.run_id, "term_lost"))
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.jobs.breaker import Hold
 from slurp_leader.jobs.desk import Site
 from slurp_leader.jobs.inventory import Inventory
 from slurp_leader.jobs.leading import Leading
@@ -41,6 +42,7 @@ from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.workers import Workers
 from slurp_leader.machine.calls import NEVER
+from slurp_leader.resilience.options import BreakerOptions
 from slurp_leader.store.follow import Changes, Progress, Snapshot
 from slurp_leader.term import Term
 
@@ -54,10 +56,19 @@ class Scheduler:
         node_id: Written into outcomes, for people.
         clock: The calendar only.
         rng: Jitter and operation ids.
+        breaker: When a generator that keeps failing is left alone; None: as by default.
     """
 
-    def __init__(self, options: JobsOptions, keys: JobKeys, node_id: str, clock: Clock, rng: random.Random) -> None:
-        self._site = Site(options, keys, node_id, clock, rng)
+    def __init__(
+        self,
+        options: JobsOptions,
+        keys: JobKeys,
+        node_id: str,
+        clock: Clock,
+        rng: random.Random,
+        breaker: BreakerOptions | None = None,
+    ) -> None:
+        self._site = Site(options, keys, node_id, clock, rng, breaker or BreakerOptions())
         self.inventory = Inventory(keys.mirrored)
         """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
         self._workers = Workers()
@@ -73,6 +84,10 @@ class Scheduler:
     @property
     def tally(self) -> Tally:
         return self._site.tally
+
+    def hold(self, now: float) -> Hold | None:
+        """Why no job is claimed here; None: nothing holds up the next one. May be asked from any thread."""
+        return self._site.breaker.hold(now)
 
     @property
     def wake_at(self) -> float:

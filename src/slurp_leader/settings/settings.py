@@ -20,6 +20,7 @@ from slurp_leader.health.options import HealthOptions
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.options import configuration_error
 from slurp_leader.options.problems import field_at, submodel, suggestion
+from slurp_leader.resilience.options import BreakerOptions
 from slurp_leader.settings.environment import NESTING, PREFIX, read_environment, read_fallbacks
 from slurp_leader.settings.files import find_file, read_file
 from slurp_leader.settings.layers import Layer, layer_of, warn_of_readable_secrets, winning_origins
@@ -63,6 +64,9 @@ class SlurpSettings(BaseSettings):
 
     jobs: JobsOptions = Field(default_factory=JobsOptions)
     """How jobs are run, kept and written."""
+
+    breaker: BreakerOptions = Field(default_factory=BreakerOptions)
+    """When a generator that keeps failing is left alone for a while."""
 
     health: HealthOptions = Field(default_factory=HealthOptions)
     """How health checks of the service are made."""

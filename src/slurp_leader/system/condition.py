@@ -20,6 +20,7 @@ from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election import ElectionState, Reason
 from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreFullError
+from slurp_leader.jobs.breaker import Hold
 from slurp_leader.store.port import StoreOutage
 
 
@@ -50,6 +51,8 @@ class Facts:
     lost_store: BaseException | None = None
     """Why nothing is heard of etcd any more, and never will be."""
     engine_failure: BaseException | None = None
+    hold: Hold | None = None
+    """Why this leader claims no job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,13 @@ def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
     """Everything that is wrong, the worst first."""
     if not facts.is_running:
         return []
-    return [*_for_good(facts), *_of_the_store(facts, clock), *_of_the_service(facts, clock), *_of_settings(facts)]
+    return [
+        *_for_good(facts),
+        *_of_the_store(facts, clock),
+        *_of_the_queue(facts, clock),
+        *_of_the_service(facts, clock),
+        *_of_settings(facts),
+    ]
 
 
 def _for_good(facts: Facts) -> list[Problem]:
@@ -152,6 +161,17 @@ def _is_full(facts: Facts) -> bool:
     return facts.trouble is not None and facts.trouble.kind == StoreFullError.__name__
 
 
+def _of_the_queue(facts: Facts, clock: Clock) -> list[Problem]:
+    hold = facts.hold
+    if hold is None:
+        return []
+    tried = (
+        "one is tried now" if hold.reason == "circuit_half_open" else f"one is tried at {date_of(hold.until, clock)}"
+    )
+    message = f"jobs wait, because the generator kept failing; {tried}. What failed last: {hold.error or 'unknown'}"
+    return [Problem("generator_fails", message, "put right what the message names; the queue goes on by itself")]
+
+
 def _of_the_service(facts: Facts, clock: Clock) -> list[Problem]:
     return [
         Problem(
@@ -173,6 +193,11 @@ def _of_settings(facts: Facts) -> list[Problem]:
         message = f"hooks take longer than election.hook_timeout: {', '.join(facts.slow_hooks)}"
         problems.append(Problem("slow_hook", message, "see why they hang; long work belongs on a thread of its own"))
     return problems
+
+
+def hold_as_fields(hold: Hold, clock: Clock) -> dict[str, Any]:
+    """Why no job is claimed, and until when, as plain data."""
+    return {"reason": hold.reason, "until": date_of(hold.until, clock)}
 
 
 def date_of(moment: float, clock: Clock) -> str:

@@ -33,7 +33,7 @@ from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.system.condition import Facts
+from slurp_leader.system.condition import Facts, hold_as_fields
 from slurp_leader.system.leader_election import identity_of, stop_aside, unfit_of
 from slurp_leader.system.leader_work import periodic_of
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -137,6 +137,7 @@ class Node:
             handed_back=self._on_handed_back,
             metrics=self._metrics,
             tracer=tracer,
+            breaker=self._settings.breaker,
         )
 
     def _new_failover(self) -> Failover:
@@ -208,6 +209,7 @@ class Node:
             unfit=unfit_of(election),
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
+            hold=engine.hold() if election.term is not None else None,
         )
 
     # ------------------------------------------------------------ what the threads below say
@@ -281,7 +283,9 @@ class Node:
     def _facts(self) -> dict[str, Any]:
         """What the heartbeat tells everybody."""
         depth = self.engine.depth()
-        return {"jobs": depth["jobs"], "running": depth["running"]}
+        facts = {"jobs": depth["jobs"], "running": depth["running"]}
+        hold = self.engine.hold()
+        return facts if hold is None else {**facts, "hold": hold_as_fields(hold, self._clock)}
 
 
 def _with_time_to_drain(settings: SlurpSettings) -> ElectionOptions:

@@ -7,7 +7,7 @@ from typing import Any
 from slurp_leader.clock import Clock
 from slurp_leader.election import LeaderInfo
 from slurp_leader.election.observing.observer import Observer
-from slurp_leader.system.condition import Facts, date_of, problems_of
+from slurp_leader.system.condition import Facts, date_of, hold_as_fields, problems_of
 from slurp_leader.system.leader_view import describe_leader
 from slurp_leader.system.node import Node
 
@@ -23,7 +23,7 @@ def status_of(
         ``election``: name, state, why, the own term, who leads, the vacancy, and the last renewal of an own term.
         ``guard``: whether a crash guard runs, its pid where it is a child, and what it lacks; None: there is none.
         ``queue``: live jobs by status and what this node has seen; None for a client. Only a leader tells pending,
-        scheduled and running apart.
+        scheduled and running apart. ``hold`` in it: why this leader claims none, and until when; else None.
         ``statistics``: of the jobs that ended here in the last minutes: rate, success ratio, and how long they waited
         and ran, in all and by role; None for a client.
         ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
@@ -34,7 +34,7 @@ def status_of(
     return {
         "election": _election(facts, election, node, observer, clock),
         "guard": _guard(node),
-        "queue": _queue(node) if node else None,
+        "queue": _queue(facts, node, clock) if node else None,
         "statistics": node.engine.statistics() if node else None,
         "failover": node.failover.last.to_fields() if node and node.failover.last else None,
         "commits": node.engine.totals if node else None,
@@ -86,9 +86,10 @@ def _last_renewal(node: Node, clock: Clock) -> dict[str, Any] | None:
     }
 
 
-def _queue(node: Node) -> dict[str, int]:
-    depth = node.engine.depth()
-    return {name: depth[name] for name in _QUEUE}
+def _queue(facts: Facts, node: Node, clock: Clock) -> dict[str, Any]:
+    depth, hold = node.engine.depth(), facts.hold
+    counts = {name: depth[name] for name in _QUEUE}
+    return {**counts, "hold": hold_as_fields(hold, clock) if hold else None}
 
 
 def _store(facts: Facts, node: Node | None, clock: Clock) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class LogEvent(StrEnum):
     RECORD_PARKED = "record.parked"
     COMMIT_UNKNOWN = "commit.unknown"
     COMMIT_REFUSED = "commit.refused"
+    CIRCUIT_STATE = "circuit.state"
     HEALTH_CHANGED = "health.changed"
     RESOURCES_UNREADABLE = "resources.unreadable"
     STORE_UNAVAILABLE = "store.unavailable"

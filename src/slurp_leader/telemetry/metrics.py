@@ -111,6 +111,23 @@ JOBS_INTERRUPTED = Instrument(
 )
 JOB_WAIT = Instrument("slurp.job.wait.duration", Kind.HISTOGRAM, "s", "From becoming due to the start of the run")
 JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome",))
+CIRCUIT_STATE = Instrument(
+    "slurp.circuit.state", Kind.GAUGE, "1", "State of a circuit breaker: 0 closed, 1 half open, 2 open", ("circuit",)
+)
+CIRCUIT_TRANSITIONS = Instrument(
+    "slurp.circuit.transitions",
+    Kind.COUNTER,
+    "{transition}",
+    "State changes of circuit breakers, by new state",
+    ("circuit", "state"),
+)
+CIRCUIT_REFUSED = Instrument(
+    "slurp.circuit.refused",
+    Kind.COUNTER,
+    "{call}",
+    "Calls that a circuit breaker refused; jobs are not refused, they wait",
+    ("circuit",),
+)
 PERIODIC_RUN = Instrument(
     "slurp.periodic.run.duration",
     Kind.HISTOGRAM,
