@@ -16,6 +16,7 @@ from typing import Any
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.jobs.breaker import JobBreaker
 from slurp_leader.jobs.commit import CommitLimits, Committer
+from slurp_leader.jobs.compaction import CompactionWatch
 from slurp_leader.jobs.intent import Settlement
 from slurp_leader.jobs.intents import TermGate
 from slurp_leader.jobs.messages import Note, Tally
@@ -23,6 +24,7 @@ from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picking.control import QueueControl
 from slurp_leader.jobs.picking.rules import Rules
 from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.machine.calls import Call, Calls, Timers
 from slurp_leader.resilience.options import BreakerOptions
@@ -35,6 +37,8 @@ class Site:
     """What all terms of one scheduler share.
 
     Attributes:
+        store_limits: How much of the store may be used.
+        compaction: Whether anybody compacts it; it takes hours to find out, longer than many a term.
         call_ids: For the calls of all terms: an answer to a call of one must never fit a call of another.
         out: Commands of the step under way.
     """
@@ -47,6 +51,7 @@ class Site:
         clock: Clock,
         rng: random.Random,
         breaker: BreakerOptions,
+        store_limits: StoreLimits,
     ) -> None:
         self.options = options
         self.keys = keys
@@ -54,6 +59,8 @@ class Site:
         self.clock = clock
         self.rng = rng
         self.picture = Picture(keys)
+        self.store_limits = store_limits
+        self.compaction = CompactionWatch()
         self.tally = Tally()
         self.call_ids = count(1)
         self.out: list[Any] = []
@@ -92,6 +99,8 @@ class Desk:
         self.node_id = site.node_id
         self.picture = site.picture
         self.tally = site.tally
+        self.store_limits = site.store_limits
+        self.compaction = site.compaction
         self.rng = site.rng
         self.breaker = site.breaker
         self.timers = Timers()

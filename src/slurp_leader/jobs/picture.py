@@ -336,7 +336,7 @@ class Picture:
         elif name == b"closed" and revision > self._closed_seen:
             self._closed_seen = revision
             self.closed_revision = 0 if value is None else revision
-            self.closed_reason = "" if value is None else read_closed(value)
+            self.closed_reason = "" if value is None else read_closed(key, value) or "closed, and not said why"
         elif name == b"queue" and revision > self.control_revision:
             self.control_revision = revision
             self.control = NOTHING_ORDERED  # also when it cannot be read

@@ -546,13 +546,13 @@ def closed_value(reason: str, by: str) -> bytes:
     return to_json({"schema": SCHEMA, "reason": reason, "by": by})
 
 
-def read_closed(value: bytes) -> str:
-    """Why no new jobs are admitted, for people; the key alone closes the door, whatever stands in it."""
+def read_closed(key: bytes, value: bytes) -> str:
+    """Why the queue is closed; empty when the record does not say."""
     try:
-        reason = from_json(value)["reason"]
-    except (KeyError, TypeError, ValueError):
-        reason = None
-    return reason if isinstance(reason, str) and reason else "closed, and not said why"
+        reason = read_object(key, value).get("reason")
+    except RecordError:
+        return ""
+    return reason if isinstance(reason, str) else ""
 
 
 def parked_value(reason: str) -> bytes:

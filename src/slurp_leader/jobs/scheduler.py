@@ -39,6 +39,7 @@ from slurp_leader.jobs.messages import (
 )
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.workers import Workers
 from slurp_leader.machine.calls import NEVER
@@ -57,6 +58,7 @@ class Scheduler:
         clock: The calendar only.
         rng: Jitter and operation ids.
         breaker: When a generator that keeps failing is left alone; None: as by default.
+        store_limits: How much of the store may be used.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Scheduler:
         clock: Clock,
         rng: random.Random,
         breaker: BreakerOptions | None = None,
+        store_limits: StoreLimits | None = None,
     ) -> None:
-        self._site = Site(options, keys, node_id, clock, rng, breaker or BreakerOptions())
+        limits = store_limits or StoreLimits()
+        self._site = Site(options, keys, node_id, clock, rng, breaker or BreakerOptions(), limits)
         self.inventory = Inventory(keys.mirrored)
         """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
         self._workers = Workers()

@@ -24,6 +24,7 @@ from slurp_leader.election.options import ElectionOptions
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.runner import Work
 from slurp_leader.periodic import Periodic, Task
@@ -138,6 +139,7 @@ class Node:
             metrics=self._metrics,
             tracer=tracer,
             breaker=self._settings.breaker,
+            store_limits=StoreLimits(self._settings.etcd.quota_bytes),
         )
 
     def _new_failover(self) -> Failover:
@@ -210,6 +212,7 @@ class Node:
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
             hold=engine.hold() if election.term is not None else None,
+            store=engine.store_verdict,
         )
 
     # ------------------------------------------------------------ what the threads below say

@@ -25,10 +25,12 @@ from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys, Spec
 from slurp_leader.jobs.request import ContextGenerationRequest
 from slurp_leader.jobs.result import ContextGenerationResult
 from slurp_leader.jobs.runner import JobContext
+from slurp_leader.jobs.unled import Signs
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import StatusResult, Store
 from slurp_leader.store.keyspace import Keyspace
@@ -199,6 +201,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             if self.candidate and self._generate is None:
                 self._generate = self._built_in_generator()
             store = self._make_store()
+            election = ElectionKeys.of(self._keyspace, self.settings.election.name)
             client = JobClient(
                 store,
                 self._keyspace,
@@ -208,6 +211,8 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
                 metrics=self._metrics,
                 tracer=self._tracer,
                 convert=result_of,
+                signs=Signs(election.leader, election.heartbeat),
+                store_limits=StoreLimits(self.settings.etcd.quota_bytes),
             )
             parts = Parts(store, client)
             try:
