@@ -50,6 +50,7 @@ class _Call:
         "kind",
         "logged_in",
         "message",
+        "only",
         "reads",
         "request",
         "rpc",
@@ -67,6 +68,7 @@ class _Call:
         self.future: Future[Any] = Future()
         self.future.set_running_or_notify_cancel()  # what was sent cannot be taken back
         self.message: Any = None
+        self.only: Member | None = None  # whom it is for; None: any member
         self.rpc: Any = None  # the gRPC call at present
         self.token: str | None = None  # the token it was sent with
         self.logged_in = False  # whether a new login was tried for it
@@ -104,9 +106,11 @@ class Calls:
         self._under_way: set[_Call] = set()
         self._closed = False
 
-    def start(self, request: Request[Any], timeout_s: float) -> Future[Any]:
-        """Send one request; see `slurp_leader.store.port.Store.call`."""
+    def start(self, request: Request[Any], timeout_s: float, only: Member | None = None) -> Future[Any]:
+        """Send one request; see `slurp_leader.store.port.Store.call`. `only`: to this member and no other."""
         call = self._new_call(request, self._clock.boottime() + timeout_s)
+        if only is not None:
+            call.only, call.tries_left = only, 1
         try:
             call.message = call.kind.encode(request)
             self._identity.check()
@@ -117,7 +121,7 @@ class Calls:
         except (TypeError, ValueError, KeyError) as error:
             self._fail(call, RequestMalformedError(f"{type(request).__name__} cannot be encoded: {error}"))
         else:
-            self._send(call, self._members.in_use())
+            self._send(call, only or self._members.in_use())
         return call.future
 
     def close(self) -> None:
@@ -168,7 +172,7 @@ class Calls:
 
         def go_on(error: StoreError | None) -> None:
             if error is None:
-                self._send(call, self._members.in_use())  # the login may have found another one silent
+                self._send(call, call.only or self._members.in_use())  # the login may have found another one silent
                 return
             if error.retryable:
                 self._outage.failed(error)
@@ -195,8 +199,8 @@ class Calls:
             self._log_in_and_send(call)
             return
         error = translate(code, details, writes=not call.reads, endpoint=member.endpoint)
-        if not should_change_member(code):
-            self._fail(call, error)
+        if call.only is not None or not should_change_member(code):
+            self._fail(call, error)  # that one member is silent says nothing of the others
             return
         self._members.leave(member)
         call.tries_left -= 1
@@ -209,7 +213,8 @@ class Calls:
     def _accept(self, call: _Call, member: Member, message: Any) -> None:
         self._outage.answered()
         try:
-            self._identity.observe(message.header)
+            if message.HasField("header"):  # a defragmentation is answered without
+                self._identity.observe(message.header)
         except StoreChangedError as error:
             error.outcome = call.unknown_outcome
             self._fail(call, error)

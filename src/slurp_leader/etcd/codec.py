@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from slurp_leader.store.maintenance import MemberStatus
 from slurp_leader.store.requests import (
     Compare,
     CompareOp,
@@ -47,9 +48,9 @@ _COMPARE_TARGETS = {
     CompareTarget.LEASE: (4, "lease"),
 }
 _EVENT_DELETE = 1
-_ERRORS, _DB_SIZE_IN_USE = 8, 9
+_ERRORS, _DB_SIZE_IN_USE, _IS_LEARNER, _DB_SIZE_QUOTA = 8, 9, 10, 12
 """Fields of StatusResponse since etcd 3.4; the protocol file of etcd3 is older and does not name them. An alarm reads
-``memberID:123 alarm:NOSPACE``."""
+``memberID:123 alarm:NOSPACE``. The quota is told since etcd 3.6."""
 
 
 # ---------------------------------------------------------------- there
@@ -175,15 +176,41 @@ def revoke_result(request: Any, message: Any) -> RevokeResult:
 
 def status_result(request: Any, message: Any) -> StatusResult:
     """Alarms come with the status of each member: no second question, which would need the whole cluster."""
-    in_use, alarms = message.dbSize, set()
-    for field in UnknownFieldSet(message):
-        if field.field_number == _DB_SIZE_IN_USE:
-            in_use = field.data
-        elif field.field_number == _ERRORS and b"alarm:" in field.data:
-            alarms.add(field.data.rpartition(b"alarm:")[2].strip().decode())
+    more = _later_fields(message)
     return StatusResult(
-        header_of(message), message.version, message.dbSize, in_use, message.leader, tuple(sorted(alarms))
+        header_of(message),
+        message.version,
+        message.dbSize,
+        more.get(_DB_SIZE_IN_USE, message.dbSize),
+        message.leader,
+        _alarms(message),
     )
+
+
+def member_status(message: Any, endpoint: str) -> MemberStatus:
+    """All that a member tells of itself."""
+    more = _later_fields(message)
+    return MemberStatus(
+        header_of(message),
+        endpoint,
+        message.version,
+        message.dbSize,
+        more.get(_DB_SIZE_IN_USE, message.dbSize),
+        more.get(_DB_SIZE_QUOTA, 0),
+        message.leader,
+        message.raftIndex,
+        bool(more.get(_IS_LEARNER)),
+        _alarms(message),
+    )
+
+
+def _later_fields(message: Any) -> dict[int, Any]:
+    return {field.field_number: field.data for field in UnknownFieldSet(message)}
+
+
+def _alarms(message: Any) -> tuple[str, ...]:
+    texts = [field.data for field in UnknownFieldSet(message) if field.field_number == _ERRORS]
+    return tuple(sorted({text.rpartition(b"alarm:")[2].strip().decode() for text in texts if b"alarm:" in text}))
 
 
 def events_of(message: Any) -> tuple[Event, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from slurp_leader.etcd import codec
+from slurp_leader.etcd import codec, maintenance_requests
 from slurp_leader.store.requests import (
     Delete,
     Get,
@@ -44,6 +44,7 @@ def request_kinds(rpc: Any) -> dict[type, Kind]:
         KeepAlive: Kind(lambda keep: rpc.LeaseKeepAliveRequest(ID=keep.lease_id), codec.keep_alive_result),
         Revoke: Kind(lambda revoke: rpc.LeaseRevokeRequest(ID=revoke.lease_id), codec.revoke_result),
         Status: Kind(lambda status: rpc.StatusRequest(), codec.status_result),
+        **{kind: Kind(*both) for kind, both in maintenance_requests.kinds(rpc).items()},
     }
 
 
@@ -51,7 +52,7 @@ def changes_nothing(request: Request[Any]) -> bool:
     """Whether the request only reads, so that it may be asked again of another member."""
     if isinstance(request, Txn):
         return _only_gets(request.success) and _only_gets(request.failure)
-    return isinstance(request, Get | Status)
+    return isinstance(request, Get | Status | maintenance_requests.READS)
 
 
 def _only_gets(operations: Iterable[Operation]) -> bool:
@@ -67,4 +68,6 @@ def is_linearizable(request: Request[Any]) -> bool:
 
 def asks_one_member(request: Request[Any]) -> bool:
     """Whether a member may answer for itself, even when it is cut off from the others."""
-    return isinstance(request, Status) or (isinstance(request, Get) and request.serializable)
+    return isinstance(request, Status | maintenance_requests.OF_ONE_MEMBER) or (
+        isinstance(request, Get) and request.serializable
+    )

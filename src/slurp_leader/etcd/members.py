@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slurp_leader.etcd.bridge import EtcdModules
 from slurp_leader.etcd.channels import open_channel
 from slurp_leader.etcd.grpc_runtime import grpc
+from slurp_leader.etcd.maintenance_requests import (
+    AskStatus,
+    Compact,
+    Defragment,
+    Disarm,
+    ListAlarms,
+    ListLeases,
+    ListMembers,
+)
 from slurp_leader.etcd.options import EtcdOptions
 from slurp_leader.store.requests import Delete, Get, Grant, KeepAlive, Put, Revoke, Status, Txn
 
@@ -34,6 +43,7 @@ class Member:
         self._question = etcd.rpc.StatusRequest()
         self._knock: Any = None
         kv, lease = etcd.stubs.KVStub(channel), etcd.stubs.LeaseStub(channel)
+        maintenance = etcd.stubs.MaintenanceStub(channel)
         # etcd declares the keepalive as two streams. One question followed by the end of questions is the same on the
         # wire as a plain call; and then the answer cannot belong to an earlier question.
         keep_alive = channel.unary_unary(
@@ -49,7 +59,14 @@ class Member:
             Grant: lease.LeaseGrant,
             KeepAlive: keep_alive,
             Revoke: lease.LeaseRevoke,
-            Status: etcd.stubs.MaintenanceStub(channel).Status,
+            Status: maintenance.Status,
+            AskStatus: maintenance.Status,
+            ListMembers: etcd.stubs.ClusterStub(channel).MemberList,
+            ListLeases: lease.LeaseLeases,
+            ListAlarms: maintenance.Alarm,
+            Disarm: maintenance.Alarm,
+            Compact: kv.Compact,
+            Defragment: maintenance.Defragment,
         }
         self.authenticate = etcd.stubs.AuthStub(channel).Authenticate
         self.watch = channel.stream_stream(
@@ -98,6 +115,9 @@ class Members:
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members)
 
     def in_use(self) -> Member:
         """The member to ask first."""

@@ -14,10 +14,12 @@ from slurp_leader.etcd import bridge
 from slurp_leader.etcd.calls import Calls
 from slurp_leader.etcd.identity import ClusterIdentity
 from slurp_leader.etcd.login import Login
+from slurp_leader.etcd.maintenance import EtcdMaintenance
 from slurp_leader.etcd.members import Member, Members
 from slurp_leader.etcd.options import EtcdOptions
 from slurp_leader.etcd.outage import Outage
 from slurp_leader.etcd.watch import EtcdWatch, Surroundings
+from slurp_leader.store.maintenance import Survey
 from slurp_leader.store.port import StoreOutage, Watch, WatchSink
 from slurp_leader.store.requests import Request
 
@@ -72,6 +74,7 @@ class EtcdStore:
         self._login = _login(options, members, etcd, clock, token)
         identity, self._outage = ClusterIdentity(), Outage(clock)
         self._calls = Calls(members, self._login, identity, self._outage, etcd.rpc, clock)
+        self.maintenance = EtcdMaintenance(self._calls, members)
         self._around = Surroundings(members, self._login, identity, self._outage, etcd.rpc, options, clock)
         self._lock = threading.Lock()  # guards _watches and _closed
         self._watches: set[EtcdWatch] = set()
@@ -91,6 +94,8 @@ class EtcdStore:
             LifecycleError: This process was forked off the one that made the store.
         """
         self._refuse_fork()
+        if isinstance(request, Survey):
+            return self.maintenance.survey(timeout_s)  # type: ignore[return-value]
         return self._calls.start(request, timeout_s)
 
     def watch(self, key: bytes, range_end: bytes | None, start_revision: int, sink: WatchSink) -> Watch:

@@ -28,6 +28,9 @@ class Leases:
         # No lease expires before this. A renewal leaves it too early; the next look at it puts that right.
         self._earliest = math.inf
 
+    def __len__(self) -> int:
+        return len(self._leases)
+
     def grant(self, lease_id: int, ttl_s: int, now: float) -> tuple[int, int]:
         """Create a lease; id 0 lets the store choose. Returns the id and the TTL granted."""
         if ttl_s > MAX_TTL_S:

@@ -18,7 +18,7 @@ class Space:
 
     def __init__(self, quota_bytes: int) -> None:
         self.alarm = False
-        self._quota_bytes = quota_bytes
+        self.quota_bytes = quota_bytes
 
     def claim(self, cost: int, held: int) -> None:
         """Ask for `cost` bytes on top of the `held` ones. What costs nothing always passes.
@@ -28,9 +28,9 @@ class Space:
         """
         if not cost:
             return
-        self.alarm = self.alarm or held + cost >= self._quota_bytes
+        self.alarm = self.alarm or held + cost >= self.quota_bytes
         if self.alarm:
-            raise StoreFullError(f"the database has {held} of {self._quota_bytes} bytes")
+            raise StoreFullError(f"the database has {held} of {self.quota_bytes} bytes")
 
     def disarm(self) -> None:
         """Clear the alarm. It comes back with the next claim when there is still no space."""

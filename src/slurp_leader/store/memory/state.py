@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import RequestTooLargeError
+from slurp_leader.store.maintenance import MemberStatus, Survey, SurveyResult
 from slurp_leader.store.memory.compare import holds
 from slurp_leader.store.memory.keyspace import Keyspace
 from slurp_leader.store.memory.leases import Leases
@@ -80,12 +81,18 @@ class MemoryState:
             Grant: self._apply_grant,
             Revoke: self._apply_revoke,
             Status: self._apply_status,
+            Survey: self._apply_survey,
         }
 
     @property
     def revision(self) -> int:
         """The newest revision."""
         return self._keys.revision
+
+    @property
+    def leases(self) -> int:
+        """How many leases there are."""
+        return len(self._leases)
 
     @property
     def compact_revision(self) -> int:
@@ -262,6 +269,14 @@ class MemoryState:
         size = self._keys.bytes_held
         alarms = ("NOSPACE",) if self._space.alarm else ()
         return StatusResult(self._fresh_header(), "memory", size, size, _MEMBER_ID, alarms)
+
+    def _apply_survey(self, _: Survey) -> SurveyResult:
+        status, quota_bytes = self._apply_status(Status()), self._space.quota_bytes
+        size, revision = status.db_size, status.header.revision
+        member = MemberStatus(
+            status.header, "memory", status.version, size, size, quota_bytes, _MEMBER_ID, revision, False, status.alarms
+        )
+        return SurveyResult((member,))
 
     def _claim_space(self, cost: int) -> None:
         self._space.claim(cost, self._keys.bytes_held)

@@ -21,6 +21,7 @@ from slurp_leader.errors import (
     StoreUnavailableError,
 )
 from slurp_leader.store.memory.faults import Fault, FaultKind, Faults
+from slurp_leader.store.memory.maintenance import MemoryMaintenance
 from slurp_leader.store.memory.space import QUOTA_BYTES
 from slurp_leader.store.memory.state import MemoryState
 from slurp_leader.store.memory.watches import Watches
@@ -52,6 +53,7 @@ class MemoryStore:
 
     Attributes:
         faults: What goes wrong, to order.
+        maintenance: The operator's side.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class MemoryStore:
         self._count = itertools.count()
         self._closed = False
         self.faults = Faults(self._wake)
+        self.maintenance = MemoryMaintenance(self.call, self._count_leases, self.compact, self.disarm)
         self._watches = Watches(self._state, self._lock, self.faults, self._clock, progress_interval_s)
         self._thread = threading.Thread(target=self._serve, name="slurp-memory-store", daemon=True)
         self._thread.start()
@@ -125,6 +128,10 @@ class MemoryStore:
         with self._lock:
             self._state.compact(revision)
             self._watches.wake()
+
+    def _count_leases(self) -> int:
+        with self._lock:
+            return self._state.leases
 
     def disarm(self) -> None:
         """Clear the NOSPACE alarm."""
