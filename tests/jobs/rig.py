@@ -209,12 +209,12 @@ class Node:
 class Client:
     """A host with a submitter. Answers by ticket."""
 
-    def __init__(self, world: World, name: str = "client", limits: CommitLimits | None = None) -> None:
+    def __init__(self, world: World, name: str = "client", limits: CommitLimits | None = None, **unled: Any) -> None:
         self.world = world
         self.name = name
         self.host = world.host(name)
         self.mint = IdMint(self.host.clock, random.Random(next(_seeds)))
-        self.submitter = Submitter(KEYS, self.mint, limits or CommitLimits(rpc_timeout_s=1.0))
+        self.submitter = Submitter(KEYS, self.mint, limits or CommitLimits(rpc_timeout_s=1.0), **unled)
         self.seat = self.host.seat(self.submitter, self._hear)
         self.answers: dict[int, Submitted] = {}
         self.cancels: dict[int, CancelAnswered] = {}

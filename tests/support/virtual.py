@@ -35,6 +35,7 @@ from slurp_leader.machine import Answer, Call, Tick
 from slurp_leader.store import Event, EventKind, Get, Grant, Put, Request, Txn, prefix_end
 from slurp_leader.store.follow import Changes, Snapshot
 from slurp_leader.store.memory import MemoryState
+from slurp_leader.store.memory.space import QUOTA_BYTES
 
 _FIRST_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -347,6 +348,7 @@ class World:
     """
 
     seed: int = 0
+    quota_bytes: int = QUOTA_BYTES
     rng: random.Random = field(init=False)
     clock: VirtualClock = field(default_factory=VirtualClock)
     state: MemoryState = field(init=False)
@@ -363,7 +365,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.state = MemoryState(self.clock)
+        self.state = MemoryState(self.clock, quota_bytes=self.quota_bytes)
 
     def host(self, name: str, *, zero: float = 0.0, speed: float = 1.0, date_off_s: float = 0.0) -> Host:
         host = self.hosts[name] = Host(self, name, HostClock(self.clock, zero, speed, date_off_s))

@@ -9,7 +9,9 @@ from typing import Annotated, ClassVar, Self
 from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from slurp_leader.etcd.endpoints import Endpoint, parse_endpoint
-from slurp_leader.options import Duration, FieldError, Options
+from slurp_leader.options import Duration, FieldError, Options, Size
+
+_GIB = 1024**3
 
 
 def _as_list(value: object) -> object:
@@ -84,6 +86,11 @@ class EtcdOptions(Options):
     )
     """Longest wait for that sign; then the watch is opened anew on another member. 100 ms to 10 min. Longer: fewer
     needless reopenings while etcd stalls, a dead watch is noticed later."""
+
+    quota_bytes: Size = Field(default=2 * _GIB, ge=1024**2, le=1024 * _GIB)
+    """Size of the database at which etcd refuses all writes: its --quota-backend-bytes, which it tells only since 3.6.
+    1 MiB to 1 TiB. More than etcd really has: jobs fill it, and nobody can be elected; less: they are refused too
+    soon."""
 
     @field_validator("endpoints")
     @classmethod

@@ -28,6 +28,7 @@ from slurp_leader.jobs.ids import IdMint, is_job_id
 from slurp_leader.jobs.new_job import NewJob, SpecMaker
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.outcomes import Outcomes
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import (
     JobKeys,
     JobOutcome,
@@ -35,6 +36,7 @@ from slurp_leader.jobs.records import (
 )
 from slurp_leader.jobs.reports import JobReport, read_job, read_jobs
 from slurp_leader.jobs.submitter import CancelAnswer, CancelAnswered, CancelJob, Note, Submit, Submitted, Submitter
+from slurp_leader.jobs.unled import Signs
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
 from slurp_leader.store.keyspace import Keyspace
@@ -58,6 +60,8 @@ class JobClient:
         options: What a job gets when the caller does not say.
         node_id: Written into the jobs, for people.
         clock: Source of time.
+        signs: Where a leader shows that it is there: while it does not, the store is looked after here. None: never.
+        store_limits: How much of the store may be used.
         convert: Makes of an outcome what `JobHandle.result` returns; by default the plain JSON value.
     """
 
@@ -73,6 +77,8 @@ class JobClient:
         tracer: Tracer | None = None,
         convert: Callable[[JobOutcome], Any] | None = None,
         rng: random.Random | None = None,
+        signs: Signs | None = None,
+        store_limits: StoreLimits | None = None,
     ) -> None:
         self._store = store
         self._options = options
@@ -91,7 +97,9 @@ class JobClient:
             options.flushes_in_flight,
             options.rpc_timeout_s,
         )
-        self._submitter = Submitter(self._keys, self._mint, limits)
+        self._submitter = Submitter(
+            self._keys, self._mint, limits, signs=signs, store_limits=store_limits, queue_limit=options.queue_limit
+        )
         self._loop = Loop("slurp-submit", self._submitter, store, clock, self._perform, self._failed)
         self._outcomes = Outcomes(store, self._keys, options.rpc_timeout_s, clock)
         self._tickets = itertools.count(1)

@@ -15,11 +15,13 @@ from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.jobs.commit import CommitLimits, Committer
+from slurp_leader.jobs.compaction import CompactionWatch
 from slurp_leader.jobs.intent import Settlement
 from slurp_leader.jobs.intents import TermGate
 from slurp_leader.jobs.messages import Note, Tally
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.machine.calls import Call, Calls, Timers
 from slurp_leader.store import Request
@@ -31,17 +33,29 @@ class Site:
     """What all terms of one scheduler share.
 
     Attributes:
+        store_limits: How much of the store may be used.
+        compaction: Whether anybody compacts it; it takes hours to find out, longer than many a term.
         call_ids: For the calls of all terms: an answer to a call of one must never fit a call of another.
         out: Commands of the step under way.
     """
 
-    def __init__(self, options: JobsOptions, keys: JobKeys, node_id: str, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        options: JobsOptions,
+        keys: JobKeys,
+        node_id: str,
+        clock: Clock,
+        rng: random.Random,
+        store_limits: StoreLimits,
+    ) -> None:
         self.options = options
         self.keys = keys
         self.node_id = node_id
         self.clock = clock
         self.rng = rng
         self.picture = Picture(keys)
+        self.store_limits = store_limits
+        self.compaction = CompactionWatch()
         self.tally = Tally()
         self.call_ids = count(1)
         self.out: list[Any] = []
@@ -67,6 +81,8 @@ class Desk:
         self.node_id = site.node_id
         self.picture = site.picture
         self.tally = site.tally
+        self.store_limits = site.store_limits
+        self.compaction = site.compaction
         self.rng = site.rng
         self.timers = Timers()
         self.busy: set[str] = set()

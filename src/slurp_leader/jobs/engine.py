@@ -13,6 +13,7 @@ from slurp_leader.clock import Clock
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.inventory import Stock
 from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.quota import StoreLimits, StoreVerdict
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner, Work
 from slurp_leader.jobs.scheduler import (
@@ -56,6 +57,7 @@ class JobEngine:
         node_id: Written into outcomes, for people.
         clock: Source of time.
         handed_back: Called with a token when nothing of that term is under way any more.
+        store_limits: How much of the store may be used.
     """
 
     def __init__(
@@ -71,9 +73,10 @@ class JobEngine:
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
         rng: random.Random | None = None,
+        store_limits: StoreLimits | None = None,
     ) -> None:
         rng = rng or random.Random(secrets.randbits(128))
-        self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng)
+        self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng, store_limits)
         self._clock = clock
         self._metrics = metrics or NoMetrics()
         self._handed_back = handed_back
@@ -182,6 +185,12 @@ class JobEngine:
         milliseconds at most."""
         return self._scheduler.inventory.stock()
 
+    @property
+    def store_verdict(self) -> StoreVerdict | None:
+        """How full the store is, and what that stops; None while this node does not lead, or does not know yet."""
+        leading = self._scheduler.leading
+        return leading.store_verdict if leading else None
+
     def control(self) -> dict[str, Any]:
         """What is in force for the queue by records in etcd, as far as this node has seen."""
         picture = self._scheduler.picture
@@ -254,6 +263,9 @@ class JobEngine:
         for live in (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING):
             metrics.set(instruments.QUEUE_JOBS, depth[live.value], status=live.value)
         metrics.set(instruments.PARKED, depth["parked"])
+        verdict = self.store_verdict
+        if verdict is not None:
+            metrics.set(instruments.STORE_IN_USE, verdict.fill.in_use)
         self._measure_commits()
 
     def _measure_commits(self) -> None:

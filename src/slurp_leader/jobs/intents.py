@@ -21,6 +21,7 @@ from slurp_leader.jobs.records import (
     JobState,
     Spec,
     floor_value,
+    read_closed,
     read_floor,
 )
 from slurp_leader.store import (
@@ -104,6 +105,8 @@ class AdmissionGate:
         self.reads: tuple[Get, ...] = (Get(keys.closed), Get(keys.floor))
         self.floor = LOWEST
         """The newest floor a refusal has shown."""
+        self.why_closed = ""
+        """What the newest refusal said about the queue."""
 
     def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
         smallest = min(intent.subject for intent in intents)
@@ -118,6 +121,7 @@ class AdmissionGate:
         if lowest is not None:
             self.floor = max(self.floor, lowest)
         if closed.kvs:
+            self.why_closed = read_closed(closed.kvs[0].key, closed.kvs[0].value)
             return "closed"
         if not floor.kvs:
             return "no floor"

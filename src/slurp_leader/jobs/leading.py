@@ -5,7 +5,8 @@ to (PROTOCOL A29). Nothing here decides by what a read said: each write compares
 and what is in memory changes only when the store has answered.
 
 Who owns what: `Claims` who could run and what is claimed; `Runs` what is under way; `Recorder` nothing but the writing;
-`Orphans` the claims of earlier terms, `Grants` what those were lent; `Upkeep` and `Pruner` the rest. What there is to
+`Orphans` the claims of earlier terms, `Grants` what those were lent; `QuotaGuard` how
+full the store is; `Upkeep` and `Pruner` the rest. What there is to
 put right is decided in `recovery`. `Desk` is what they share.
 """
 
@@ -27,6 +28,8 @@ from slurp_leader.jobs.messages import HandBack, HandedBack, Lead, Pause, RunEnd
 from slurp_leader.jobs.orphans import Orphans
 from slurp_leader.jobs.picture import Job, StateView, due_at
 from slurp_leader.jobs.pruner import Pruner
+from slurp_leader.jobs.quota import StoreVerdict
+from slurp_leader.jobs.quota_guard import QuotaGuard
 from slurp_leader.jobs.ready import Schedule
 from slurp_leader.jobs.recorder import Recorder
 from slurp_leader.jobs.recovery import CloseClaim, EndGrant, InHand, Park, Sweep
@@ -61,8 +64,9 @@ class Leading:
         self._picture = site.picture
         self._desk = desk = Desk(site, term)
         self._calls = desk.calls
-        self._upkeep = Upkeep(desk)
         self._pruner = Pruner(desk)
+        self._quota = QuotaGuard(desk, self._press)
+        self._upkeep = Upkeep(desk, self._quota)
         self._recorder = Recorder(desk, self._pruner.ended)
         self._claims = Claims(desk, workers, self._upkeep, self._begin)
         self._runs = Runs(desk, workers, self._claims, self._recorder)
@@ -128,7 +132,8 @@ class Leading:
             if self._heirs_seen != self._picture.heirs_changed:
                 self._reconcile(now)  # what was somebody's to end may be an orphan now
             self._look_at_touched(now)
-            if self._accepting and not self._leaving:
+            self._quota.act(now)
+            if self._accepting and not self._leaving and not self._quota.stands:
                 self._claims.claim(now, len(self._runs))
             self._upkeep.admit(now)
         if self._desk.fenced and not self._stopped_as_fenced:
@@ -194,6 +199,11 @@ class Leading:
         self._upkeep.found_floor(now)
         self._reconcile(now)
         self._desk.timers.set("prune", now + self._pruner.interval_s / 10)
+
+    def _press(self, pressure: float, now: float) -> None:
+        """The store fills: what has to give way is pruned now, not when it is time again."""
+        if self._pruner.press(pressure) and not self._leaving:
+            self._desk.timers.set_no_later("prune", now)
 
     def _reconcile(self, now: float) -> None:
         """Level-triggered: close what earlier terms left running, sweep up leftovers, look at the calendar."""
@@ -414,6 +424,11 @@ class Leading:
     def longest_timeout_s(self) -> float:
         """The longest time that one of them may take."""
         return self._runs.longest_timeout_s
+
+    @property
+    def store_verdict(self) -> StoreVerdict | None:
+        """How full the store is, and what that stops; None: not known yet."""
+        return self._quota.verdict
 
     @property
     def scheduled(self) -> int:

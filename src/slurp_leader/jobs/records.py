@@ -524,6 +524,15 @@ def closed_value(reason: str, by: str) -> bytes:
     return to_json({"schema": SCHEMA, "reason": reason, "by": by})
 
 
+def read_closed(key: bytes, value: bytes) -> str:
+    """Why the queue is closed; empty when the record does not say."""
+    try:
+        reason = read_object(key, value).get("reason")
+    except RecordError:
+        return ""
+    return reason if isinstance(reason, str) else ""
+
+
 def parked_value(reason: str) -> bytes:
     return to_json({"schema": SCHEMA, "reason": reason})
 

@@ -37,6 +37,7 @@ from slurp_leader.jobs.messages import (
 )
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picture import Picture
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.workers import Workers
 from slurp_leader.machine.calls import NEVER
@@ -53,10 +54,19 @@ class Scheduler:
         node_id: Written into outcomes, for people.
         clock: The calendar only.
         rng: Jitter and operation ids.
+        store_limits: How much of the store may be used.
     """
 
-    def __init__(self, options: JobsOptions, keys: JobKeys, node_id: str, clock: Clock, rng: random.Random) -> None:
-        self._site = Site(options, keys, node_id, clock, rng)
+    def __init__(
+        self,
+        options: JobsOptions,
+        keys: JobKeys,
+        node_id: str,
+        clock: Clock,
+        rng: random.Random,
+        store_limits: StoreLimits | None = None,
+    ) -> None:
+        self._site = Site(options, keys, node_id, clock, rng, store_limits or StoreLimits())
         self.inventory = Inventory(keys.mirrored)
         """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
         self._workers = Workers(options.workers)

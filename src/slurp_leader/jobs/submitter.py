@@ -38,9 +38,11 @@ from slurp_leader.jobs import intents
 from slurp_leader.jobs.commit import CommitLimits, Committer
 from slurp_leader.jobs.ids import LOWEST, IdMint
 from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import Cancel, Idempotency, JobKeys, Spec, floor_value, read_floor
+from slurp_leader.jobs.unled import Signs, Unled
 from slurp_leader.machine.calls import Answer, Call, Calls, Timers
-from slurp_leader.store import Delete, Get, KeyValue, Put, Txn, TxnResult, mod_revision, version_of
+from slurp_leader.store import Delete, Get, KeyValue, Put, Request, Txn, TxnResult, mod_revision, version_of
 from slurp_leader.telemetry.events import LogEvent
 
 _PAUSE_S = 0.2
@@ -123,9 +125,21 @@ class Submitter:
         keys: Keys of the jobs.
         mint: Mints ids; told about the floor.
         limits: Of the group commit.
+        signs: Of the leader, without which the store is looked after here; None: that is left to leaders.
+        store_limits: How much of the store may be used.
+        queue_limit: Jobs that may wait while nobody leads.
     """
 
-    def __init__(self, keys: JobKeys, mint: IdMint, limits: CommitLimits) -> None:
+    def __init__(
+        self,
+        keys: JobKeys,
+        mint: IdMint,
+        limits: CommitLimits,
+        *,
+        signs: Signs | None = None,
+        store_limits: StoreLimits | None = None,
+        queue_limit: int = 10_000,
+    ) -> None:
         self._keys = keys
         self._mint = mint
         self._limits = limits
@@ -133,6 +147,9 @@ class Submitter:
         self._timers = Timers()
         self._gate = intents.AdmissionGate(keys)
         self.committer = Committer(self._calls, self._send, self._gate, limits)
+        self._unled = (
+            Unled(keys.queue, signs, store_limits or StoreLimits(), queue_limit, self._read) if signs else None
+        )
         self._out: list[Any] = []
         self._ready = False
         self._preparing = False
@@ -215,6 +232,18 @@ class Submitter:
             if not self._preparing:
                 self._prepare(now)
             return
+        if self._unled is None:
+            self._bring_in(submit, now)
+        else:
+            self._unled.admit(partial(self._admitted, submit), now)
+
+    def _admitted(self, submit: Submit, refusal: Exception | None, now: float) -> None:
+        if refusal is None:
+            self._bring_in(submit, now)
+        else:
+            self._out.append(Submitted(submit.ticket, error=refusal))
+
+    def _bring_in(self, submit: Submit, now: float) -> None:
         spec = submit.spec
         idempotency = Idempotency(spec.job_id, submit.digest) if spec.idem is not None else None
         settled = partial(self._settled, submit)
@@ -238,7 +267,7 @@ class Submitter:
             case _, "bad floor":
                 self._out.append(Submitted(submit.ticket, error=_bad_floor(self._keys)))
             case _:
-                self._out.append(Submitted(submit.ticket, error=_refusal(settlement)))
+                self._out.append(Submitted(submit.ticket, error=_refusal(settlement, self._gate.why_closed)))
 
     # ------------------------------------------------------------ an idempotency key used before
 
@@ -359,6 +388,9 @@ class Submitter:
         self._repeats[name] = send
         self._timers.set(name, now + _PAUSE_S)
 
+    def _read(self, request: Request[Any], handler: Callable[[Any, float], None]) -> None:
+        self._send(self._calls.send(request, self._limits.rpc_timeout_s, handler))
+
     def _send(self, call: Call) -> None:
         self._out.append(call)
 
@@ -378,9 +410,11 @@ def _bad_floor(keys: JobKeys) -> RecordError:
     )
 
 
-def _refusal(settlement: Settlement) -> Exception:
+def _refusal(settlement: Settlement, why_closed: str) -> Exception:
     if settlement.reason == "closed":
-        return QueueFullError("the queue takes no new jobs at present; try again later", reason=settlement.reason)
+        why = f": {why_closed}" if why_closed else ""
+        message = f"the queue takes no new jobs at present{why}; try again later"
+        return QueueFullError(message, reason=settlement.reason)
     if isinstance(settlement.error, RequestTooLargeError):
         return RequestTooLargeError(f"the request is too large for etcd: {settlement.error}")
     return settlement.error or StoreUnavailableError(settlement.reason)

@@ -14,6 +14,7 @@ from slurp_leader.jobs import intents
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.quota_guard import QuotaGuard
 from slurp_leader.jobs.records import closed_value, floor_value, parked_value
 from slurp_leader.jobs.recovery import Park
 from slurp_leader.telemetry.events import LogEvent
@@ -27,10 +28,12 @@ class Upkeep:
 
     Args:
         desk: Of the term.
+        quota: Knows how full the store is.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, quota: QuotaGuard) -> None:
         self._desk = desk
+        self._quota = quota
         self._busy: set[bytes] = set()  # keys with a write under way
 
     @property
@@ -46,14 +49,18 @@ class Upkeep:
             self._create(self._desk.keys.floor, floor_value(LOWEST), now)
 
     def admit(self, now: float) -> None:
-        """Close the door when the queue is full, and open it again with a tenth of it free."""
+        """Close the door when the queue or the store is full, and open it again when there is room in both."""
         picture, options, closed = self._desk.picture, self._desk.options, self._desk.keys.closed
-        jobs, size = len(picture.jobs), picture.size
+        jobs, size, store = len(picture.jobs), picture.size, self._quota.verdict
         if picture.closed_revision:
-            if jobs < _REOPEN_BELOW * options.queue_limit and size < _REOPEN_BELOW * options.queue_bytes:
+            has_room = jobs < _REOPEN_BELOW * options.queue_limit and size < _REOPEN_BELOW * options.queue_bytes
+            if has_room and store is not None and not store.refuse:
                 self.drop(closed, picture.closed_revision, now)
-        elif (jobs >= options.queue_limit or size >= options.queue_bytes) and closed not in self._busy:
-            reason = f"{jobs} jobs, {size} bytes; limits {options.queue_limit} and {options.queue_bytes}"
+            return
+        reason = store.reason if store is not None else ""
+        if jobs >= options.queue_limit or size >= options.queue_bytes:
+            reason = f"queue full: {jobs} jobs, {size} bytes; limits {options.queue_limit} and {options.queue_bytes}"
+        if reason and closed not in self._busy:
             self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=reason)
             self._create(closed, closed_value(reason, self._desk.node_id), now)
 

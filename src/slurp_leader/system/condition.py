@@ -20,6 +20,7 @@ from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election import ElectionState, Reason
 from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreFullError
+from slurp_leader.jobs.quota import StoreVerdict
 from slurp_leader.store.port import StoreOutage
 
 
@@ -50,6 +51,8 @@ class Facts:
     lost_store: BaseException | None = None
     """Why nothing is heard of etcd any more, and never will be."""
     engine_failure: BaseException | None = None
+    store: StoreVerdict | None = None
+    """How full the store is, where this node leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,10 @@ def _of_the_store(facts: Facts, clock: Clock) -> list[Problem]:
     if _is_full(facts):
         fix = "make room in etcd (compact, defragment, raise its quota), then disarm its NOSPACE alarm"
         problems.append(Problem("store_full", "etcd is full and takes no writes", fix, stops_requests=True))
-    elif facts.outage is None:
+        return problems
+    if facts.store is not None and facts.store.pressure > 0:
+        problems.append(_of_the_space(facts.store))
+    if facts.outage is None:
         problems += _of_the_election(facts, clock)
     return problems
 
@@ -144,6 +150,13 @@ def _of_the_election(facts: Facts, clock: Clock) -> list[Problem]:
         message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"
         problems.append(Problem("suspended", message, "look at etcd: does it answer in time?"))
     return problems
+
+
+def _of_the_space(store: StoreVerdict) -> Problem:
+    fix = "see `slurp etcd doctor`; compact and defragment etcd, or raise its quota and etcd.quota_bytes"
+    if store.refuse:
+        return Problem("store_filling", f"new jobs are refused: {store.fill}", fix, stops_requests=True)
+    return Problem("store_filling", f"outcomes of jobs are pruned early: {store.fill}", fix)
 
 
 def _is_full(facts: Facts) -> bool:

@@ -24,6 +24,7 @@ from slurp_leader.election.options import ElectionOptions
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.runner import Work
 from slurp_leader.periodic import Periodic, Task
@@ -137,6 +138,7 @@ class Node:
             handed_back=self._on_handed_back,
             metrics=self._metrics,
             tracer=tracer,
+            store_limits=StoreLimits(settings.etcd.quota_bytes),
         )
 
     def _new_failover(self) -> Failover:
@@ -208,6 +210,7 @@ class Node:
             unfit=unfit_of(election),
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
+            store=engine.store_verdict,
         )
 
     # ------------------------------------------------------------ what the threads below say

@@ -25,10 +25,12 @@ from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
+from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.request import ContextGenerationRequest
 from slurp_leader.jobs.result import ContextGenerationResult
 from slurp_leader.jobs.runner import JobContext
+from slurp_leader.jobs.unled import Signs
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import StatusResult, Store
 from slurp_leader.store.keyspace import Keyspace
@@ -197,6 +199,8 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
                 metrics=self._metrics,
                 tracer=self._tracer,
                 convert=result_of,
+                signs=Signs(self._election_keys.leader, self._election_keys.heartbeat),
+                store_limits=StoreLimits(self.settings.etcd.quota_bytes),
             )
             parts = Parts(store, client)
             try:

@@ -60,6 +60,8 @@ class LogEvent(StrEnum):
     RESOURCES_UNREADABLE = "resources.unreadable"
     STORE_UNAVAILABLE = "store.unavailable"
     STORE_BACK = "store.back"
+    STORE_FILLING = "store.filling"
+    STORE_NOT_COMPACTED = "store.not_compacted"
     WATCH_RESUMED = "watch.resumed"
     WATCH_RELOADED = "watch.reloaded"
     SYSTEM_STARTED = "system.started"

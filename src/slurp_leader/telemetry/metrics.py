@@ -132,6 +132,9 @@ COMMIT_DURATION = Instrument(
 FENCED_WRITES = Instrument(
     "slurp.store.fenced_writes", Kind.COUNTER, "{write}", "Writes refused because the term was over"
 )
+STORE_IN_USE = Instrument(
+    "slurp.store.in_use", Kind.GAUGE, "1", "Share of the quota of etcd that is in use, on the fullest member"
+)
 PARKED = Instrument(
     "slurp.records.parked", Kind.GAUGE, "{record}", "Records that cannot be read and wait for an operator"
 )
