@@ -1,4 +1,4 @@
-"""``slurp etcd dev``: a real etcd for development, in the foreground."""
+"""``slurp etcd``: a real etcd for development, in the foreground; and a doctor for any."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slurp_leader.cli import doctor
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.options import Invocation
 
@@ -23,8 +24,9 @@ DEFAULT_PORT = 2379
 
 
 def register(app: typer.Typer) -> None:
-    etcd = typer.Typer(name="etcd", help="An etcd for development.", no_args_is_help=True)
+    etcd = typer.Typer(name="etcd", help="An etcd for development, and a doctor for any.", no_args_is_help=True)
     command(etcd, "dev")(dev)
+    doctor.register(etcd)
     app.add_typer(etcd)
 
 

@@ -177,7 +177,7 @@ class Submitter:
                 self._repeats.pop(name)(now)
         match event:
             case Submit():
-                self._submit(event, now)
+                self._receive(event, now)
             case CancelJob():
                 self._cancel(event, now)
             case Answer():
@@ -226,24 +226,24 @@ class Submitter:
 
     # ------------------------------------------------------------ submit
 
+    def _receive(self, submit: Submit, now: float) -> None:
+        if self._unled is None:
+            self._submit(submit, now)
+        else:
+            self._unled.admit(partial(self._admitted, submit), now)
+
+    def _admitted(self, submit: Submit, refusal: Exception | None, now: float) -> None:
+        if refusal is None:
+            self._submit(submit, now)
+        else:
+            self._out.append(Submitted(submit.ticket, error=refusal))
+
     def _submit(self, submit: Submit, now: float) -> None:
         if not self._ready:
             self._early.append(submit)
             if not self._preparing:
                 self._prepare(now)
             return
-        if self._unled is None:
-            self._bring_in(submit, now)
-        else:
-            self._unled.admit(partial(self._admitted, submit), now)
-
-    def _admitted(self, submit: Submit, refusal: Exception | None, now: float) -> None:
-        if refusal is None:
-            self._bring_in(submit, now)
-        else:
-            self._out.append(Submitted(submit.ticket, error=refusal))
-
-    def _bring_in(self, submit: Submit, now: float) -> None:
         spec = submit.spec
         idempotency = Idempotency(spec.job_id, submit.digest) if spec.idem is not None else None
         settled = partial(self._settled, submit)

@@ -138,7 +138,7 @@ class Node:
             handed_back=self._on_handed_back,
             metrics=self._metrics,
             tracer=tracer,
-            store_limits=StoreLimits(settings.etcd.quota_bytes),
+            store_limits=StoreLimits(self._settings.etcd.quota_bytes),
         )
 
     def _new_failover(self) -> Failover:

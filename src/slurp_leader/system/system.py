@@ -190,6 +190,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             if self.candidate and self._generate is None:
                 self._generate = self._built_in_generator()
             store = self._make_store()
+            election = ElectionKeys.of(self._keyspace, self.settings.election.name)
             client = JobClient(
                 store,
                 self._keyspace,
@@ -199,7 +200,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
                 metrics=self._metrics,
                 tracer=self._tracer,
                 convert=result_of,
-                signs=Signs(self._election_keys.leader, self._election_keys.heartbeat),
+                signs=Signs(election.leader, election.heartbeat),
                 store_limits=StoreLimits(self.settings.etcd.quota_bytes),
             )
             parts = Parts(store, client)
