@@ -46,7 +46,7 @@ def test_an_alarm_of_etcd_is_a_problem_with_its_fix(etcd_store: Store) -> None:
     full = replace(seen, store=replace(seen.store, alarms=("NOSPACE",)))
     document = overview(full, keyspace, "slurp", SystemClock())
     assert [problem["what"] for problem in document["problems"]] == ["no_leader", "alarm"]
-    assert "disarm" in document["problems"][1]["fix"]
+    assert "slurp etcd doctor" in document["problems"][1]["fix"]
 
 
 def test_a_corrupt_record_is_shown_as_parked(slurp: Slurp, cluster: str, etcd_store: Store) -> None:

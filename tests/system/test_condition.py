@@ -14,6 +14,7 @@ from slurp_leader.election import ElectionState, Reason
 from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreDeniedError
 from slurp_leader.jobs.messages import Lead
+from slurp_leader.jobs.quota import Fill, judge
 from slurp_leader.jobs.submitter import Submit
 from slurp_leader.store import Grant
 from slurp_leader.store.follow import FollowFailed
@@ -49,6 +50,17 @@ OUTAGE = StoreOutage(CLOCK.boottime() - 5, "connection refused")
         ({"state": ElectionState.SUSPENDED, "reason": Reason.UNREACHABLE}, (True, True, False, ["suspended"])),
         ({"state": ElectionState.SUSPENDED, "reason": Reason.STORE_FULL}, (True, False, False, ["store_full"])),
         ({"trouble": Trouble(0, "StoreFullError", "grant a lease", "full")}, (True, False, False, ["store_full"])),
+        ({"store": judge(Fill(0.6, 0.6, 2**31))}, (True, True, True, [])),
+        ({"store": judge(Fill(0.8, 0.8, 2**31))}, (True, True, False, ["store_filling"])),
+        ({"store": judge(Fill(0.9, 0.9, 2**31))}, (True, False, False, ["store_filling"])),
+        (
+            {"state": ElectionState.SUSPENDED, "reason": Reason.STORE_FULL, "store": judge(Fill(0.9, 0.9, 2**31))},
+            (True, False, False, ["store_full"]),
+        ),
+        (
+            {"state": ElectionState.SUSPENDED, "reason": Reason.UNREACHABLE, "store": judge(Fill(0.8, 0.8, 2**31))},
+            (True, True, False, ["store_filling", "suspended"]),
+        ),
         ({"trouble": Trouble(0, "StoreDeniedError", "grant a lease", "no")}, (True, True, False, ["cannot_stand"])),
         (
             {"trouble": Trouble(0, "StoreTimeoutError", "grant a lease", "late"), "outage": OUTAGE},

@@ -89,7 +89,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     errors.StoreUnavailableError: Answer(Exit.UNAVAILABLE, _START_ETCD),
     errors.StoreTimeoutError: Answer(Exit.UNAVAILABLE, "is etcd healthy? give it longer with --timeout"),
     errors.StoreDeniedError: Answer(Exit.DENIED),
-    errors.StoreFullError: Answer(Exit.TRY_AGAIN, "make room in etcd: compact, defragment, disarm the alarm"),
+    errors.StoreFullError: Answer(Exit.TRY_AGAIN, "make room in etcd with `slurp etcd doctor --fix`"),
     errors.StoreBusyError: Answer(Exit.TRY_AGAIN, _AGAIN),
     errors.StoreChangedError: Answer(Exit.UNAVAILABLE),
     errors.RequestTooLargeError: Answer(Exit.USAGE, "send less: keep the bulk elsewhere and pass a reference"),

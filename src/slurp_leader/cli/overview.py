@@ -153,7 +153,7 @@ def _problems(document: dict[str, Any], others: list[str]) -> Iterable[dict[str,
         message = f"{queue['parked']} {what} set aside; the queue goes on without"
         yield {"what": "parked", "message": message, "fix": "see `slurp jobs ls --status parked`, then `etcdctl get`"}
     for alarm in document["store"]["alarms"]:
-        fix = "compact, defragment, then `etcdctl alarm disarm`" if alarm == "NOSPACE" else "see the log of etcd"
+        fix = "make room with `slurp etcd doctor --fix`" if alarm == "NOSPACE" else "see `slurp etcd doctor`"
         yield {"what": "alarm", "message": f"etcd has raised the alarm {alarm}", "fix": fix}
 
 

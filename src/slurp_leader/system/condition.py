@@ -123,7 +123,7 @@ def _of_the_store(facts: Facts, clock: Clock) -> list[Problem]:
         since = date_of(facts.outage.since, clock)
         problems.append(Problem("store_unreachable", message, fix, since, stops_requests=True))
     if _is_full(facts):
-        fix = "make room in etcd (compact, defragment, raise its quota), then disarm its NOSPACE alarm"
+        fix = "make room in etcd with `slurp etcd doctor --fix`; where that is not enough, raise its quota"
         problems.append(Problem("store_full", "etcd is full and takes no writes", fix, stops_requests=True))
         return problems
     if facts.store is not None and facts.store.pressure > 0:
