@@ -153,6 +153,24 @@ def test_jobs_under_a_leader_wait_for_no_look(rig: Rig) -> None:
     assert len(looks) == 1  # beside the submit itself, not before it
 
 
+def test_a_leader_is_looked_for_every_quarter_of_a_minute_however_many_jobs_are_brought_in(rig: Rig) -> None:
+    lead(rig)
+    client = unled_client(rig)
+    looks: list[float] = []
+
+    def look(request: Request[Any]) -> bool:
+        if isinstance(request, Txn) and not request.compares:
+            looks.append(rig.world.clock.now)
+        return False
+
+    rig.world.order(failed(StoreUnavailableError()), look)
+    for _ in range(40):
+        beat(rig)
+        refused(client)
+        rig.settle(1)
+    assert len(looks) == 3
+
+
 def _sent_by(rig: Rig, client: Client) -> list[Request[Any]]:
     """What one submit sends in the moment it is made."""
     sent: list[Request[Any]] = []
