@@ -57,6 +57,7 @@ def test_texts_are_lower_case_because_they_are_compared_so() -> None:
         (Code.UNAVAILABLE, "etcdserver: request timed out", StoreUnavailableError, UNKNOWN),
         (Code.UNAVAILABLE, "etcdserver: no leader", StoreUnavailableError, UNKNOWN),
         (Code.UNKNOWN, "lease: not a primary lessor", StoreUnavailableError, UNKNOWN),
+        (Code.UNKNOWN, "auth: permission denied", StoreDeniedError, NO),
         (Code.DEADLINE_EXCEEDED, "Deadline Exceeded", StoreTimeoutError, UNKNOWN),
         (Code.UNAUTHENTICATED, "etcdserver: invalid auth token", StoreDeniedError, NO),
         (Code.PERMISSION_DENIED, "etcdserver: permission denied", StoreDeniedError, NO),

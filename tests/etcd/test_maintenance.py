@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
-from slurp_leader.errors import StoreUnavailableError
+from slurp_leader.errors import StoreDeniedError, StoreUnavailableError
 from slurp_leader.etcd import EtcdOptions, EtcdStore, bridge, codec
-from slurp_leader.etcd.local import EtcdProcess
+from slurp_leader.etcd.local import EtcdBinary, EtcdProcess
 from slurp_leader.etcd.ports import LOOPBACK, free_ports
 from slurp_leader.store import Status
 from slurp_leader.store.maintenance import Survey
 from support.calls import PATIENCE_S, do
+from support.etcd import EtcdOperator
+
+from .conftest import QUICK
 
 
 def varint(field: int, value: int) -> bytes:
@@ -63,3 +67,21 @@ def test_a_survey_that_nobody_answers_says_why() -> None:
     gone = f"{LOOPBACK}:{free_ports(1)[0]}"
     with EtcdStore(EtcdOptions(endpoints=[gone])) as store, pytest.raises(StoreUnavailableError, match=gone):
         do(store, Survey())
+
+
+@pytest.mark.etcd
+def test_only_root_may_defragment_and_that_is_said(binary: EtcdBinary) -> None:
+    with EtcdProcess(binary=binary, extra_args=QUICK) as etcd:
+        operator = EtcdOperator(etcd.endpoint)
+        for name in ("root", "plain"):
+            operator.post("/v3/auth/role/add", name=name)
+            operator.post("/v3/auth/user/add", name=name, password="secret")
+            operator.post("/v3/auth/user/grant", user=name, role=name)
+        operator.post("/v3/auth/enable")
+        login = EtcdOptions(endpoints=[etcd.endpoint], username="plain", password=SecretStr("secret"))
+        with EtcdStore(login) as store:
+            assert do(store, Survey()).members[0].endpoint == etcd.endpoint  # everybody may ask for that
+            with pytest.raises(StoreDeniedError, match="role root"):
+                store.maintenance.defragment(etcd.endpoint, PATIENCE_S).result()
+        with EtcdStore(login.model_copy(update={"username": "root"})) as store:
+            store.maintenance.defragment(etcd.endpoint, PATIENCE_S).result()

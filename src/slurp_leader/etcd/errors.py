@@ -34,6 +34,7 @@ _NO, _UNKNOWN = Outcome.NOT_APPLIED, Outcome.UNKNOWN
 
 _CREDENTIALS = "check etcd.username and etcd.password"
 _ROLE = "give the role of etcd.username the keys it needs"
+_ROOT = "that takes a user with the role root: set etcd.username and etcd.password to one"
 _OUR_CERTIFICATE = "the member refused our certificate, or wants one: check etcd.cert_file and etcd.key_file"
 _OTHER_HOST = "the member's certificate is for another host: set etcd.server_name to the name it carries"
 _OUR_FILES = "etcd.ca_file, etcd.cert_file or etcd.key_file is not PEM, or the key is not the certificate's"
@@ -117,6 +118,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_Code.FAILED_PRECONDITION, "not leader", StoreUnavailableError, _UNKNOWN),
     Rule(_Code.FAILED_PRECONDITION, "learner", StoreUnavailableError, _NO, "a learner takes no requests"),
     Rule(_Code.FAILED_PRECONDITION, "", StoreError, _UNKNOWN),
+    Rule(_Code.UNKNOWN, "auth: permission denied", StoreDeniedError, _NO, _ROOT),  # of a defragmentation
     Rule(_Code.UNKNOWN, "not a primary lessor", StoreUnavailableError, _UNKNOWN),
     Rule(_Code.UNKNOWN, "", StoreUnavailableError, _UNKNOWN),
     Rule(_Code.INTERNAL, "", StoreUnavailableError, _UNKNOWN),
