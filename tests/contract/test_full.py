@@ -30,8 +30,8 @@ def small(request: pytest.FixtureRequest, etcd_servers: EtcdServers) -> Iterator
 
 
 def fill_up(store: Store) -> StoreFullError:
-    """Write until it is refused. Returns the refusal."""
-    for _ in range(100):
+    """Write until it is refused. Returns the refusal. etcd counts only every 100 ms what was written."""
+    for _ in range(10_000):
         try:
             put(store, b"filler", bytes(100_000))
         except StoreFullError as error:

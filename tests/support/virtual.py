@@ -34,8 +34,8 @@ from slurp_leader.errors import (
 from slurp_leader.machine import Answer, Call, Tick
 from slurp_leader.store import Event, EventKind, Get, Grant, Put, Request, Txn, prefix_end
 from slurp_leader.store.follow import Changes, Snapshot
+from slurp_leader.store.maintenance import DEFAULT_QUOTA_BYTES
 from slurp_leader.store.memory import MemoryState
-from slurp_leader.store.memory.space import QUOTA_BYTES
 
 _FIRST_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -348,7 +348,7 @@ class World:
     """
 
     seed: int = 0
-    quota_bytes: int = QUOTA_BYTES
+    quota_bytes: int = DEFAULT_QUOTA_BYTES
     rng: random.Random = field(init=False)
     clock: VirtualClock = field(default_factory=VirtualClock)
     state: MemoryState = field(init=False)

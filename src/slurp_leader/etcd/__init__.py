@@ -2,8 +2,8 @@
 
 How a request travels: `store` (the face) -> `calls` (fail over, log in, check, resolve) -> `members` (one channel each)
 -> etcd. `codec` and `errors` translate at the border. A watch has a thread (`watch`) and one `stream` after another.
-`login` and `identity` are shared by both. `bridge` makes etcd3 load beside a current protobuf, `local` runs a real etcd
-for development and tests.
+`login` and `identity` are shared by both. `maintenance` is the operator's side. `bridge` makes etcd3 load beside a
+current protobuf, `local` runs a real etcd for development and tests.
 
 Writes are sent once; reads that get no answer are asked of the next member within their deadline.
 """

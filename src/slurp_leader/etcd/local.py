@@ -25,10 +25,10 @@ from slurp_leader.errors import LifecycleError
 from slurp_leader.etcd.binary import EtcdBinary, find_all, find_etcd
 from slurp_leader.etcd.ports import LOOPBACK
 from slurp_leader.etcd.server import LocalTls, Server, ServerPlan, start_together
+from slurp_leader.store.maintenance import DEFAULT_QUOTA_BYTES
 
 __all__ = ["EtcdBinary", "EtcdCluster", "EtcdProcess", "LocalTls", "find_all", "find_etcd"]
 
-DEFAULT_QUOTA_BYTES = 2 * 1024**3
 START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 

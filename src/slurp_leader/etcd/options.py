@@ -10,8 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, field
 
 from slurp_leader.etcd.endpoints import Endpoint, parse_endpoint
 from slurp_leader.options import Duration, FieldError, Options, Size
-
-_GIB = 1024**3
+from slurp_leader.store.maintenance import DEFAULT_QUOTA_BYTES
 
 
 def _as_list(value: object) -> object:
@@ -87,7 +86,7 @@ class EtcdOptions(Options):
     """Longest wait for that sign; then the watch is opened anew on another member. 100 ms to 10 min. Longer: fewer
     needless reopenings while etcd stalls, a dead watch is noticed later."""
 
-    quota_bytes: Size = Field(default=2 * _GIB, ge=1024**2, le=1024 * _GIB)
+    quota_bytes: Size = Field(default=DEFAULT_QUOTA_BYTES, ge=1024**2, le=1024**4)
     """Size of the database at which etcd refuses all writes: its --quota-backend-bytes, which it tells only since 3.6.
     1 MiB to 1 TiB. More than etcd really has: jobs fill it, and nobody can be elected; less: they are refused too
     soon."""

@@ -10,9 +10,11 @@ The life of one job, and the order in which the modules read::
       recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
       recovery               what there is to put right: a plan, from how things stand
       orphans                what an earlier term left running is counted as interrupted, and is in line again
+      quota_guard, quota     how full the store is, and what gives way; `compaction`: whether anybody compacts it
       upkeep, pruner         leftovers, admission, retention
       grants                 what terms that were handed over left behind, and until when their old leaders may end it
     inventory              what there is, as counts and one number, for whoever leads next
+    unled                  while nobody leads, submitters keep the limits of the store themselves
     outcomes               the submitter sees done/{id} by watch, and its handle resolves
 
 Below all of these: `records` (what is written), `intents` (the transactions), `commit` (many of them in one),

@@ -19,12 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slurp_leader.options import format_size
-from slurp_leader.store.maintenance import MemberStatus
-
-_MIB = 1024 * 1024
-
-DEFAULT_QUOTA_BYTES = 2 * 1024 * _MIB
-"""etcd's own."""
+from slurp_leader.store.maintenance import DEFAULT_QUOTA_BYTES, MemberStatus
 
 PRUNE_AT = 0.70
 """Share of the quota in use above which outcomes are kept for less than they should be."""

@@ -165,7 +165,7 @@ class Submitter:
     @property
     def pending(self) -> int:
         """Submits that were not answered yet."""
-        return len(self.committer) + len(self._early)
+        return len(self.committer) + len(self._early) + (self._unled.waiting if self._unled else 0)
 
     def step(self, event: Any, now: float) -> list[Any]:
         """Take `Submit`, `CancelJob`, `Answer` or `Tick`."""

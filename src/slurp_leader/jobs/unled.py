@@ -63,6 +63,11 @@ class Unled:
         self._verdict: StoreVerdict | None = None
         self._waiting: list[Admitted] = []
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a look to end."""
+        return len(self._waiting)
+
     def admit(self, admitted: Admitted, now: float) -> None:
         """May one more job be brought in? Told at once as long as a leader shows itself."""
         is_led = now < self._led_until

@@ -13,6 +13,8 @@ them, history until compaction.
 Who fulfils the Protocols: `slurp_leader.etcd.EtcdStore` and `slurp_leader.store.memory.MemoryStore`. One contract
 suite holds both to the same behaviour.
 
+Beside it, `maintenance` is the operator's side: how members are, compaction, defragmentation, alarms.
+
 Keys are bytes and ordered as bytes. `prefix_end(b"a/")` is the end of the range of all keys that begin with it.
 """
 

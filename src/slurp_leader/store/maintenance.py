@@ -12,6 +12,9 @@ from typing import Protocol, runtime_checkable
 
 from slurp_leader.store.requests import Header, Request
 
+DEFAULT_QUOTA_BYTES = 2 * 1024**3
+"""Size at which etcd refuses writes when it was given no other."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
@@ -132,4 +135,13 @@ class HasMaintenance(Protocol):
         ...
 
 
-__all__ = ["Alarm", "HasMaintenance", "Maintenance", "MemberInfo", "MemberStatus", "Survey", "SurveyResult"]
+__all__ = [
+    "DEFAULT_QUOTA_BYTES",
+    "Alarm",
+    "HasMaintenance",
+    "Maintenance",
+    "MemberInfo",
+    "MemberStatus",
+    "Survey",
+    "SurveyResult",
+]

@@ -6,8 +6,8 @@ Two faces of one set of rules:
 * `MemoryStore`: the `Store` Protocol around it, with threads, real time, and faults to order (`Faults`).
 
 `rules` refuses what etcd refuses unseen, `keyspace` holds keys and revisions, `leases` the leases, `space` the quota,
-`compare` the conditions; `state` puts them together; `watches` and `store` add the threads. The contract suite holds
-all of it to what real etcd does.
+`compare` the conditions; `state` puts them together; `watches` and `store` add the threads, `maintenance` the
+operator's side. The contract suite holds all of it to what real etcd does.
 """
 
 from slurp_leader.store.memory.faults import Fault, FaultKind, Faults

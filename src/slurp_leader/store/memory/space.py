@@ -6,9 +6,6 @@ from slurp_leader.errors import StoreFullError
 from slurp_leader.store.memory.keyspace import KEY_OVERHEAD_BYTES
 from slurp_leader.store.requests import Operation, Put, Txn
 
-QUOTA_BYTES = 2 * 1024**3
-"""etcd's default."""
-
 LEASE_COST = 64
 """What etcd reckons for a lease."""
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import RequestTooLargeError
-from slurp_leader.store.maintenance import MemberStatus, Survey, SurveyResult
+from slurp_leader.store.maintenance import DEFAULT_QUOTA_BYTES, MemberStatus, Survey, SurveyResult
 from slurp_leader.store.memory.compare import holds
 from slurp_leader.store.memory.keyspace import Keyspace
 from slurp_leader.store.memory.leases import Leases
 from slurp_leader.store.memory.rules import check_form
-from slurp_leader.store.memory.space import LEASE_COST, QUOTA_BYTES, Space, put_cost, txn_cost
+from slurp_leader.store.memory.space import LEASE_COST, Space, put_cost, txn_cost
 from slurp_leader.store.requests import (
     Delete,
     DeleteResult,
@@ -58,7 +58,7 @@ class MemoryState:
     Threads: none. Not safe to share.
     """
 
-    def __init__(self, clock: Clock, *, quota_bytes: int = QUOTA_BYTES, cluster_id: int = 1) -> None:
+    def __init__(self, clock: Clock, *, quota_bytes: int = DEFAULT_QUOTA_BYTES, cluster_id: int = 1) -> None:
         """Start empty, at revision 1.
 
         Args:

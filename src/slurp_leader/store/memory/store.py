@@ -20,9 +20,9 @@ from slurp_leader.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
+from slurp_leader.store.maintenance import DEFAULT_QUOTA_BYTES
 from slurp_leader.store.memory.faults import Fault, FaultKind, Faults
 from slurp_leader.store.memory.maintenance import MemoryMaintenance
-from slurp_leader.store.memory.space import QUOTA_BYTES
 from slurp_leader.store.memory.state import MemoryState
 from slurp_leader.store.memory.watches import Watches
 from slurp_leader.store.port import Watch, WatchSink
@@ -60,7 +60,7 @@ class MemoryStore:
         self,
         clock: Clock | None = None,
         *,
-        quota_bytes: int = QUOTA_BYTES,
+        quota_bytes: int = DEFAULT_QUOTA_BYTES,
         cluster_id: int = 1,
         progress_interval_s: float = 5.0,
     ) -> None:
