@@ -202,6 +202,22 @@ def test_jobs_give_way_to_a_filling_etcd_and_flow_again_when_the_doctor_was_ther
         assert node.term.token == token
 
 
+def test_a_leader_that_found_etcd_full_goes_on_with_the_same_term_when_the_doctor_was_there(
+    etcd: EtcdProcess, store: Store, slurp: Slurp, workspace: Path
+) -> None:
+    with SlurpLeaderSystem(SlurpSettings(node={"id": "a"}), generator=lambda request, job: "done") as node:
+        assert node.wait_for_leadership(WAIT_S)
+        token = node.term.token
+        fill_up(store)
+        until(lambda: "store_full" in {problem["what"] for problem in node.health()["problems"]})
+        assert "alarm" in wrong(slurp("etcd", "doctor", "--json"))
+        slurp("etcd", "doctor", "--fix", "--yes")
+        until(lambda: node.is_leader)
+        until(lambda: not why_refused(node))
+        assert node.request_context_generation("last.py", WAIT_S).success
+        assert node.term.token == token
+
+
 def test_without_a_leader_a_submitter_refuses_by_itself(etcd: EtcdProcess, store: Store, slurp: Slurp) -> None:
     fill_to(store, 0.87)
     refused = slurp("submit", "--json", "x.py")
