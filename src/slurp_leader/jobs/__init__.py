@@ -7,10 +7,12 @@ The life of one job, and the order in which the modules read::
     leading                the term that runs the queue; its parts are
       claims                 claim -> run/{token}-{n}, before any body starts
       runs, runner           run -> the generator, on a thread
+      packing                a result too large for etcd -> the payload store, before the run is told to have ended
       recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
       recovery               what there is to put right: a plan, from how things stand
       orphans                what an earlier term left running is counted as interrupted, and is in line again
-      upkeep, pruner         leftovers, admission, retention
+      upkeep                 leftovers, admission
+      pruner, retention      outcomes that are not kept any longer, by age and count; payloads nothing refers to
       grants                 what terms that were handed over left behind, and until when their old leaders may end it
     inventory              what there is, as counts and one number, for whoever leads next
     outcomes               the submitter sees done/{id} by watch, and its handle resolves

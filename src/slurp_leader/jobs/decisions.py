@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from slurp_leader.clock import format_utc
-from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Spec
+from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Payload, Spec
 
 _LONGEST_TEXT = 2000
 """Characters of an error message that are kept: errors are records too."""
@@ -29,6 +29,8 @@ class RunEnd(StrEnum):
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
     """Stopped because the term was given back. Not the job's fault, and not an attempt."""
+    NOT_STORED = "not_stored"
+    """Returned, and the payload store did not take the result. Not the job's fault, and not an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class RunReport:
 
     Attributes:
         result_json: What a run that returned came to: a JSON value as UTF-8 text.
+        payload: Where that is, if it is in the payload store.
         error: ``{"code", "message", ...}`` of one that did not.
         retry_after_s: Least wait before the next attempt, when the generator asked for one.
     """
@@ -45,6 +48,7 @@ class RunReport:
     result_json: bytes | None = None
     error: dict[str, Any] | None = None
     retry_after_s: float = 0.0
+    payload: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Finish:
     errors: tuple[dict[str, Any], ...] = ()
     result_json: bytes | None = None
     error: dict[str, Any] | None = None
+    payload: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +86,30 @@ def after_run(
     """
     if report.end is RunEnd.INTERRUPTED:
         return GoOn(replace(state, closed=run, interruptions=state.interruptions + 1, run_at=None, op=op))
+    if report.end is RunEnd.NOT_STORED:
+        return _not_stored(spec, state, run, report, today, rng, op)
     if report.end is RunEnd.CANCELLED:
         return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=report.error)
     attempts = state.attempts + 1
     if report.end is RunEnd.RETURNED:
-        return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=report.result_json)
+        result_json, payload = report.result_json, report.payload
+        return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=result_json, payload=payload)
     errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
     if report.end is RunEnd.TERMINAL or attempts >= spec.limits.max_attempts:
         return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
     wait_s = min(max(backoff_s(spec.limits, attempts, rng), report.retry_after_s), _LONGEST_WAIT_S)
     run_at = format_utc(today + timedelta(seconds=wait_s))
     return GoOn(replace(state, closed=run, attempts=attempts, errors=errors, run_at=run_at, op=op))
+
+
+def _not_stored(
+    spec: Spec, state: JobState, run: int, report: RunReport, today: datetime, rng: random.Random, op: str
+) -> GoOn:
+    """An interruption that waits, longer each time: the payload store may be back by then. However often."""
+    interruptions = state.interruptions + 1
+    errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
+    run_at = format_utc(today + timedelta(seconds=backoff_s(spec.limits, interruptions, rng)))
+    return GoOn(replace(state, closed=run, interruptions=interruptions, errors=errors, run_at=run_at, op=op))
 
 
 def without_run(spec: Spec, state: JobState, wish: Cancel | None) -> Finish | None:

@@ -12,7 +12,9 @@ from typing import Any
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.inventory import Stock
+from slurp_leader.jobs.messages import CollectPayloads
 from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.packing import ResultPacker
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner, Work
 from slurp_leader.jobs.scheduler import (
@@ -30,6 +32,8 @@ from slurp_leader.jobs.scheduler import (
     WindDown,
 )
 from slurp_leader.machine import Loop
+from slurp_leader.payloads import PayloadStore, open_payload_store
+from slurp_leader.payloads.collection import Collector
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowNotice
 from slurp_leader.store.keyspace import Keyspace
@@ -56,6 +60,10 @@ class JobEngine:
         node_id: Written into outcomes, for people.
         clock: Source of time.
         handed_back: Called with a token when nothing of that term is under way any more.
+        payloads: Where large results go; None: where `jobs.payload_store` says.
+
+    Raises:
+        ConfigurationError: What `jobs.payload_store` needs is not installed.
     """
 
     def __init__(
@@ -71,14 +79,18 @@ class JobEngine:
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
         rng: random.Random | None = None,
+        payloads: PayloadStore | None = None,
     ) -> None:
+        payloads = payloads or open_payload_store(options.payload_store, keyspace.cluster_id)
         rng = rng or random.Random(secrets.randbits(128))
         self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng)
         self._clock = clock
         self._metrics = metrics or NoMetrics()
         self._handed_back = handed_back
         self._loop = Loop("slurp-jobs", self._scheduler, store, clock, self._perform, self._failed)
-        self._runner = Runner(work, options.workers, clock, self._loop.post, tracer)
+        packer = ResultPacker(payloads, options)
+        self._runner = Runner(work, options.workers, clock, self._loop.post, tracer, packer.pack)
+        self._collector = Collector(payloads) if payloads else None
         self._failure: BaseException | None = None
         self._token = 0
         self._totals: Counter[str] = Counter()
@@ -91,6 +103,8 @@ class JobEngine:
 
     def start(self) -> None:
         self._runner.start()
+        if self._collector is not None:
+            self._collector.start()
         self._loop.start()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
@@ -105,7 +119,8 @@ class JobEngine:
         all_back = self._runner.stop(timeout_s)
         if not all_back:
             log_event(_logger, logging.WARNING, LogEvent.JOB_STUCK, reason="shutdown")
-        return ended and all_back
+        collected = self._collector is None or self._collector.stop(timeout_s)
+        return ended and all_back and collected
 
     def feed(self, notice: FollowNotice) -> None:
         """Hand over what was seen of ``m/``."""
@@ -199,6 +214,8 @@ class JobEngine:
                 self._on_ended(command)
             case HandedBack():
                 self._handed_back(command.token)
+            case CollectPayloads() if self._collector is not None:
+                self._collector.collect(command.collection)
             case Note():
                 log_event(_logger, command.level, command.event, **command.fields)
             case _:
