@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,19 @@ def test_a_record_that_does_not_fit_its_payload_is_told(data: bytes, payload: di
     forged = Payload(store.put(data), **{"size": 0, "stored": len(data), "codec": Codec.ZLIB, **payload})
     with pytest.raises(PayloadCorruptError, match="is not the result"):
         fetched(outcome_of(RunReport(RunEnd.RETURNED, payload=forged)), store)
+
+
+def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
+    store = FolderPayloadStore(tmp_path)
+    data = zlib.compress(b" " * 30 * MIB)
+    bomb = outcome_of(RunReport(RunEnd.RETURNED, payload=Payload(store.put(data), 100, len(data), Codec.ZLIB)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadCorruptError):
+            fetched(bomb, store)
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_result_of_an_outcome_is_never_none_by_mistake(packed: JobOutcome) -> None:

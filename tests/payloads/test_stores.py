@@ -207,6 +207,7 @@ def test_a_write_that_fails_leaves_nothing_and_says_so(tmp_path: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     store = FolderPayloadStore(tmp_path)
+    (tmp_path / REFERENCE[:2]).mkdir()
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(PayloadStoreError, match="No space left") as caught:
         store.put(DATA)
