@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import queue
 import random
+import threading
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ import pytest
 from jobs.rig import options
 from slurp_leader.errors import ConfigurationError, PayloadCorruptError, PayloadMissingError, PayloadStoreError
 from slurp_leader.jobs.decisions import RunEnd, RunReport
+from slurp_leader.jobs.messages import RunEnded, RunProgress, RunStarted
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.packing import ResultPacker, fetched
 from slurp_leader.jobs.records import Codec, JobOutcome, JobStatus, Payload
-from slurp_leader.payloads import FolderPayloadStore
+from slurp_leader.payloads import FolderPayloadStore, PayloadStore
+from support.calls import PATIENCE_S
 
 KIB, MIB = 1024, 1024 * 1024
 SMALL = options(result_limit=2 * KIB, compress_above=512)
@@ -34,13 +39,15 @@ def returned(result_json: bytes) -> RunReport:
     return RunReport(RunEnd.RETURNED, result_json=result_json)
 
 
-def never_stop(seconds: float) -> bool:
-    return False
-
-
 def outcome_of(report: RunReport) -> JobOutcome:
     outcome = JobOutcome(JOB_ID, JobStatus.COMPLETED, "op", 1, 1, 1, 1, 0, "", None, "", "n", payload=report.payload)
     return JobOutcome.from_value(b"b/done/" + JOB_ID.encode(), outcome.to_value(0))
+
+
+def packer(
+    store: PayloadStore | None, limits: JobsOptions, post: Callable[[Any], None] = lambda event: None
+) -> ResultPacker:
+    return ResultPacker(store, limits, post)
 
 
 class Broken(FolderPayloadStore):
@@ -60,19 +67,19 @@ class Broken(FolderPayloadStore):
 @pytest.mark.parametrize("size", [2, 512, 2 * KIB])
 def test_what_fits_stays_in_the_record(tmp_path: Path, size: int) -> None:
     report = returned(noise(size))
-    assert ResultPacker(FolderPayloadStore(tmp_path / "p"), SMALL).pack(report, never_stop) is report
+    assert packer(FolderPayloadStore(tmp_path / "p"), SMALL).pack(report) is report
     assert not (tmp_path / "p").exists()
 
 
 def test_what_fits_once_it_is_compressed_stays_too(tmp_path: Path) -> None:
     report = returned(b'"' + b"x" * 100 * KIB + b'"')
-    assert ResultPacker(FolderPayloadStore(tmp_path / "p"), SMALL).pack(report, never_stop) is report
+    assert packer(FolderPayloadStore(tmp_path / "p"), SMALL).pack(report) is report
 
 
 def test_a_result_that_is_too_large_becomes_a_payload_and_comes_back(tmp_path: Path) -> None:
     store = FolderPayloadStore(tmp_path)
     result = noise(50 * KIB)
-    report = ResultPacker(store, SMALL).pack(returned(result), never_stop)
+    report = packer(store, SMALL).pack(returned(result))
     assert report.end is RunEnd.RETURNED
     assert report.result_json is None
     assert report.payload is not None
@@ -85,20 +92,20 @@ def test_a_result_that_is_too_large_becomes_a_payload_and_comes_back(tmp_path: P
 def test_a_payload_is_not_compressed_where_that_is_not_wanted_or_saves_nothing(tmp_path: Path) -> None:
     store = FolderPayloadStore(tmp_path)
     unwanted = options(result_limit=2 * KIB, compress_above=MIB)
-    report = ResultPacker(store, unwanted).pack(returned(noise(4 * KIB)), never_stop)
+    report = packer(store, unwanted).pack(returned(noise(4 * KIB)))
     assert report.payload is not None
     assert store.get(report.payload.reference) == noise(4 * KIB)
     dense = json.dumps(
         "".join(chr(0x4E00 + random.Random(n).randrange(20000)) for n in range(5000)), ensure_ascii=False
     )
-    packed = ResultPacker(store, SMALL).pack(returned(dense.encode()), never_stop)
+    packed = packer(store, SMALL).pack(returned(dense.encode()))
     assert packed.payload is not None
     assert fetched(outcome_of(packed), store).result == json.loads(dense)
 
 
 def test_the_same_result_is_one_payload(tmp_path: Path) -> None:
-    packer = ResultPacker(FolderPayloadStore(tmp_path), SMALL)
-    first, second = (packer.pack(returned(noise(9 * KIB)), never_stop) for _ in range(2))
+    packs = packer(FolderPayloadStore(tmp_path), SMALL)
+    first, second = (packs.pack(returned(noise(9 * KIB))) for _ in range(2))
     assert first == second
     assert sum(path.is_file() for path in tmp_path.rglob("*")) == 1
 
@@ -110,8 +117,7 @@ def test_a_result_that_can_be_kept_nowhere_ends_the_job_and_the_error_names_the_
     tmp_path: Path, has_store: bool, size: int, names: str
 ) -> None:
     limits = options(result_limit=2 * KIB, payload_limit=MIB)
-    packer = ResultPacker(FolderPayloadStore(tmp_path) if has_store else None, limits)
-    report = packer.pack(returned(noise(size)), never_stop)
+    report = packer(FolderPayloadStore(tmp_path) if has_store else None, limits).pack(returned(noise(size)))
     assert (report.end, report.result_json, report.payload) == (RunEnd.TERMINAL, None, None)
     assert report.error is not None
     assert report.error["code"] == "result_too_large"
@@ -121,31 +127,75 @@ def test_a_result_that_can_be_kept_nowhere_ends_the_job_and_the_error_names_the_
 
 def test_ends_without_a_result_pass() -> None:
     for report in (RunReport(RunEnd.INTERRUPTED), RunReport(RunEnd.RAISED, error={"code": "x"})):
-        assert ResultPacker(None, SMALL).pack(report, never_stop) is report
+        assert packer(None, SMALL).pack(report) is report
 
 
 @pytest.mark.parametrize("error", [PayloadStoreError("away"), ZeroDivisionError("a mistake of the store")])
 def test_a_store_that_fails_is_tried_again_before_the_run_is_given_up(tmp_path: Path, error: Exception) -> None:
-    waits: list[float] = []
-
-    def wait(seconds: float) -> bool:
-        waits.append(seconds)
-        return False
-
     store = Broken(tmp_path, 2, error)
-    assert ResultPacker(store, SMALL).pack(returned(noise(9 * KIB)), wait).payload is not None
-    assert (store.puts, len(waits)) == (3, 2)
-    gone = ResultPacker(Broken(tmp_path, 99, error), SMALL).pack(returned(noise(9 * KIB)), wait)
+    assert packer(store, SMALL).pack(returned(noise(9 * KIB))).payload is not None
+    assert store.puts == 3
+    gone = packer(Broken(tmp_path, 3, error), SMALL).pack(returned(noise(9 * KIB)))
     assert (gone.end, gone.result_json, gone.payload) == (RunEnd.NOT_STORED, None, None)
     assert gone.error is not None
     assert gone.error["code"] == "payload_store"
     assert str(error) in gone.error["message"]
 
 
-def test_a_run_that_has_to_stop_does_not_wait_for_the_store(tmp_path: Path) -> None:
+def test_once_it_is_stopped_a_failed_put_is_not_repeated(tmp_path: Path) -> None:
     store = Broken(tmp_path, 99, PayloadStoreError("away"))
-    report = ResultPacker(store, SMALL).pack(returned(noise(9 * KIB)), lambda seconds: True)
-    assert (report.end, store.puts) == (RunEnd.NOT_STORED, 1)
+    packs = packer(store, SMALL)
+    assert packs.stop()
+    assert (packs.pack(returned(noise(9 * KIB))).end, store.puts) == (RunEnd.NOT_STORED, 1)
+
+
+# ---------------------------------------------------------------- between the pool and the scheduler
+
+
+class Slow(FolderPayloadStore):
+    """Takes what it is given once the gate is open, and says that it was asked."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked, self.gate = threading.Event(), threading.Event()
+
+    def put(self, data: bytes) -> str:
+        self.asked.set()
+        assert self.gate.wait(PATIENCE_S)
+        return super().put(data)
+
+
+def test_who_tells_of_a_large_result_is_not_held_up_and_others_pass(tmp_path: Path) -> None:
+    told: queue.Queue[Any] = queue.Queue()
+    store = Slow(tmp_path)
+    packs = packer(store, SMALL, told.put)
+    packs.post(RunEnded(1, returned(noise(9 * KIB)), 0.5))
+    assert store.asked.wait(PATIENCE_S)
+    others = [RunStarted(2), RunProgress(2, 0.5, ""), RunEnded(2, returned(b"1"), 0.1), RunEnded(3, None)]
+    for event in others:
+        packs.post(event)
+    assert [told.get_nowait() for _ in others] == others
+    assert told.empty()
+    assert not packs.stop(0)
+    store.gate.set()
+    ended = told.get(timeout=PATIENCE_S)
+    assert (ended.run_id, ended.duration_s, ended.report.end) == (1, 0.5, RunEnd.RETURNED)
+    assert ended.report.payload is not None
+    assert packs.stop(PATIENCE_S)
+
+
+def test_a_run_ends_whatever_happens_while_its_result_is_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> bytes:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(zlib, "compress", no_memory)
+    told: queue.Queue[Any] = queue.Queue()
+    packs = packer(FolderPayloadStore(tmp_path), SMALL, told.put)
+    packs.post(RunEnded(1, returned(noise(9 * KIB))))
+    assert told.get(timeout=PATIENCE_S).report.end is RunEnd.NOT_STORED
+    assert packs.stop(PATIENCE_S)
 
 
 # ---------------------------------------------------------------- the way back
@@ -153,7 +203,7 @@ def test_a_run_that_has_to_stop_does_not_wait_for_the_store(tmp_path: Path) -> N
 
 @pytest.fixture
 def packed(tmp_path: Path) -> JobOutcome:
-    return outcome_of(ResultPacker(FolderPayloadStore(tmp_path), SMALL).pack(returned(noise(9 * KIB)), never_stop))
+    return outcome_of(packer(FolderPayloadStore(tmp_path), SMALL).pack(returned(noise(9 * KIB))))
 
 
 def test_a_result_in_the_record_needs_no_store() -> None:

@@ -88,8 +88,8 @@ class JobEngine:
         self._metrics = metrics or NoMetrics()
         self._handed_back = handed_back
         self._loop = Loop("slurp-jobs", self._scheduler, store, clock, self._perform, self._failed)
-        packer = ResultPacker(payloads, options)
-        self._runner = Runner(work, options.workers, clock, self._loop.post, tracer, packer.pack)
+        self._packer = ResultPacker(payloads, options, self._loop.post)
+        self._runner = Runner(work, options.workers, clock, self._packer.post, tracer)
         self._collector = Collector(payloads) if payloads else None
         self._failure: BaseException | None = None
         self._token = 0
@@ -119,8 +119,9 @@ class JobEngine:
         all_back = self._runner.stop(timeout_s)
         if not all_back:
             log_event(_logger, logging.WARNING, LogEvent.JOB_STUCK, reason="shutdown")
+        packed = self._packer.stop(timeout_s)
         collected = self._collector is None or self._collector.stop(timeout_s)
-        return ended and all_back and collected
+        return ended and all_back and packed and collected
 
     def feed(self, notice: FollowNotice) -> None:
         """Hand over what was seen of ``m/``."""

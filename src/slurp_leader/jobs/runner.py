@@ -28,7 +28,6 @@ from slurp_leader.errors import (
     TerminalError,
 )
 from slurp_leader.jobs.decisions import RunEnd, RunReport, clean_text, error_of
-from slurp_leader.jobs.packing import Pack
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.scheduler import RunEnded, RunProgress, RunStarted, StartRun, StopRun
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -116,20 +115,12 @@ class Runner:
         clock: For run times.
         post: Takes `RunStarted`, `RunEnded` and `RunProgress`; must not block.
         tracer: Where spans go.
-        pack: Puts away a large result, on the thread of the pool, before the scheduler is told.
     """
 
     def __init__(
-        self,
-        work: Work,
-        workers: int,
-        clock: Clock,
-        post: Callable[[Any], None],
-        tracer: Tracer | None = None,
-        pack: Pack | None = None,
+        self, work: Work, workers: int, clock: Clock, post: Callable[[Any], None], tracer: Tracer | None = None
     ) -> None:
         self._work = work
-        self._pack = pack or (lambda report, wait: report)
         self._clock = clock
         self._post = post
         self._tracer = tracer or NoTracer()
@@ -198,7 +189,7 @@ class Runner:
                 result = self._work(spec, context)
                 if inspect.iscoroutine(result):
                     result = _await(result, context)
-                report = self._pack(RunReport(RunEnd.RETURNED, result_json=_as_json(result)), context.wait)
+                report = RunReport(RunEnd.RETURNED, result_json=_as_json(result))
         except BaseException as error:  # whatever user code raises belongs to the job, never to the worker
             report = _report_of(error)
             if report.end is RunEnd.RAISED:
