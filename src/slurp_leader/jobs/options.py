@@ -89,7 +89,7 @@ class JobsOptions(Options):
 
     retain_completed_count: Count = Field(default=200_000, ge=0, le=10_000_000)
     """Most completed jobs whose outcome can be read, 0 to 10,000,000; beyond that the oldest go before their time.
-    More: more space in etcd, and about 0.7 KiB of memory on the leader for each."""
+    More: more space in etcd, and about 0.5 KiB of memory on the leader for each."""
 
     retain_failed_count: Count = Field(default=50_000, ge=0, le=10_000_000)
     """Most failed jobs that can be read and tried again, 0 to 10,000,000; beyond that the oldest go before their time.
