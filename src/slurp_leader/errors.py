@@ -38,6 +38,10 @@
     |  +- JobCancelledError                   ended `cancelled`
     |  +- JobParkedError                      its record cannot be read; an operator has to look
     +- CircuitOpenError                       a circuit breaker refused the call; `retry_after_s`
+    +- PayloadError                           a result that is kept outside etcd; names its `reference`
+    |  +- PayloadMissingError (LookupError)   it is not there
+    |  +- PayloadCorruptError                 other bytes are there than were put
+    |  +- PayloadStoreError                   the payload store did not do what it was asked to
     +- RecordError                            a record in etcd is corrupt, forged or newer than this version
     +- TerminalError                          raised by a generator: do not try again
     |  +- FileRefusedError                    the file cannot be worked on: outside, binary, empty, huge, gone ...
@@ -304,7 +308,7 @@ class JobNotFoundError(JobError, LookupError):
 
 
 class ResultExpiredError(JobError, LookupError):
-    """The job ended, and its record was pruned by age."""
+    """The job ended, and its record was pruned, by age or by count."""
 
 
 class ResultPendingError(JobError, TimeoutError):
@@ -328,6 +332,27 @@ class JobCancelledError(JobError):
 
 class JobParkedError(JobError):
     """The record of the job cannot be read. It is kept for an operator to look at."""
+
+
+class PayloadError(SlurpLeaderError):
+    """A result that is kept in the payload store cannot be had. `reference` says which."""
+
+    reference: str = ""
+
+
+class PayloadMissingError(PayloadError, LookupError):
+    """The payload is not in the payload store."""
+
+
+class PayloadCorruptError(PayloadError):
+    """What lies in the payload store under this reference is not what was put there."""
+
+
+class PayloadStoreError(PayloadError):
+    """The payload store failed. A read may be repeated, and so may a put, whose outcome is unknown."""
+
+    retryable = True
+    outcome = Outcome.UNKNOWN
 
 
 class RecordError(SlurpLeaderError):

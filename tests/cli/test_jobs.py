@@ -154,3 +154,27 @@ def test_a_list_that_was_cut_says_so(slurp: Slurp, cluster: str) -> None:
     result = slurp("jobs", "ls", "--limit", 2)
     assert len(result.out.splitlines()) == 3
     assert "--limit" in result.err
+
+
+def test_a_result_in_the_payload_store_is_shown_and_what_prevents_it_is_told(
+    slurp: Slurp, cluster: str, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "payloads"
+    folder.mkdir()
+    monkeypatch.setenv("SLURP_JOBS__PAYLOAD_STORE", str(folder))
+    monkeypatch.setenv("SLURP_JOBS__RESULT_LIMIT", "1KiB")
+    monkeypatch.setenv("SLURP_JOBS__COMPRESS_ABOVE", "1MiB")
+    with SlurpLeaderSystem() as system:
+        assert system.wait_for_leadership(WAIT_S)
+        job_id = slurp("submit", "greet.py").out.strip()
+        assert "Greets people." in slurp("jobs", "wait", job_id, "--for", WAIT_S).out
+        [path] = [path for path in folder.rglob("*") if path.is_file()]
+        shown = slurp("jobs", "show", job_id).out
+        assert "Greets people." in shown
+        assert f"payload {path.name}" in shown
+        path.unlink()
+        assert f"payload {path.name} is not in" in " ".join(slurp("jobs", "show", job_id).out.split())
+        assert slurp("jobs", "wait", job_id, "--for", WAIT_S).code == 5
+        monkeypatch.delenv("SLURP_JOBS__PAYLOAD_STORE")
+        refused = slurp("jobs", "wait", job_id, "--for", WAIT_S)
+        assert (refused.code, "jobs.payload_store" in refused.err) == (78, True)

@@ -68,6 +68,7 @@ class Answer:
 _START_ETCD = "is etcd running? check etcd.endpoints (SLURP_ETCD__ENDPOINTS), or start one with `slurp etcd dev`"
 _LOOK_AT_JOBS = "see `slurp jobs ls`"
 _AGAIN = "try again later"
+_SAME_PAYLOADS = "is jobs.payload_store the same here as where the leader runs?"
 
 ANSWERS: dict[type[BaseException], Answer] = {
     UsageError: Answer(Exit.USAGE),
@@ -102,11 +103,17 @@ ANSWERS: dict[type[BaseException], Answer] = {
     errors.QueueFullError: Answer(Exit.TRY_AGAIN, _AGAIN),
     errors.IdempotencyConflictError: Answer(Exit.CONFLICT),
     errors.JobNotFoundError: Answer(Exit.NOT_FOUND, _LOOK_AT_JOBS),
-    errors.ResultExpiredError: Answer(Exit.NOT_FOUND, "keep outcomes longer with jobs.retain_completed"),
+    errors.ResultExpiredError: Answer(
+        Exit.NOT_FOUND, "keep outcomes longer with jobs.retain_completed and jobs.retain_completed_count"
+    ),
     errors.ResultPendingError: Answer(Exit.TRY_AGAIN, "wait for it with `slurp jobs wait`"),
     errors.JobFailedError: Answer(Exit.FAILED),
     errors.JobCancelledError: Answer(Exit.FAILED),
     errors.JobParkedError: Answer(Exit.FAILED, "look at the record with `etcdctl get`"),
+    errors.PayloadError: Answer(Exit.FAILED, _SAME_PAYLOADS),
+    errors.PayloadMissingError: Answer(Exit.NOT_FOUND, _SAME_PAYLOADS),
+    errors.PayloadCorruptError: Answer(Exit.FAILED, "submit the job again; the payload store has damaged its result"),
+    errors.PayloadStoreError: Answer(Exit.UNAVAILABLE, "is jobs.payload_store reachable from here?"),
     errors.RecordError: Answer(Exit.FAILED, "look at the record with `etcdctl get`"),
     errors.TerminalError: Answer(Exit.FAILED),
     errors.FileRefusedError: Answer(Exit.FAILED),

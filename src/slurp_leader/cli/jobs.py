@@ -16,6 +16,7 @@ from slurp_leader.cli.output import Column, Output
 from slurp_leader.cli.results import format_age, show_node, show_value
 from slurp_leader.cli.waiting import ForOption, wait_and_show
 from slurp_leader.clock import SystemClock, parse_utc
+from slurp_leader.options.sizes import format_size
 
 if TYPE_CHECKING:
     from slurp_leader.jobs.reports import JobReport
@@ -89,13 +90,16 @@ def show(call: Invocation, ids: IdsArgument) -> None:
     """Show all that is known about jobs."""
     from slurp_leader.jobs.records import JobKeys
     from slurp_leader.jobs.reports import read_job
+    from slurp_leader.payloads import open_payload_store
     from slurp_leader.store.keyspace import Keyspace
 
     _check_ids(ids)
     settings = call.settings()
+    cluster_id = settings.node.cluster_id
+    payloads = open_payload_store(settings.jobs.payload_store, cluster_id)
     with reading(call, settings) as store:
-        keys = JobKeys(Keyspace(settings.node.cluster_id))
-        reports = [read_job(store, keys, job_id, SystemClock(), call.timeout_s) for job_id in ids]
+        keys = JobKeys(Keyspace(cluster_id))
+        reports = [read_job(store, keys, job_id, SystemClock(), call.timeout_s, payloads) for job_id in ids]
     output = call.output()
     if output.as_json:
         output.json({"jobs": [report.as_dict() for report in reports]})
@@ -183,6 +187,15 @@ def _by(date: str, who: str) -> str:
     return f"{date} by {who}" if date and who else date
 
 
+def _where(report: JobReport) -> str:
+    """Of a result in the payload store: that it is there, or why it cannot be shown."""
+    payload = report.payload
+    if payload is None:
+        return ""
+    place = f"payload {payload['ref']}, {format_size(payload['stored'])}"
+    return f"{place}: {report.result_problem}" if report.result_problem else place
+
+
 def _show_report(output: Output, report: JobReport) -> None:
     from slurp_leader.jobs.result import ContextNode
 
@@ -204,6 +217,7 @@ def _show_report(output: Output, report: JobReport) -> None:
             ("cancel", "requested" if report.cancel_requested else ""),
             ("progress", f"{progress.get('fraction')} {progress.get('note') or ''}" if progress else ""),
             ("error", _note(report) if report.error else ""),
+            ("result in", _where(report)),
         ]
     )
     if len(report.errors) > 1:

@@ -8,11 +8,13 @@ The life of one job, and the order in which the modules read::
       claims                 claim -> run/{token}-{n}, before any body starts
       breaker                whether to claim at all, while the generator keeps failing
       runs, runner           run -> the generator, on a thread
+      packing                a result too large for etcd -> the payload store, before the run is told to have ended
       recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
       recovery               what there is to put right: a plan, from how things stand
       orphans                what an earlier term left running is counted as interrupted, and is in line again
       quota_guard, quota     how full the store is, and what gives way; `compaction`: whether anybody compacts it
-      upkeep, pruner         leftovers, admission, retention
+      upkeep                 leftovers, admission
+      pruner, retention      outcomes that are not kept any longer, by age and count; payloads nothing refers to
       grants                 what terms that were handed over left behind, and until when their old leaders may end it
     inventory              what there is, as counts and one number, for whoever leads next
     unled                  while nobody leads, submitters keep the limits of the store themselves

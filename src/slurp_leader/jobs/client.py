@@ -28,6 +28,7 @@ from slurp_leader.jobs.ids import IdMint, is_job_id
 from slurp_leader.jobs.new_job import NewJob, SpecMaker
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.outcomes import Outcomes
+from slurp_leader.jobs.packing import fetched
 from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import (
     JobKeys,
@@ -38,6 +39,7 @@ from slurp_leader.jobs.reports import JobReport, read_job, read_jobs
 from slurp_leader.jobs.submitter import CancelAnswer, CancelAnswered, CancelJob, Note, Submit, Submitted, Submitter
 from slurp_leader.jobs.unled import Signs
 from slurp_leader.machine import Loop
+from slurp_leader.payloads import PayloadStore, open_payload_store
 from slurp_leader.store import Store
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.telemetry import metrics as instruments
@@ -63,6 +65,10 @@ class JobClient:
         signs: Where a leader shows that it is there: while it does not, the store is looked after here. None: never.
         store_limits: How much of the store may be used.
         convert: Makes of an outcome what `JobHandle.result` returns; by default the plain JSON value.
+        payloads: Where large results are; None: where `jobs.payload_store` says.
+
+    Raises:
+        ConfigurationError: What `jobs.payload_store` needs is not installed.
     """
 
     def __init__(
@@ -79,8 +85,10 @@ class JobClient:
         rng: random.Random | None = None,
         signs: Signs | None = None,
         store_limits: StoreLimits | None = None,
+        payloads: PayloadStore | None = None,
     ) -> None:
         self._store = store
+        self._payloads = payloads or open_payload_store(options.payload_store, keyspace.cluster_id)
         self._options = options
         self._node_id = node_id
         self._clock = clock
@@ -239,8 +247,14 @@ class JobClient:
         return self._outcomes.ask(job_id)
 
     def convert(self, outcome: JobOutcome) -> Any:
-        """What `JobHandle.result` makes of the outcome of a completed job."""
-        return self._convert(outcome)
+        """What `JobHandle.result` makes of the outcome of a completed job. Waits for the payload store where that has
+        the result.
+
+        Raises:
+            PayloadError: It cannot be had from there.
+            ConfigurationError: No payload store is set here.
+        """
+        return self._convert(fetched(outcome, self._payloads))
 
     def report(self, job_id: str) -> JobReport:
         """All that is known about one job.
@@ -249,10 +263,10 @@ class JobClient:
             JobNotFoundError, ResultExpiredError: There is no such job (any more).
         """
         self.handle(job_id)
-        return read_job(self._store, self._keys, job_id, self._clock, self._options.rpc_timeout_s)
+        return read_job(self._store, self._keys, job_id, self._clock, self._options.rpc_timeout_s, self._payloads)
 
     def list(self, statuses: Sequence[JobStatus] = (), limit: int = 100) -> list[JobReport]:
-        """Jobs, newest first; of all statuses when none are given."""
+        """Jobs, newest first; of all statuses when none are given. Results in the payload store are not fetched."""
         return read_jobs(self._store, self._keys, statuses, limit, self._clock, self._options.rpc_timeout_s)
 
     def cancel(self, job_id: str, reason: str = "") -> CancelAnswer:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from slurp_leader.clock import format_utc
-from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Spec
+from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Payload, Spec
 
 _LONGEST_TEXT = 2000
 """Characters of an error message that are kept: errors are records too."""
@@ -31,6 +31,8 @@ class RunEnd(StrEnum):
     """Stopped because the term was given back. Not the job's fault, and not an attempt."""
     REFUSED = "refused"
     """A circuit breaker inside the generator is open: nothing was attempted."""
+    NOT_STORED = "not_stored"
+    """Returned, and the payload store did not take the result. Not the job's fault, and not an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class RunReport:
 
     Attributes:
         result_json: What a run that returned came to: a JSON value as UTF-8 text.
+        payload: Where that is, if it is in the payload store.
         error: ``{"code", "message", ...}`` of one that did not.
         retry_after_s: Least wait before the next attempt, when the generator or a circuit breaker asked for one.
     """
@@ -47,6 +50,7 @@ class RunReport:
     result_json: bytes | None = None
     error: dict[str, Any] | None = None
     retry_after_s: float = 0.0
+    payload: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Finish:
     errors: tuple[dict[str, Any], ...] = ()
     result_json: bytes | None = None
     error: dict[str, Any] | None = None
+    payload: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,8 @@ def after_run(
     """
     if report.end is RunEnd.INTERRUPTED:
         return GoOn(replace(state, closed=run, interruptions=state.interruptions + 1, run_at=None, op=op))
+    if report.end is RunEnd.NOT_STORED:
+        return _not_stored(spec, state, run, report, today, rng, op)
     if report.end is RunEnd.CANCELLED:
         return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=report.error)
     if report.end is RunEnd.REFUSED:
@@ -90,7 +97,8 @@ def after_run(
         return GoOn(replace(state, closed=run, run_at=run_at, op=op))
     attempts = state.attempts + 1
     if report.end is RunEnd.RETURNED:
-        return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=report.result_json)
+        result_json, payload = report.result_json, report.payload
+        return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=result_json, payload=payload)
     errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
     if report.end is RunEnd.TERMINAL or attempts >= spec.limits.max_attempts:
         return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
@@ -101,6 +109,16 @@ def after_run(
 def _next_date(limits: JobLimits, attempts: int, report: RunReport, today: datetime, rng: random.Random) -> str:
     wait_s = min(max(backoff_s(limits, attempts, rng), report.retry_after_s), _LONGEST_WAIT_S)
     return format_utc(today + timedelta(seconds=wait_s))
+
+
+def _not_stored(
+    spec: Spec, state: JobState, run: int, report: RunReport, today: datetime, rng: random.Random, op: str
+) -> GoOn:
+    """An interruption that waits, longer each time: the payload store may be back by then. However often."""
+    interruptions = state.interruptions + 1
+    errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
+    run_at = format_utc(today + timedelta(seconds=backoff_s(spec.limits, interruptions, rng)))
+    return GoOn(replace(state, closed=run, interruptions=interruptions, errors=errors, run_at=run_at, op=op))
 
 
 def without_run(spec: Spec, state: JobState, wish: Cancel | None) -> Finish | None:

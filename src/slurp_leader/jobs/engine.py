@@ -14,8 +14,9 @@ from slurp_leader.clock import Clock
 from slurp_leader.jobs.breaker import NAME, Hold
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.inventory import Stock
-from slurp_leader.jobs.messages import Scale
+from slurp_leader.jobs.messages import CollectPayloads, Scale
 from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.packing import ResultPacker
 from slurp_leader.jobs.quota import StoreLimits, StoreVerdict
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner, Work
@@ -35,6 +36,8 @@ from slurp_leader.jobs.scheduler import (
 )
 from slurp_leader.jobs.statistics import Statistics
 from slurp_leader.machine import Loop
+from slurp_leader.payloads import PayloadStore, open_payload_store
+from slurp_leader.payloads.collection import Collector
 from slurp_leader.resilience.changes import CircuitChange, measure, tell
 from slurp_leader.resilience.circuit import CircuitState
 from slurp_leader.resilience.options import BreakerOptions
@@ -66,6 +69,10 @@ class JobEngine:
         handed_back: Called with a token when nothing of that term is under way any more.
         breaker: When a generator that keeps failing is left alone; None: as by default.
         store_limits: How much of the store may be used.
+        payloads: Where large results go; None: where `jobs.payload_store` says.
+
+    Raises:
+        ConfigurationError: What `jobs.payload_store` needs is not installed.
     """
 
     def __init__(
@@ -83,14 +90,18 @@ class JobEngine:
         rng: random.Random | None = None,
         breaker: BreakerOptions | None = None,
         store_limits: StoreLimits | None = None,
+        payloads: PayloadStore | None = None,
     ) -> None:
+        payloads = payloads or open_payload_store(options.payload_store, keyspace.cluster_id)
         rng = rng or random.Random(secrets.randbits(128))
         self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng, breaker, store_limits)
         self._clock = clock
         self._metrics = metrics or NoMetrics()
         self._handed_back = handed_back
         self._loop = Loop("slurp-jobs", self._scheduler, store, clock, self._perform, self._failed)
-        self._runner = Runner(work, options.workers, clock, self._loop.post, tracer)
+        self._packer = ResultPacker(payloads, options, self._loop.post)
+        self._runner = Runner(work, options.workers, clock, self._packer.post, tracer)
+        self._collector = Collector(payloads) if payloads else None
         self._failure: BaseException | None = None
         self._token = 0
         self._totals: Counter[str] = Counter()
@@ -106,6 +117,8 @@ class JobEngine:
     def start(self) -> None:
         measure(NAME, CircuitState.CLOSED, self._metrics)
         self._runner.start()
+        if self._collector is not None:
+            self._collector.start()
         self._loop.start()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
@@ -120,7 +133,9 @@ class JobEngine:
         all_back = self._runner.stop(timeout_s)
         if not all_back:
             log_event(_logger, logging.WARNING, LogEvent.JOB_STUCK, reason="shutdown")
-        return ended and all_back
+        packed = self._packer.stop(timeout_s)
+        collected = self._collector is None or self._collector.stop(timeout_s)
+        return ended and all_back and packed and collected
 
     def feed(self, notice: FollowNotice) -> None:
         """Hand over what was seen of ``m/``."""
@@ -229,18 +244,29 @@ class JobEngine:
                 self._runner.run(command)
             case StopRun():
                 self._runner.stop_run(command)
-            case Scale(workers):
-                self._runner.scale(workers)
             case JobEnded():
                 self._on_ended(command)
             case HandedBack():
                 self._handed_back(command.token)
             case Note():
                 log_event(_logger, command.level, command.event, **command.fields)
+            case _:
+                self._perform_seldom(command)
+        self._look_at_the_time()
+
+    def _perform_seldom(self, command: Any) -> None:
+        match command:
+            case Scale(workers):
+                self._runner.scale(workers)
+            case CollectPayloads() if self._collector is not None:
+                self._collector.collect(command.collection)
             case CircuitChange():
                 tell(command, self._metrics)
             case _:
                 pass  # a moment to measure
+
+    def _look_at_the_time(self) -> None:
+        """Measure now and then."""
         leading = self._scheduler.leading
         if leading is not None and leading.stats is not self._stats:
             self._measure_commits()  # the rest of an earlier term: mostly what the fence refused at its end

@@ -61,7 +61,7 @@ class JobHandle(Generic[ResultT]):
         self._future = future
 
     def outcome(self, timeout: float | None = None) -> JobOutcome:
-        """Wait for the record of how the job ended, whatever that is.
+        """Wait for the record of how the job ended, whatever that is. A result in the payload store is not fetched.
 
         Raises:
             ResultPendingError: It had not ended within `timeout` seconds. It goes on.
@@ -83,6 +83,9 @@ class JobHandle(Generic[ResultT]):
             JobFailedError: It ended `failed`; carries the recorded errors.
             JobCancelledError: It ended `cancelled`.
             ResultPendingError, JobNotFoundError, ResultExpiredError: As in `outcome`.
+            PayloadMissingError, PayloadCorruptError: It is in the payload store, and gone or damaged there.
+            PayloadStoreError: The payload store did not answer. Ask again: the handle has not forgotten the job.
+            ConfigurationError: It is in a payload store, and none is set here.
         """
         result: ResultT = self._access.convert(successful(self.outcome(timeout)))
         return result
@@ -91,7 +94,12 @@ class JobHandle(Generic[ResultT]):
         import asyncio  # late: programs without asyncio need not pay for it
 
         async def wait() -> ResultT:
-            result: ResultT = self._access.convert(successful(await asyncio.wrap_future(self._waited())))
+            outcome = successful(await asyncio.wrap_future(self._waited()))
+            result: ResultT
+            if outcome.payload is None:
+                result = self._access.convert(outcome)
+            else:  # fetching it may take as long as a network likes
+                result = await asyncio.to_thread(self._access.convert, outcome)
             return result
 
         return wait().__await__()

@@ -12,6 +12,7 @@ from typing import Any
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.picture import Job
 from slurp_leader.jobs.records import JobOutcome
+from slurp_leader.payloads.collection import Collection
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
 
@@ -130,6 +131,13 @@ class JobEnded:
     role: str
     wait_s: float
     run_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CollectPayloads:
+    """Command: delete the payloads of one shard that no outcome refers to, if there is a payload store."""
+
+    collection: Collection
 
 
 @dataclass(frozen=True, slots=True)

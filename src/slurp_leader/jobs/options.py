@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from slurp_leader.options import Count, Duration, FieldError, Options, Ratio, Size
+from slurp_leader.payloads.opening import problem_with
 
 _KIB = 1024
 _MIB = 1024 * _KIB
 _COUNTED = (
     *("workers", "memory_limit", "limit", "limit_per_role", "limit_per_project"),
-    *("max_attempts", "max_interruptions", "queue_limit", "queue_bytes", "result_limit"),
+    *("max_attempts", "max_interruptions", "queue_limit", "queue_bytes", "result_limit", "payload_limit"),
+    *("retain_completed_count", "retain_failed_count", "retain_cancelled_count"),
 )
 _TIMED = ("timeout", "age_step", "drain_timeout", "retain_completed", "retain_failed", "retain_cancelled")
 _INSTANT = timedelta(milliseconds=1)
+
+
+def _check_payload_store(url: str) -> str:
+    problem = problem_with(url)
+    if problem:
+        raise ValueError(problem)
+    return url
 
 
 class JobsOptions(Options):
@@ -89,6 +98,18 @@ class JobsOptions(Options):
     retain_cancelled: Duration = Field(default=timedelta(hours=1), ge=timedelta(0), le=timedelta(days=3650))
     """How long a cancelled job can be read, 0 to 10 years. Longer: more space in etcd."""
 
+    retain_completed_count: Count = Field(default=200_000, ge=0, le=10_000_000)
+    """Most completed jobs whose outcome can be read, 0 to 10,000,000; beyond that the oldest go before their time.
+    More: more space in etcd, and about 0.5 KiB of memory on the leader for each."""
+
+    retain_failed_count: Count = Field(default=50_000, ge=0, le=10_000_000)
+    """Most failed jobs that can be read and tried again, 0 to 10,000,000; beyond that the oldest go before their time.
+    More: more space in etcd, where each keeps its request."""
+
+    retain_cancelled_count: Count = Field(default=50_000, ge=0, le=10_000_000)
+    """Most cancelled jobs that can be read, 0 to 10,000,000; beyond that the oldest go before their time. More: more
+    space in etcd, where each keeps its request."""
+
     flush_items: Count = Field(default=63, ge=1, le=63)
     """Jobs written in one transaction, 1 to 63: two compares and two operations each, and etcd takes 128. More: more
     throughput, a longer single write."""
@@ -116,11 +137,20 @@ class JobsOptions(Options):
     caller for as long."""
 
     result_limit: Size = Field(default=1 * _MIB, ge=1 * _KIB, le=1 * _MIB)
-    """Largest result of a job as it is stored (after compression), 1 KiB to 1 MiB; a job with a larger one ends
-    `failed`. More: more space in etcd and slower takeovers."""
+    """Largest result of a job that is kept in etcd, as it is stored (after compression), 1 KiB to 1 MiB. A larger one
+    goes to the payload store; without one its job ends `failed`. More: more space in etcd and slower takeovers."""
+
+    payload_store: Annotated[str, AfterValidator(_check_payload_store)] = ""
+    """Where results above `result_limit` are kept: the absolute path or file:// URL of a folder that all nodes and
+    clients share, or any URL of fsspec such as s3://bucket/folder. Empty: nowhere. With one, results are bounded by
+    `payload_limit` alone, and whoever reads them needs the same setting and access to it."""
+
+    payload_limit: Size = Field(default=64 * _MIB, ge=1 * _MIB, le=1024 * _MIB)
+    """Largest result of a job with a payload store, before compression, 1 MiB to 1 GiB; a job with a larger one ends
+    `failed`. More: a few times as much memory while one is written or read."""
 
     compress_above: Size = Field(default=4 * _KIB, ge=0, le=1 * _MIB)
-    """Results larger than this are stored compressed, 0 to 1 MiB. More: less processor time, more space in etcd."""
+    """Results larger than this are stored compressed, 0 to 1 MiB. More: less processor time, more space."""
 
     @model_validator(mode="after")
     def _check_backoff(self) -> Self:

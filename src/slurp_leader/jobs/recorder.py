@@ -13,10 +13,11 @@ from typing import Any
 
 from slurp_leader.errors import RequestTooLargeError
 from slurp_leader.jobs import intents
-from slurp_leader.jobs.decisions import Finish, RunEnd, RunReport, after_run, error_of
+from slurp_leader.jobs.decisions import Finish, RunEnd, RunReport, after_run
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.messages import JobEnded
+from slurp_leader.jobs.packing import inline_size, too_large_error
 from slurp_leader.jobs.picture import Job, StateView
 from slurp_leader.jobs.records import JobOutcome, JobState, JobStatus
 from slurp_leader.jobs.run import Run
@@ -79,15 +80,13 @@ class Recorder:
 
     def _finish(self, ending: _Ending, finish: Finish, op: str, now: float) -> None:
         options = self._desk.options
+        result, limit = finish.result_json, options.result_limit
+        if result is not None and len(result) > limit:
+            size = inline_size(result, options.compress_above)
+            if size > limit:
+                finish = _too_large(finish, f"it takes {size} bytes; jobs.result_limit is {limit}")
         outcome = self._outcome(ending, finish, op)
-        value = outcome.to_value(options.compress_above)
-        if len(value) > options.result_limit and finish.status is JobStatus.COMPLETED:
-            limit = options.result_limit
-            self._finish(
-                ending, _too_large(finish, f"it takes {len(value)} bytes; jobs.result_limit is {limit}"), op, now
-            )
-        else:
-            self._write(ending, finish, outcome, value, now)
+        self._write(ending, finish, outcome, outcome.to_value(options.compress_above), now)
 
     def _outcome(self, ending: _Ending, finish: Finish, op: str) -> JobOutcome:
         spec, state = ending.job.spec, ending.before.state
@@ -113,6 +112,7 @@ class Recorder:
             errors=() if ending.is_bare else finish.errors,
             idem=spec.idem,
             spec=None if ending.is_bare else _spec_kept(ending.job, finish.status),
+            payload=finish.payload,
         )
 
     def _write(self, ending: _Ending, finish: Finish, outcome: JobOutcome, value: bytes, now: float) -> None:
@@ -176,7 +176,8 @@ class Recorder:
             if report.end is RunEnd.INTERRUPTED:
                 desk.tally.interrupted += 1
             else:
-                desk.tally.retried += report.end is not RunEnd.REFUSED
+                desk.tally.retried += report.end not in (RunEnd.REFUSED, RunEnd.NOT_STORED)
+                desk.tally.interrupted += report.end is RunEnd.NOT_STORED
                 desk.note(
                     logging.WARNING,
                     LogEvent.JOB_RETRY,
@@ -191,8 +192,7 @@ class Recorder:
 
 def _too_large(finish: Finish, why: str) -> Finish:
     """The end of a job whose result cannot be kept: trying again would give the same."""
-    error = error_of("result_too_large", f"the result is too large: {why}")
-    return Finish(JobStatus.FAILED, finish.attempts, finish.errors, error=error)
+    return Finish(JobStatus.FAILED, finish.attempts, finish.errors, error=too_large_error(why))
 
 
 def _about(payload: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ kept where a record is written anew (`JobState`), or goes on in another one (the
 ``m/control/closed``       there while no new jobs are admitted, and says why
 ``m/control/queue``        `picking.control.QueueControl`: what operators have paused, limited, and want to be drained
 ``m/parked/{kind}/{id}``   a note about a record that cannot be read; the record itself stays where it is
-``b/done/{id}``            `Outcome`: how it ended
+``b/done/{id}``            `JobOutcome`: how it ended; of a large result the reference of its payload
 ``b/idem/{hash}``          which job an idempotency key stands for
 ``b/progress/{id}``        the newest progress of a running job
 =========================  ==========================================================================================
@@ -38,14 +38,17 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from slurp_leader.clock import format_utc, parse_utc
-from slurp_leader.errors import RecordError
+from slurp_leader.errors import PayloadError, RecordError
 from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.request import Priority
+from slurp_leader.payloads.port import is_reference
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.records import SCHEMA, read_object, unknown
 
 ERRORS_KEPT = 5
 _MOST_INFLATED = 64 * 1024 * 1024
+LARGEST_PAYLOAD = 1024 * 1024 * 1024
+"""Bytes. What a record says is held in memory when it is read, and the record may be forged."""
 _ABOVE_ALL = "f"
 """No calendar gives an id that begins like this: a floor there would leave no room to mint above it."""
 
@@ -357,6 +360,44 @@ class JobState:
 # ---------------------------------------------------------------- done/
 
 
+class Codec(StrEnum):
+    """How a result became the bytes of its payload."""
+
+    PLAIN = "plain"
+    ZLIB = "zlib"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A result that is kept in the payload store.
+
+    Attributes:
+        reference: Under which it lies there: the hash of the stored bytes.
+        size: Bytes of the result as JSON text.
+        stored: Bytes in the store.
+        codec: How the one became the other.
+    """
+
+    reference: str
+    size: int
+    stored: int
+    codec: Codec
+
+    def to_fields(self) -> dict[str, Any]:
+        return {"ref": self.reference, "size": self.size, "stored": self.stored, "codec": self.codec.value}
+
+    @classmethod
+    def from_fields(cls, data: Any) -> Payload:
+        """Raises KeyError, TypeError or ValueError when it is none."""
+        reference = _text(data["ref"])
+        if not is_reference(reference):
+            raise ValueError(f"{reference!r:.100} is not the reference of a payload")
+        size, stored = _whole(data["size"], 0), _whole(data["stored"], 0)
+        if max(size, stored) > LARGEST_PAYLOAD:
+            raise ValueError(f"a payload of {max(size, stored)} bytes: the largest has {LARGEST_PAYLOAD}")
+        return cls(reference, size, stored, Codec(data["codec"]))
+
+
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
     """How a job ended. Written exactly once, in the transaction that deletes its queue record.
@@ -365,7 +406,9 @@ class JobOutcome:
         op: Unique to the write that made this record.
         run: Number of the run that ended it; 0 when it never ran.
         queue_revision: The incarnation that ended.
-        result_json: What a completed job came to: any JSON value, as UTF-8 text.
+        result_json: What a completed job came to: any JSON value, as UTF-8 text. None when it is a payload that was not
+            fetched.
+        payload: Where the result is, if that is not in the record.
         error: Of a failed one: ``{"code", "message", ...}``.
         about: The short fields of the request, so that people can tell what it was.
         spec: The whole request of a job that failed or was cancelled, for an operator who wants it to be tried again.
@@ -392,6 +435,7 @@ class JobOutcome:
     idem: str | None = None
     about: dict[str, Any] | None = None
     spec: dict[str, Any] | None = None
+    payload: Payload | None = None
 
     def to_value(self, compress_above: int) -> bytes:
         data: dict[str, Any] = {
@@ -417,17 +461,28 @@ class JobOutcome:
                 data[name] = value
         if self.errors:
             data["errors"] = list(self.errors[-ERRORS_KEPT:])
+        if self.payload is not None:
+            return to_json({**data, "payload": self.payload.to_fields()})
         if self.result_json is None:
             return to_json(data)
-        if len(self.result_json) > compress_above:
-            packed = base64.b85encode(zlib.compress(self.result_json, 1))
-            if len(packed) < len(self.result_json):
-                return to_json({**data, "result_zlib": packed.decode("ascii"), "result_bytes": len(self.result_json)})
+        packed = packed_inline(self.result_json, compress_above)
+        if packed is not None:
+            return to_json({**data, "result_zlib": packed.decode("ascii"), "result_bytes": len(self.result_json)})
         return to_json(data)[:-1] + b',"result":' + self.result_json + b"}"
 
     @property
     def result(self) -> Any:
-        """The result as a JSON value; None when there is none."""
+        """The result as a JSON value; None when there is none.
+
+        Raises:
+            PayloadError: It is in the payload store, and was not fetched from there.
+        """
+        if self.result_json is None and self.payload is not None:
+            reference = self.payload.reference
+            raise PayloadError(
+                f"the result of job {self.job_id} is in the payload store: `JobHandle.result` fetches it",
+                reference=reference,
+            )
         return None if self.result_json is None else from_json(self.result_json)
 
     @classmethod
@@ -460,9 +515,18 @@ class JobOutcome:
                 errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
                 idem=_maybe_text(data.get("idem")),
                 spec=_maybe_object(data.get("spec")),
+                payload=None if data.get("payload") is None else Payload.from_fields(data["payload"]),
             )
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise _bad("outcome record", key, error) from error
+
+
+def packed_inline(result_json: bytes, compress_above: int) -> bytes | None:
+    """A result compressed as text for its record; None when it stands there as it is."""
+    if len(result_json) <= compress_above:
+        return None
+    packed = base64.b85encode(zlib.compress(result_json, 1))
+    return packed if len(packed) < len(result_json) else None
 
 
 def _result_in(data: dict[str, Any]) -> bytes | None:

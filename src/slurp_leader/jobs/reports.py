@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
-from slurp_leader.errors import RecordError
+from slurp_leader.errors import ConfigurationError, PayloadError, RecordError
+from slurp_leader.jobs.packing import fetched
 from slurp_leader.jobs.picture import Job, Picture, due_at
 from slurp_leader.jobs.records import JobKeys, JobOutcome, JobStatus
 from slurp_leader.jobs.submitter import missing
+from slurp_leader.payloads import PayloadStore
 from slurp_leader.store import Get, GetResult, KeyValue, Store, Txn, prefix_end
 from slurp_leader.store.pages import read_pages
 from slurp_leader.store.records import read_object
@@ -27,6 +29,8 @@ class JobReport:
         token: Of the term that runs or ended it. The fencing token of a run is `JobContext.token`.
         request: As it was submitted; of a completed job its short fields only.
         result: Of a completed job.
+        payload: Of a completed job whose result is in the payload store: ``{"ref", "size", "stored", "codec"}``.
+        result_problem: Why that result could not be fetched; empty when it was, and when nobody tried (in lists).
     """
 
     id: str
@@ -48,13 +52,22 @@ class JobReport:
     errors: tuple[dict[str, Any], ...] = ()
     request: dict[str, Any] | None = None
     result: Any = None
+    payload: dict[str, Any] | None = None
+    result_problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def read_job(store: Store, keys: JobKeys, job_id: str, clock: Clock, timeout_s: float) -> JobReport:
-    """Read one job, at one revision.
+def read_job(
+    store: Store,
+    keys: JobKeys,
+    job_id: str,
+    clock: Clock,
+    timeout_s: float,
+    payloads: PayloadStore | None = None,
+) -> JobReport:
+    """Read one job, at one revision. A result in the payload store is fetched; what prevents that stands in the report.
 
     Raises:
         JobNotFoundError, ResultExpiredError: There is no such job (any more).
@@ -76,7 +89,7 @@ def read_job(store: Store, keys: JobKeys, job_id: str, clock: Clock, timeout_s: 
     answers: list[GetResult] = list(result.results)  # type: ignore[arg-type]
     done, _, _, _, progress, floor, _ = answers
     if done.kvs:
-        return _ended(done.kvs[0])
+        return _ended(done.kvs[0], lambda outcome: fetched(outcome, payloads))
     picture = _picture(keys, result.header.revision, (kv for answer in answers[1:] for kv in answer.kvs))
     job = picture.jobs.get(job_id)
     if job is None:
@@ -173,12 +186,18 @@ def _live(picture: Picture, job: Job, clock: Clock, progress: KeyValue | None) -
     )
 
 
-def _ended(kv: KeyValue) -> JobReport:
+def _ended(kv: KeyValue, fetch: Callable[[JobOutcome], JobOutcome] | None = None) -> JobReport:
     try:
         outcome = JobOutcome.from_value(kv.key, kv.value)
     except RecordError as error:
         job_id = kv.key.rpartition(b"/")[2].decode("ascii", "replace")
         return JobReport(job_id, JobStatus.PARKED, error={"code": "parked", "message": str(error)})
+    problem = ""
+    if outcome.payload is not None and fetch is not None:
+        try:
+            outcome = fetch(outcome)
+        except (PayloadError, ConfigurationError) as error:
+            problem = str(error)
     return JobReport(
         id=outcome.job_id,
         status=outcome.status,
@@ -195,7 +214,9 @@ def _ended(kv: KeyValue) -> JobReport:
         error=outcome.error,
         errors=outcome.errors,
         request=(outcome.spec or {}).get("request", outcome.about),
-        result=outcome.result,
+        result=None if outcome.result_json is None else outcome.result,
+        payload=None if outcome.payload is None else outcome.payload.to_fields(),
+        result_problem=problem,
     )
 
 

@@ -399,7 +399,7 @@ def missing(job_id: str, floor: bytes) -> JobNotFoundError | ResultExpiredError:
     """The error for a job without any record: below the floor it was there once."""
     lowest = read_floor(floor)
     if lowest is not None and job_id <= lowest:
-        return ResultExpiredError(f"job {job_id} ended, and its record was pruned by age", job_id=job_id)
+        return ResultExpiredError(f"job {job_id} ended, and its record was pruned", job_id=job_id)
     return JobNotFoundError(f"there is no job {job_id!r}", job_id=job_id)
 
 

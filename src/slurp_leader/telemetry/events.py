@@ -47,6 +47,8 @@ class LogEvent(StrEnum):
     GRANT_ENDED = "grant.ended"
     JOB_LATE_RESULT = "job.late_result"
     FAILOVER_CHECKED = "failover.checked"
+    PAYLOAD_STORE_FAILED = "payload.store_failed"
+    PAYLOAD_COLLECTED = "payload.collected"
     PERIODIC_STARTED = "periodic.started"
     PERIODIC_ENDED = "periodic.ended"
     PERIODIC_SKIPPED = "periodic.skipped"
