@@ -6,6 +6,7 @@ import secrets
 
 import pytest
 
+from slurp_leader.cli.connection import DeadlineStore
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys, Wish
 from slurp_leader.election.ranking.candidates import Candidate
@@ -13,6 +14,7 @@ from slurp_leader.election.records import LeaderRecord
 from slurp_leader.errors import HandoverError, Outcome
 from slurp_leader.store import Grant, Put, Store
 from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.store.memory import MemoryStore
 from support.calls import do, get
 
 SHORT_S = 0.05
@@ -46,3 +48,16 @@ def test_whether_a_leader_steps_down_is_not_known_when_it_says_nothing(store: St
         wish.step_down("", SHORT_S)
     assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.UNKNOWN)
     assert get(store, ElectionKeys.of(keyspace, "slurp").transfer) is None
+
+
+def test_of_the_time_that_there_is_a_part_is_kept_for_taking_it_back(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    """So it is taken back over a store, too, that answers nothing any more once the time is over."""
+    clock = SystemClock()
+    store = DeadlineStore(memory_store, 2.0, clock)
+    wish = wish_of(store, keyspace)
+    with pytest.raises(HandoverError) as caught:
+        wish.transfer("b", "", store.remaining_s())
+    assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.NOT_APPLIED)
+    assert get(memory_store, ElectionKeys.of(keyspace, "slurp").transfer) is None
