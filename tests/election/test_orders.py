@@ -270,15 +270,22 @@ def test_force_says_who_goes_first_where_nobody_leads(memory_store: MemoryStore,
         orders_of(memory_store, keyspace).force()
 
 
-def test_force_is_not_refused_for_a_pin_to_a_node_that_could_not_lead_by_the_settings_of_who_is_named(
-    memory_store: MemoryStore, keyspace: Keyspace
+@pytest.mark.parametrize(("picky", "is_refused"), [("d", True), ("b", False)])
+def test_whether_the_pinned_one_could_lead_is_judged_by_the_settings_of_who_is_named(
+    memory_store: MemoryStore, keyspace: Keyspace, picky: str, is_refused: bool
 ) -> None:
-    a_leader(memory_store, keyspace, "a", "b", "c")
-    keys = keys_of(keyspace)
-    picky = Candidate("b", "s-b", 4711, 60, inputs=ScoreInputs(("lead",)), requires=("lead",))
-    do(memory_store, Put(keys.candidate("s-b"), picky.to_value(), lease=4711))
+    """As that one will do it itself. What a third one requires is its own matter."""
+    a_leader(memory_store, keyspace, "a", "b", "c", "d")
+    requires_more = Candidate(picky, f"s-{picky}", 4711, 60, inputs=ScoreInputs(("lead",)), requires=("lead",))
+    value = requires_more.to_value()
+    do(memory_store, Put(keys_of(keyspace).candidate(requires_more.session), value, lease=4711))
     orders_of(memory_store, keyspace).pin("c")
-    assert orders_of(memory_store, keyspace).force("b").changed
+    if is_refused:
+        with pytest.raises(OrderRefusedError) as caught:
+            orders_of(memory_store, keyspace).force("b")
+        assert caught.value.reason == "pinned_elsewhere"
+    else:
+        assert orders_of(memory_store, keyspace).force("b").changed
 
 
 def test_force_hits_no_other_term_than_the_one_it_was_meant_for(memory_store: MemoryStore, keyspace: Keyspace) -> None:
