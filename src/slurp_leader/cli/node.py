@@ -12,7 +12,7 @@ from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import check_live, telemetry
 from slurp_leader.cli.exits import answer_to
 from slurp_leader.cli.loading import load_app
-from slurp_leader.cli.options import DEFAULT_TIMEOUT_S, Invocation
+from slurp_leader.cli.options import Invocation
 from slurp_leader.errors import StoreDeniedError, StoreError
 from slurp_leader.signals import Signals
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 """How often the node is asked whether it can go on."""
+_ANSWER_S = 2.0
+"""How long etcd may take to an answer here, before it is said that it gives none. Nothing else depends on it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +64,7 @@ def _serve(call: Invocation, system: SlurpLeaderSystem) -> int:
     with Signals() as signals, system:
         _greet(call, system)
         while not signals.first.wait(_LOOK_S):
-            check_live(system, DEFAULT_TIMEOUT_S)
+            check_live(system, _ANSWER_S)
         drain_s = system.settings.jobs.drain_timeout_s
         output.say(f"stopping: what runs may end (up to {drain_s:g} s); once more to quit at once")
         if not system.stop():
@@ -80,7 +82,7 @@ def _greet(call: Invocation, system: SlurpLeaderSystem) -> None:
     output = call.output()
     output.say(f"node {node.id} of cluster {node.cluster_id!r}; Ctrl-C to stop")
     try:
-        system.ping(DEFAULT_TIMEOUT_S)
+        system.ping(_ANSWER_S)
     except StoreDeniedError:
         raise
     except StoreError as error:
