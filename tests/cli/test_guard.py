@@ -22,6 +22,7 @@ from slurp_leader.term import Term, Trust
 from support.calls import Recorder
 from support.waiting import WAIT_S, until
 
+from .conftest import Slurp
 from .test_processes import PROGRAM, Start, finish, read_until, start
 
 __all__ = ["start"]
@@ -404,6 +405,57 @@ def test_a_program_that_does_not_end_is_killed(start: Start, cluster: str) -> No
     leading.send_signal(signal.SIGINT)
     leading.communicate(timeout=WAIT_S)
     assert leading.returncode == 130
+
+
+@pytest.mark.etcd
+def test_a_second_stop_ends_the_program_too_also_without_a_guard(
+    start: Start, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURP_ELECTION__GUARD", "false")
+    script = 'trap "echo asked" TERM; echo $$; while :; do sleep 0.05; done'
+    leading = start("lead", "--name", "scripts", "--", "bash", "-c", script)
+    program = os.pidfd_open(int(read_until(leading.stdout, "")))
+    try:
+        leading.send_signal(signal.SIGTERM)
+        read_until(leading.stdout, "asked")
+        leading.send_signal(signal.SIGTERM)
+        assert leading.wait(WAIT_S) == 143
+        assert select.select([program], [], [], WAIT_S)[0], "the program runs on"
+    finally:
+        os.close(program)
+
+
+def test_who_quits_at_once_starts_no_program_any_more() -> None:
+    leads = _Lead(cast("Any", None), cast("Any", _Terms()), ["true"], 10.0)
+    leads._kill_at_once()
+    assert leads._start({}) is None
+
+
+@pytest.mark.parametrize(("stop_timeout", "held_s"), [("2s", 65), ("5m", 300)])
+def test_the_term_is_held_for_as_long_as_the_program_may_take_to_end(
+    slurp: Slurp, monkeypatch: pytest.MonkeyPatch, stop_timeout: str, held_s: float
+) -> None:
+    """Else the program would run on beside that of the next leader."""
+    monkeypatch.setenv("SLURP_ELECTION__STOP_TIMEOUT", stop_timeout)
+    held: list[float] = []
+
+    def run(self: _Lead) -> int:
+        held.append(self._election.settings.election.stop_timeout_s)
+        return 0
+
+    monkeypatch.setattr(_Lead, "run", run)
+    assert slurp("lead", "--grace", 60, "--", "true").code == 0
+    assert held == [held_s]
+    assert slurp("lead", "--grace", 3600, "--", "true").code == 2
+
+
+def test_a_death_that_was_seen_leaves_the_number_of_the_program_taken() -> None:
+    """Its group is killed after that, which must not be another one by then."""
+    process = subprocess.Popen(["true"])
+    with _Death(process) as death:
+        assert death.wait(WAIT_S)
+    assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    assert process.wait() == 0
 
 
 @pytest.mark.etcd

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import Future
+from typing import TypeVar
 
 import pytest
 
+from slurp_leader.cli.connection import DeadlineStore
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys, Wish
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.errors import HandoverError, Outcome
-from slurp_leader.store import Grant, Put, Store
+from slurp_leader.store import Grant, Put, Request, Store
 from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.store.memory import MemoryStore
 from support.calls import do, get
 
+R = TypeVar("R")
 SHORT_S = 0.05
 
 
@@ -46,3 +51,26 @@ def test_whether_a_leader_steps_down_is_not_known_when_it_says_nothing(store: St
         wish.step_down("", SHORT_S)
     assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.UNKNOWN)
     assert get(store, ElectionKeys.of(keyspace, "slurp").transfer) is None
+
+
+def test_of_the_time_that_there_is_a_part_is_kept_for_taking_it_back(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    """So it is taken back over a store, too, that is given no more time for its answers once the time is over."""
+
+    class Watched(DeadlineStore):
+        def __init__(self) -> None:
+            super().__init__(memory_store, 2.0, SystemClock())
+            self.left: list[float] = []
+
+        def call(self, request: Request[R], timeout_s: float) -> Future[R]:
+            self.left.append(self.remaining_s())
+            return super().call(request, timeout_s)
+
+    wish_of(memory_store, keyspace)
+    store = Watched()
+    wish = Wish(store, ElectionKeys.of(keyspace, "slurp"), "slurp", SystemClock(), 5.0, "ops")
+    with pytest.raises(HandoverError) as caught:
+        wish.transfer("b", "", store.remaining_s())
+    assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.NOT_APPLIED)
+    assert min(store.left) > 0

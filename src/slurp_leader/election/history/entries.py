@@ -6,6 +6,7 @@ nothing else has one. The newest `KEPT` of each kind stay. Nothing is decided by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ _LARGEST = 64 * 1024
 """Bytes of a record. It stands in the transaction that ends a vacancy: were it so large that etcd refuses it, nobody
 could be elected, whatever the reason. So it tells less instead."""
 _LONGEST_S = 1e12
+_COMPONENTS = tuple(Weights().to_fields())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class HistoryRecord:
                 standings=standings,
                 stood=fields.whole(data.get("stood", len(standings))),
                 circumstances=circumstances,
-                weights=Weights(**data.get("weights", {})),
+                weights=_weights(data.get("weights", {})),
                 token=kv.mod_revision,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -234,11 +236,34 @@ def _standing(data: Mapping[str, Any]) -> Standing:
 
 
 def _hindrance_fields(hindrance: Hindrance) -> dict[str, str]:
-    return {"cause": hindrance.cause.value, "text": hindrance.text}
+    return {"cause": str(hindrance.cause), "text": hindrance.text}
 
 
 def _hindrances(data: Any) -> tuple[Hindrance, ...]:
-    return tuple(Hindrance(Cause(each["cause"]), fields.words(each["text"])) for each in _list(data))
+    return tuple(Hindrance(_cause(each["cause"]), fields.words(each["text"])) for each in _list(data))
+
+
+def _cause(data: Any) -> str:
+    """One of a later version, which this one does not know, stays the word that it is."""
+    word = fields.name(data)
+    try:
+        return Cause(word)
+    except ValueError:
+        return word
+
+
+def _weights(data: Any) -> Weights:
+    """Of the components that this version knows. Where a later one has more, the known ones count among themselves as
+    much as they do there: so they sum to 1 here, too."""
+    if not isinstance(data, dict):
+        raise TypeError(f"{data!r:.80} is not an object")
+    known = {name: data[name] for name in _COMPONENTS if name in data}
+    if len(known) == len(data):
+        return Weights(**known)
+    shares = {name: fields.number(known.get(name, 0), 1) for name in _COMPONENTS}
+    if not (total := math.fsum(shares.values())):
+        raise ValueError("no component of a score that is known here counts anything")
+    return Weights(**{name: share / total for name, share in shares.items()})
 
 
 def _list(data: Any) -> list[Any]:
