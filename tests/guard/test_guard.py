@@ -21,7 +21,7 @@ from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
-from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Ready, Told, encode
+from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, encode
 from slurp_leader.store import EventKind, Get, Grant, Store
 from slurp_leader.store.follow import Changes, Follower
 from slurp_leader.telemetry.events import LogEvent
@@ -124,6 +124,35 @@ os.kill(os.getpid(), signal.SIGKILL)
     )
     await_deletion(changes)
     await_end(program)
+
+
+def test_a_death_is_seen_although_parent_and_socket_of_the_guard_live_on(
+    etcd_endpoint: str, etcd_store: Store, prefix: bytes, changes: Recorder[Any]
+) -> None:
+    """Only the pidfd tells: who dies is not the parent, and somebody else has the socket."""
+    lease_id = new_lease_id()
+    do(etcd_store, Grant(lease_id, 60))
+    put(etcd_store, prefix + b"key", b"mine", lease_id)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    code = f"from slurp_leader.guard.child import main; main({os.getpid()})"
+    with ours, theirs:
+        guard = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=theirs, env={**os.environ, "PYTHONPATH": str(SOURCES)}
+        )
+        program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        try:
+            pidfd = os.pidfd_open(program.pid)
+            hello = Hello(1, route_of(EtcdOptions(endpoints=[etcd_endpoint])), program.pid)
+            socket.send_fds(ours, [encode(hello)], [pidfd])
+            os.close(pidfd)
+            ours.send(encode(Hold(1, lease_id, 60, 0)))
+            program.kill()
+            await_deletion(changes)
+            assert guard.wait(20) == 0
+        finally:
+            for process in (program, guard):
+                process.kill()
+                process.wait()
 
 
 def test_standing_still_gives_the_lease_back(guarded: Any, changes: Recorder[Any]) -> None:
