@@ -93,6 +93,34 @@ def test_when_the_best_does_nothing_the_next_one_comes_within_the_bound() -> Non
     world.run_until(lambda: poor.leads, within_s=OPTIONS.rank_wait_s * 0.4)
 
 
+def test_when_a_later_one_comes_is_drawn_so_that_two_with_one_place_do_not_come_at_once() -> None:
+    def comes_after(seed: int) -> float:
+        world = World(seed)
+        leader, poor, rich = three(world)
+        rich.host.pause()
+        crash(leader)
+        began = world.clock.now
+        world.run_until(lambda: poor.leads, within_s=OPTIONS.rank_wait_s + 0.1)
+        return world.clock.now - began
+
+    waits = [comes_after(seed) for seed in range(6)]
+    assert max(waits) - min(waits) > 0.02
+
+
+def test_the_weights_of_the_settings_decide_who_goes_first() -> None:
+    shares = dict.fromkeys(("resources", "uptime", "network", "experience"), 0.0) | {"capability": 1.0}
+    options = ElectionOptions(lease_ttl=10, **{f"weight_{name}": share for name, share in shares.items()})
+    world = World()
+    leader = leading_node(world, "a", options)
+    able = node(world, "b", options, free=BUSY, capabilities=("project_manager",))
+    idle = node(world, "c", options, free=IDLE)
+    world.run_for(3)
+    crash(leader)
+    world.run_until(lambda: able.leads, within_s=0.2)
+    assert not idle.terms
+    assert history(world, 2).weights.to_fields() == shares
+
+
 def test_the_wait_counts_from_the_vacancy_and_no_event_restarts_it() -> None:
     world = World()
     leader, poor, rich = three(world)
