@@ -41,6 +41,7 @@ def test_an_election_tells_what_happens_to_it(shared: Any) -> None:
         ("leading", term.token),
         ("lost", "shutdown"),
     ]
+    assert said.is_empty()  # it stands by no more
 
 
 def test_a_node_that_may_not_lead_runs_no_job(shared: Any, make_system: Any) -> None:
