@@ -907,7 +907,7 @@ def test_being_handed_the_lead_again_and_again_is_no_sign_of_losing_it() -> None
         world.run_until(lambda to=to: (second if to == "b" else first).leads, within_s=5)
     world.run_for(30)
     assert first.leads
-    assert [each.unfit for each in candidates(world).values()] == ["", ""]
+    assert [(each.unfit, each.cooling) for each in candidates(world).values()] == [("", False), ("", False)]
 
 
 def test_an_order_is_obeyed_at_once_also_right_after_a_leader_looked_for_a_successor() -> None:
