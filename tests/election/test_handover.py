@@ -11,7 +11,7 @@ from slurp_leader.election.operator import OperatorRecord, Order
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
-from slurp_leader.store import Delete, EventKind, Get, Put, Request, Revoke, Txn, prefix_end
+from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Request, Revoke, Txn, prefix_end
 from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
 from support.virtual import Fate, World, answer_lost, failed, fine, late, puts_of, request_lost, silence, writes_key
 
@@ -369,6 +369,23 @@ def test_while_it_is_in_doubt_no_heartbeat_is_sent_but_the_lease_is_renewed() ->
     assert len(puts_of(world.log, KEYS.heartbeat)) == beats
     assert leader_key(world) is not None
     assert not leader.leads
+
+
+def test_a_renewal_that_is_under_way_when_it_is_decided_sends_no_heartbeat_after_its_keepalive() -> None:
+    world = World()
+    leader, other, watch = pair(world, LENDING)
+    slow = world.order(fine(0.3, 0.3), lambda request: isinstance(request, KeepAlive), host=leader.host, times=1)
+    world.run_until(lambda: slow.met == 1)
+    in_doubt = world.order(request_lost(), hands_over)
+    wish(world, leader.term.token)
+    world.run_until(lambda: in_doubt.met == 1, within_s=0.3)
+    beats = len(puts_of(world.log, KEYS.heartbeat))
+    world.run_for(1)
+    assert len(puts_of(world.log, KEYS.heartbeat)) == beats
+    world.rules.remove(in_doubt)
+    world.run_until(lambda: other.leads, within_s=3)
+    assert vacancies(world) == 0
+    assert watch.violations == []
 
 
 def test_what_runs_stops_when_the_proof_is_over_and_it_is_still_in_doubt_who_leads() -> None:
