@@ -155,6 +155,22 @@ def test_a_death_is_seen_although_parent_and_socket_of_the_guard_live_on(
                 process.wait()
 
 
+def test_a_forked_child_says_nothing_in_the_name_of_its_parent(guarded: Any, changes: Recorder[Any]) -> None:
+    guarded(
+        """
+child = os.fork()
+if child == 0:
+    guard.drop(lease)
+    guard.beat(lease)
+    guard.close()
+    os._exit(0)
+os.waitpid(child, 0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    await_deletion(changes)
+
+
 def test_standing_still_gives_the_lease_back(guarded: Any, changes: Recorder[Any]) -> None:
     program = guarded(
         """
