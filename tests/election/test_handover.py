@@ -9,7 +9,7 @@ import pytest
 from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted
 from slurp_leader.election.operator import OperatorRecord, Order
 from slurp_leader.election.records import LeaderRecord
-from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
 from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Request, Revoke, Txn, prefix_end
 from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
@@ -118,6 +118,35 @@ def test_a_candidate_that_does_not_answer_is_passed_over() -> None:
     leader.stop()
     world.run_until(lambda: third.leads, within_s=2.0)
     assert vacancies(world) == 0
+
+
+def test_a_candidate_that_has_not_seen_all_that_came_before_the_offer_answers_when_it_has() -> None:
+    world = World()
+    seen = [1]
+    leader = leading_node(world, "a", lending=LENDING)
+    other = node(world, "b", lending=LENDING, ready=lambda: Readiness(seen[0]))
+    world.run_for(0.5)
+    wish(world, leader.term.token)
+    world.run_for(0.5)
+    offer = transfer(world)
+    assert offer is not None
+    assert offer.stage is Stage.OFFERED
+    assert not world.apply(Get(KEYS.ack)).kvs
+    seen[0] = world.apply(Get(KEYS.transfer)).kvs[0].mod_revision
+    world.run_until(lambda: other.leads, within_s=0.5)
+
+
+def test_an_answer_that_arrives_when_its_offer_was_given_up_leaves_nothing_behind() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    rule = world.order(late(5.0), writes_key(KEYS.ack), host=other.host)
+    wish(world, leader.term.token)
+    world.run_for(4)
+    assert rule.met > 0
+    assert refusal(world) == "silent"
+    world.run_for(8)
+    assert not world.apply(Get(KEYS.ack)).kvs
+    assert leader.leads
 
 
 def test_work_that_cannot_be_lent_ends_before_the_key_moves() -> None:
