@@ -132,6 +132,12 @@ def test_a_program_that_stands_still_is_guarded_on(start: Start) -> None:
 _UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
+@pytest.fixture
+def long_leases(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that nobody here waits for: what ends sooner was given back. `until` ends by itself after 20 s."""
+    monkeypatch.setenv("SLURP_ELECTION__LEASE_TTL", "300")
+
+
 def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
     recorder: Recorder[Any] = Recorder()
     standby = LeaderElection(name, SlurpSettings.load(node={"id": "standby"}))
@@ -141,8 +147,9 @@ def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
 
 @pytest.mark.etcd
 @pytest.mark.parametrize("how", ["plain", "pid 1", "in a namespace of its own"])
-def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster: str, how: str) -> None:
-    """The TTL is 15 s and more than a test would wait for here is not given: `until` ends by itself after 20 s."""
+def test_when_the_guarded_program_dies_the_next_one_leads(
+    start: Start, cluster: str, long_leases: None, how: str
+) -> None:
     if how != "plain" and os.geteuid() != 0:
         pytest.skip("only root can make a PID namespace")
     if how == "pid 1":
@@ -170,24 +177,53 @@ def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster:
         guarded.stdout.close()
 
 
+_LEFT_BEHIND = 'echo $$; "$0" -c "$1" & echo $!; wait'
+"""A program that leaves a node behind when it dies; tells their pids."""
+
+
 @pytest.mark.etcd
 def test_a_node_that_outlives_the_program_keeps_its_lease(start: Start, cluster: str) -> None:
     """It lives and believes. Only what is dead is given back, also when the guard ends."""
-    script = 'echo $$; "$0" -c "$1" & echo $!; wait'
-    guarded = start("guard", "--", "sh", "-c", script, sys.executable, NODE)
+    guarded = start("guard", "--", "sh", "-c", _LEFT_BEHIND, sys.executable, NODE)
     program, node = (int(read_until(guarded.stdout, "")) for _ in range(2))
     try:
         read_until(guarded.stdout, "leading")
-        os.kill(program, signal.SIGKILL)
-        assert guarded.wait(WAIT_S) == 137
         with LeaderObserver("guarded") as observer:
-            assert observer.get(WAIT_S, fresh=True) is not None
+            before = observer.get(WAIT_S, fresh=True)
+            assert before is not None
+            os.kill(program, signal.SIGKILL)
+            assert guarded.wait(WAIT_S) == 137  # by then a guard has given back what it wants to
+            assert observer.get(WAIT_S, fresh=True) == before  # a term it lost would have been followed by another
     finally:
         os.kill(node, signal.SIGKILL)
 
 
 @pytest.mark.etcd
-def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: str) -> None:
+def test_process_1_ends_a_node_that_outlives_the_program_and_gives_its_lease_back(
+    cluster: str, long_leases: None
+) -> None:
+    """The kernel would end it a moment later, when nobody is left to give anything back."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a PID namespace")
+    script = _LEFT_BEHIND.replace("wait", "read -r _")
+    command = [*_UNSHARE, *PROGRAM, "guard", "--", "sh", "-c", script, sys.executable, NODE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as guarded:
+        assert guarded.stdin is not None
+        try:
+            read_until(guarded.stdout, "leading")
+            standby, seen = _watch("guarded")
+            with standby:
+                leader = standby.wait_for_leader(WAIT_S)
+                guarded.stdin.write("\n")
+                guarded.stdin.flush()  # the program ends, and the node lives on
+                changed = seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
+                assert changed.leader.node_id == "standby"
+        finally:
+            guarded.kill()
+
+
+@pytest.mark.etcd
+def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: str, long_leases: None) -> None:
     guarded = start("guard", "--", sys.executable, "-c", NODE)
     read_until(guarded.stdout, "leading")
     node = _python_below(guarded.pid)

@@ -93,9 +93,11 @@ def test_pin_moves_the_lead(slurp: Slurp, node: SlurpLeaderSystem, other: SlurpL
 
 
 def test_step_down_hands_over_or_gives_back(slurp: Slurp, node: SlurpLeaderSystem) -> None:
-    alone = slurp("leader", "step-down", "--json").json
+    alone = slurp("leader", "step-down", "--by", "alice", "--why", "new disk", "--json").json
     assert (alone["from"], alone["leader"]) == ("node-a", None)
     assert node.wait_for_leadership(WAIT_S)
+    told = [each for each in slurp("leader", "history", "--json").json["entries"] if each["kind"] == "order"]
+    assert [(each["action"], each["by"], each["why"]) for each in told] == [("step_down", "alice", "new disk")]
     with SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"})) as second:
         until(lambda: len(second.leader.simulate().rows) == 2)
         done = slurp("leader", "step-down", "--json").json

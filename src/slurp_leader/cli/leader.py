@@ -126,9 +126,17 @@ def _change_as_json(change: LeaderChanged, at: str) -> dict[str, Any]:
         "leader": leader_as_json(change.leader),
         "revision": change.revision,
         "vacancy_s": change.vacancy_s,
+        "missed": change.missed,
     }
 
 
 def _change_as_text(change: LeaderChanged) -> str:
     vacancy = "" if change.vacancy_s is None else f", after {change.vacancy_s:.3f} s without a leader"
-    return f"{leads(change.leader)}{vacancy}"
+    return f"{leads(change.leader)}{vacancy}{_missed(change.missed)}"
+
+
+def _missed(count: int | None) -> str:
+    """What could not be told right before a change, in words."""
+    if count is None:
+        return " (changes before this one were missed; nobody knows how many)"
+    return f" (missed before this one: {count})" if count else ""

@@ -1,7 +1,7 @@
 """Hooks: what a service wants to do when it stands by, is elected, leads, or has lost.
 
 ======================  ===================================================================================
-``on_standby()``        stands, and somebody else leads or nobody does
+``on_standby()``        stands, and somebody else leads or nobody does; not while it is being stopped
 ``on_elected(term)``    the key is taken and proved, nobody is told yet; may veto: raise, or return False
 ``on_leading(term)``    leads from now on
 ``on_lost(term, why)``  the term is over

@@ -164,7 +164,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         clock: Source of time.
         metrics: Where measurements go.
         needs_progress: Whether the term ends when its work does not call ``term.beat()`` (or wait in ``term.wait``) for
-            `election.stall_timeout`: a leader that is stuck makes room by itself.
+            `election.stall_timeout`: a leader that is stuck makes room by itself. Periodic work does not beat for you.
         reaches_etcd: Whether `stores` lead to the etcd of the settings, so that a crash guard can reach it by itself;
             None: only when no `stores` are given.
         followers: Watches the keys of the election; None: a watch of its own. `Elections` shares one among many.

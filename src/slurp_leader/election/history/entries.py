@@ -1,7 +1,8 @@
 """What is kept of elections, for people: who was elected, who else stood, why, and what operators did. Pure values.
 
-Written in the very transaction that begins a term, or that an operator's order is: what is in force has its entry, and
-nothing else has one. The newest `KEPT` of each kind stay. Nothing is decided by it.
+Written in the very transaction that begins a term, that an operator's order is, or that gives a term back because one
+wished for it: what is in force has its entry, and nothing else has one. The newest `KEPT` of each kind stay. Nothing is
+decided by it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _LARGEST = 64 * 1024
 could be elected, whatever the reason. So it tells less instead."""
 _LONGEST_S = 1e12
 _COMPONENTS = tuple(Weights().to_fields())
+_STEP_DOWN = "step-down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ class ActionRecord:
     """What an operator ordered.
 
     Attributes:
-        action: freeze, unfreeze, pin, unpin, block, unblock, require_version or force.
+        action: freeze, unfreeze, pin, unpin, block, unblock, require_version, force, or step_down where nobody could
+            take over, so that the term was given back (else the next term tells of it).
         epoch: Of the newest term when it was ordered.
         by, why, at: Who, why, when (UTC, by that machine's clock).
         what: The node or the version it is about; empty: none.
@@ -190,6 +193,14 @@ def remember(keys: ElectionKeys, record: HistoryRecord) -> tuple[Put | Delete, .
     """What the transaction that begins a term writes of it; the oldest entry makes room."""
     put = Put(election_key(keys, record.epoch), record.to_value())
     return (put, Delete(election_key(keys, record.epoch - KEPT))) if record.epoch > KEPT else (put,)
+
+
+def remember_step_down(keys: ElectionKeys, record: ActionRecord) -> tuple[Put | Delete, ...]:
+    """What the transaction that gives a term back writes of who wished for that. Once a term, so it needs no id; the
+    oldest makes room."""
+    put = Put(action_key(keys, record.epoch, _STEP_DOWN), record.to_value())
+    oldest = record.epoch - KEPT
+    return (put, Delete(action_key(keys, oldest, _STEP_DOWN))) if oldest > 0 else (put,)
 
 
 def read_entries(kvs: Iterable[KeyValue]) -> tuple[list[Entry], int]:
