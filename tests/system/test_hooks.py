@@ -35,12 +35,10 @@ def test_an_election_tells_what_happens_to_it(shared: Any) -> None:
     with election:
         assert election.wait_for_leadership(PATIENCE_S)
         term = election.require_term()
-    assert [said.next() for _ in range(4)] == [
-        "standby",
-        ("elected", False),
-        ("leading", term.token),
-        ("lost", "shutdown"),
-    ]
+    told = [said.next() for _ in range(4)]
+    assert "standby" in told[:2]  # which may be overtaken by the question
+    told.remove("standby")
+    assert told == [("elected", False), ("leading", term.token), ("lost", "shutdown")]
     assert said.is_empty()  # it stands by no more
 
 
