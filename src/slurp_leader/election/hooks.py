@@ -8,8 +8,8 @@
 ======================  ===================================================================================
 
 They run on threads of their own, in order; renewal never waits for one. `on_elected` has a thread for each term, so
-that one that hangs holds up no other, and none holds it up: an `on_standby` that is slow may end after it. When its time
-is over it counts as a veto.
+that one that hangs holds up no other, and none holds it up: an `on_standby` that is slow may end after it. When its
+time is over it counts as a veto.
 """
 
 from __future__ import annotations
