@@ -25,7 +25,7 @@ DEFAULT_PORT = 2379
 
 def register(app: typer.Typer) -> None:
     etcd = typer.Typer(name="etcd", help="An etcd for development, and a doctor for any.", no_args_is_help=True)
-    command(etcd, "dev")(dev)
+    command(etcd, "dev", timeout=False)(dev)
     doctor.register(etcd)
     app.add_typer(etcd)
 

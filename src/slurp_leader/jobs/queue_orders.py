@@ -9,16 +9,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
-from slurp_leader.errors import OrderRefusedError, RecordError
+from slurp_leader.errors import OrderRefusedError, Outcome, RecordError, StoreError
 from slurp_leader.jobs.picking.control import ALL, NOTHING_ORDERED, QueueControl, check_scope
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.orders import Order
-from slurp_leader.store import Get, GetResult, KeyValue, Put, Request, Store, Txn, TxnResult, mod_revision
+from slurp_leader.store import Get, GetResult, KeyValue, Put, Store, Txn, TxnResult, mod_revision
 from slurp_leader.store.records import is_of_later_version
-from slurp_leader.store.repeat import until_definite
+from slurp_leader.store.repeat import asks_until, until_definite
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,15 @@ class QueueOrders:
         Raises:
             StoreError: etcd did not answer.
         """
-        found: GetResult = self._ask(Get(self._keys.queue_control))
+        return self._read(self._clock.boottime() + self._timeout_s)
+
+    def _read(self, deadline: float) -> ControlAsRead:
+        ask = asks_until(self._store, self._rpc_timeout_s, self._clock, deadline)
+        try:
+            found: GetResult = ask(Get(self._keys.queue_control))
+        except StoreError as error:
+            error.outcome = Outcome.NOT_APPLIED  # nothing was to be written yet
+            raise
         return _as_read(found.kvs[0] if found.kvs else None, found.header.revision)
 
     # ------------------------------------------------------------ one order
@@ -139,7 +146,7 @@ class QueueOrders:
         """Decide on what is in force, and write that; again from the start when somebody else was first."""
         deadline = self._clock.boottime() + self._timeout_s
         order = Order(self._by, why, format_utc(self._clock.utcnow()))
-        now = self.read()
+        now = self._read(deadline)
         while True:
             if now.is_later:  # to write over it would undo all that is ordered
                 raise OrderRefusedError(
@@ -162,11 +169,8 @@ class QueueOrders:
     def _write(self, wanted: QueueControl, revision: int, deadline: float) -> TxnResult:
         key = self._keys.queue_control
         txn = Txn((mod_revision(key, revision),), (Put(key, wanted.to_value()),), (Get(key),))
-        result: TxnResult = until_definite(lambda: self._ask(txn), self._clock, deadline)
-        return result
-
-    def _ask(self, request: Request[Any]) -> Any:
-        return self._store.call(request, self._rpc_timeout_s).result()
+        ask = asks_until(self._store, self._rpc_timeout_s, self._clock, deadline)
+        return until_definite(lambda: ask(txn), self._clock, deadline)
 
 
 def _as_read(kv: KeyValue | None, read_at: int) -> ControlAsRead:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from slurp_leader.clock import Clock
 from slurp_leader.errors import Outcome, StoreError
 from slurp_leader.resilience import pause_s
+from slurp_leader.store import Request, Store
 
 R = TypeVar("R")
 
@@ -31,7 +32,18 @@ def until_definite(call: Callable[[], R], clock: Clock, deadline: float) -> R:
         except StoreError as error:
             in_doubt |= error.outcome is Outcome.UNKNOWN
             failures += 1
-            if not error.retryable or clock.boottime() >= deadline:
+            pause = pause_s(failures)
+            if not error.retryable or clock.boottime() + pause >= deadline:
                 error.outcome = Outcome.UNKNOWN if in_doubt else error.outcome
                 raise
-        threading.Event().wait(pause_s(failures))
+        threading.Event().wait(pause)
+
+
+def asks_until(store: Store, rpc_timeout_s: float, clock: Clock, deadline: float) -> Callable[[Request[R]], R]:
+    """Makes calls of which none lasts beyond a deadline. Each blocks, and raises StoreError."""
+
+    def ask(request: Request[R]) -> R:
+        left_s = max(0.0, deadline - clock.boottime())
+        return store.call(request, min(rpc_timeout_s, left_s)).result()
+
+    return ask
