@@ -37,6 +37,7 @@
     |  +- JobFailedError                      ended `failed`; carries the recorded error
     |  +- JobCancelledError                   ended `cancelled`
     |  +- JobParkedError                      its record cannot be read; an operator has to look
+    |  +- CheckpointInvalidError (ValueError) raised inside a running job: no JSON value, or too large
     +- RecordError                            a record in etcd is corrupt, forged or newer than this version
     +- TerminalError                          raised by a generator: do not try again
     |  +- FileRefusedError                    the file cannot be worked on: outside, binary, empty, huge, gone ...
@@ -327,6 +328,10 @@ class JobCancelledError(JobError):
 
 class JobParkedError(JobError):
     """The record of the job cannot be read. It is kept for an operator to look at."""
+
+
+class CheckpointInvalidError(JobError, ValueError):
+    """Raised inside a running job: what it wanted to keep is no JSON value, or too large. The one before stands."""
 
 
 class RecordError(SlurpLeaderError):

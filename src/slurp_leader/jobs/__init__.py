@@ -6,7 +6,7 @@ The life of one job, and the order in which the modules read::
     picture, ready         the leader sees it by watch, and puts it in line
     leading                the term that runs the queue; its parts are
       claims                 claim -> run/{token}-{n}, before any body starts
-      runs, runner           run -> the generator, on a thread
+      runs, runner           run -> the generator, where an executor runs it (`executors`), with a `context`
       recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
       recovery               what there is to put right: a plan, from how things stand
       orphans                what an earlier term left running is counted as interrupted, and is in line again
@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slurp_leader.jobs.client import JobClient
+    from slurp_leader.jobs.context import JobContext
     from slurp_leader.jobs.engine import JobEngine
     from slurp_leader.jobs.handle import JobHandle
     from slurp_leader.jobs.new_job import NewJob
@@ -41,13 +42,12 @@ if TYPE_CHECKING:
     from slurp_leader.jobs.records import JobOutcome, JobStatus
     from slurp_leader.jobs.reports import JobReport
     from slurp_leader.jobs.request import Priority
-    from slurp_leader.jobs.runner import JobContext
     from slurp_leader.jobs.submitter import CancelAnswer
 
 _HOMES = {
     "CancelAnswer": "submitter",
     "JobClient": "client",
-    "JobContext": "runner",
+    "JobContext": "context",
     "JobEngine": "engine",
     "JobHandle": "handle",
     "JobOutcome": "records",

@@ -50,6 +50,14 @@ class Facts:
     lost_store: BaseException | None = None
     """Why nothing is heard of etcd any more, and never will be."""
     engine_failure: BaseException | None = None
+    executor_failure: BaseException | None = None
+    """Why jobs will never run here again, though the scheduler does."""
+    executor_trouble: str = ""
+    """Why jobs cannot run here at present."""
+    stuck_jobs: int = 0
+    """Runs that were told to stop, have not, and hold their workers."""
+    can_kill: bool = False
+    """Whether a run that does not stop is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,13 @@ def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
     """Everything that is wrong, the worst first."""
     if not facts.is_running:
         return []
-    return [*_for_good(facts), *_of_the_store(facts, clock), *_of_the_service(facts, clock), *_of_settings(facts)]
+    return [
+        *_for_good(facts),
+        *_of_the_store(facts, clock),
+        *_of_the_executor(facts),
+        *_of_the_service(facts, clock),
+        *_of_settings(facts),
+    ]
 
 
 def _for_good(facts: Facts) -> list[Problem]:
@@ -98,7 +112,7 @@ def _for_good(facts: Facts) -> list[Problem]:
     restart = "see the log, put right what it names, then start this process anew"
     if lost is not None:
         problems.append(Problem("store", str(lost) or repr(lost), restart, ends_life=True, stops_requests=True))
-    elif facts.has_ended and not facts.is_stopping and facts.engine_failure is None:
+    elif facts.has_ended and not facts.is_stopping and facts.engine_failure is None and not facts.executor_failure:
         reason = facts.reason.value if facts.reason else "unknown"
         message = f"this node stands for election no more: {reason}"
         problems.append(Problem("election", message, restart, ends_life=True))
@@ -107,6 +121,9 @@ def _for_good(facts: Facts) -> list[Problem]:
         problems.append(
             Problem("jobs", message, "report this bug, with the log; start this process anew", ends_life=True)
         )
+    if facts.executor_failure is not None:
+        message = f"jobs cannot run here any more, so this node leads no more: {facts.executor_failure!r}"
+        problems.append(Problem("executor", message, restart, ends_life=True))
     return problems
 
 
@@ -150,6 +167,23 @@ def _is_full(facts: Facts) -> bool:
     if facts.state is ElectionState.SUSPENDED:
         return facts.reason is Reason.STORE_FULL
     return facts.trouble is not None and facts.trouble.kind == StoreFullError.__name__
+
+
+def _of_the_executor(facts: Facts) -> list[Problem]:
+    problems = []
+    if facts.executor_trouble and facts.executor_failure is None:
+        message = f"jobs cannot run here at present: {facts.executor_trouble}"
+        problems.append(
+            Problem("executor", message, "put right what the message names; it is tried again all the time")
+        )
+    if facts.stuck_jobs:
+        what = "1 job does" if facts.stuck_jobs == 1 else f"{facts.stuck_jobs} jobs do"
+        message = f"{what} not stop although told to, and hold as many workers"
+        fix = "have the generator call job.check() between steps, or run it in processes, which are killed; " + (
+            "see what holds its process" if facts.can_kill else "only a new start of the process frees the workers"
+        )
+        problems.append(Problem("stuck", message, fix))
+    return problems
 
 
 def _of_the_service(facts: Facts, clock: Clock) -> list[Problem]:

@@ -23,11 +23,12 @@ from slurp_leader.election.hooks import Hooks
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
+from slurp_leader.jobs.executors.body import Body
+from slurp_leader.jobs.executors.choice import ExecutorChoice
 from slurp_leader.jobs.records import JobKeys
-from slurp_leader.jobs.runner import Work
 from slurp_leader.periodic import Task
 from slurp_leader.periodic import Work as PeriodicWork
-from slurp_leader.resources import MachineMeter
+from slurp_leader.resources import MachineMeter, ProcessTree
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
@@ -57,6 +58,7 @@ class Node:
     Args:
         settings: Of the node.
         work: Does one job.
+        executor: Where it does; None: as the settings say.
         election_store: For the election alone, so that job traffic cannot delay a renewal. Closed here.
         jobs_store: For everything else. Not closed here.
         clock: Source of time.
@@ -70,11 +72,12 @@ class Node:
     def __init__(
         self,
         settings: SlurpSettings,
-        work: Work,
+        work: Body,
         election_store: Store,
         jobs_store: Store,
         *,
         clock: Clock,
+        executor: ExecutorChoice | None = None,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
         hooks: Hooks | None = None,
@@ -119,6 +122,9 @@ class Node:
             node_id=settings.node.id,
             clock=clock,
             handed_back=self._on_handed_back,
+            executor=executor,
+            executor_lost=self._give_up,
+            processes=ProcessTree(),
             metrics=metrics,
             tracer=tracer,
         )
@@ -187,6 +193,10 @@ class Node:
             unfit=unfit_of(election),
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
+            executor_failure=engine.executor_failure,
+            executor_trouble=engine.executor.trouble,
+            stuck_jobs=engine.stuck,
+            can_kill=engine.executor.can_kill,
         )
 
     # ------------------------------------------------------------ what the threads below say
@@ -240,9 +250,10 @@ class Node:
 
     def _readiness(self) -> Readiness:
         """Whether this node could take over: it can, once the scheduler has seen all that was written before."""
-        if self.engine.failure is not None or self.failure is not None:
+        engine = self.engine
+        if engine.failure is not None or engine.executor_failure is not None or self.failure is not None:
             return Readiness(unfit="this node cannot run jobs")
-        return Readiness(self.engine.seen_revision)
+        return Readiness(engine.seen_revision)
 
     def _longest_run_s(self, usual_s: float) -> float:
         """How long what runs here may take from now on, with what it takes to write that down."""

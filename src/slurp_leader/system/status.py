@@ -11,7 +11,7 @@ from slurp_leader.system.condition import Facts, date_of, problems_of
 from slurp_leader.system.leader_view import describe_leader
 from slurp_leader.system.node import Node
 
-_QUEUE = ("jobs", "pending", "scheduled", "running", "parked", "claims", "bytes")
+_QUEUE = ("jobs", "pending", "scheduled", "running", "parked", "claims", "bytes", "stuck")
 
 
 def status_of(
@@ -23,7 +23,8 @@ def status_of(
         ``election``: name, state, why, the own term, who leads, the vacancy, and the last renewal of an own term.
         ``guard``: whether a crash guard runs, its pid where it is a child, and what it lacks; None: there is none.
         ``queue``: live jobs by status and what this node has seen; None for a client. Only a leader tells pending,
-        scheduled and running apart.
+        scheduled and running apart. ``stuck``: runs that were told to stop, have not, and hold their workers.
+        ``executor``: where jobs run here, and whether one that does not stop is killed; None for a client.
         ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
         ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.
         ``store``: whether etcd answers, and since when not.
@@ -33,6 +34,7 @@ def status_of(
         "election": _election(facts, election, node, observer, clock),
         "guard": _guard(node),
         "queue": _queue(node) if node else None,
+        "executor": _executor(node) if node else None,
         "failover": node.failover.last.to_fields() if node and node.failover.last else None,
         "commits": node.engine.totals if node else None,
         "store": _store(facts, node, clock),
@@ -86,6 +88,11 @@ def _last_renewal(node: Node, clock: Clock) -> dict[str, Any] | None:
 def _queue(node: Node) -> dict[str, int]:
     depth = node.engine.depth()
     return {name: depth[name] for name in _QUEUE}
+
+
+def _executor(node: Node) -> dict[str, Any]:
+    executor = node.engine.executor
+    return {"name": executor.name, "can_kill": executor.can_kill, "trouble": executor.trouble or None}
 
 
 def _store(facts: Facts, node: Node | None, clock: Clock) -> dict[str, Any]:

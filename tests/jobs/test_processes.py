@@ -1,0 +1,286 @@
+"""Worker processes: real ones, killed for real."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jobs import bodies, leader_alone
+from jobs.threaded import OPTIONS, Cluster, Leader, cluster_on
+from slurp_leader.errors import ConfigurationError, JobCancelledError, JobFailedError
+from slurp_leader.jobs import CancelAnswer, JobHandle, JobStatus, NewJob
+from slurp_leader.jobs.context import JobContext
+from slurp_leader.jobs.records import Spec
+from slurp_leader.resources import ProcessTree
+from slurp_leader.store.memory import MemoryStore
+from support.calls import PATIENCE_S
+
+_TICK = threading.Event()
+
+
+@pytest.fixture
+def cluster(memory_store: MemoryStore) -> Iterator[Cluster]:
+    with cluster_on(memory_store, OPTIONS.model_copy(update={"workers": 2})) as cluster:
+        yield cluster
+
+
+def leader_of(cluster: Cluster, body: Any = bodies.work, name: str = "node") -> Leader:
+    return cluster.engine(body, name, executor="processes", processes=ProcessTree())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what other processes do: nobody in this one says when."""
+    for _ in range(int(PATIENCE_S / 0.01)):
+        if holds():
+            return
+        _TICK.wait(0.01)
+    pytest.fail("it did not come to that")
+
+
+def told(folder: Path, name: str = "begun") -> list[str]:
+    """What a body wrote, once it has."""
+    until((folder / name).exists)
+    return (folder / name).read_text().split()
+
+
+def submit(cluster: Cluster, do: str, folder: Path, **more: Any) -> JobHandle[Any]:
+    fields = {name: more.pop(name) for name in ("timeout_s", "max_attempts") if name in more}
+    return cluster.client().submit(NewJob({"do": do, "folder": str(folder), **more}, **fields))
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def code_of(handle: JobHandle[Any]) -> str:
+    with pytest.raises(JobFailedError) as caught:
+        handle.result(PATIENCE_S)
+    assert caught.value.error is not None
+    return str(caught.value.error["code"])
+
+
+# ---------------------------------------------------------------- the whole way
+
+
+def test_a_body_runs_in_another_process_and_a_worker_does_one_job_after_the_other(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    leader_of(cluster)
+    results = [submit(cluster, "echo", tmp_path, n=n).result(PATIENCE_S) for n in range(3)]
+    assert [result["n"] for result in results] == [0, 1, 2]
+    assert len({result["pid"] for result in results} - {os.getpid()}) == 1
+    assert [result["token"] for result in results] == sorted({result["token"] for result in results})
+
+
+def test_all_that_a_body_tells_and_asks_comes_through(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leader_of(cluster)
+    with caplog.at_level(logging.WARNING, "slurp_leader.jobs"):
+        handle = submit(cluster, "step", tmp_path)
+        result = handle.result(PATIENCE_S)
+    assert result["restored"] == {"at": 1}
+    assert result["added"] == 60
+    assert result["longer"] == pytest.approx(60, abs=5)
+    assert handle.report().errors[0]["message"] == "ValueError: not yet"
+    said = [record for record in caplog.records if record.getMessage() == "said in a worker"]
+    assert [record.slurp["job_id"] for record in said] == [handle.id] * 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("do", "code"), [("terminal", "gone"), ("raise", "error")])
+def test_errors_keep_their_meaning(cluster: Cluster, tmp_path: Path, do: str, code: str) -> None:
+    leader_of(cluster)
+    assert code_of(submit(cluster, do, tmp_path, max_attempts=1)) == code
+
+
+def test_a_wait_that_a_body_asks_for_is_kept(cluster: Cluster, tmp_path: Path) -> None:
+    leader_of(cluster)
+    handle = submit(cluster, "later", tmp_path)
+    until(lambda: handle.status() is JobStatus.SCHEDULED)
+
+
+# ---------------------------------------------------------------- told to stop
+
+
+def test_a_body_that_looks_is_told_why_and_its_worker_lives_on(cluster: Cluster, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"kill_grace": timedelta(seconds=4)})
+    with cluster_on(cluster.store, options) as patient:
+        leader_of(patient)
+        handle = submit(patient, "wait", tmp_path)
+        (pid,) = told(tmp_path)
+        assert handle.cancel("enough") is CancelAnswer.REQUESTED
+        with pytest.raises(JobCancelledError):
+            handle.result(PATIENCE_S)
+        assert told(tmp_path, "told") == ["cancelled"]
+        assert submit(patient, "echo", tmp_path).result(PATIENCE_S)["pid"] == int(pid)
+
+
+def test_a_deaf_body_that_is_cancelled_is_killed_and_its_place_is_free(cluster: Cluster, tmp_path: Path) -> None:
+    leader = leader_of(cluster)
+    handle = submit(cluster, "deaf", tmp_path)
+    (pid,) = told(tmp_path)
+    handle.cancel("enough")
+    with pytest.raises(JobCancelledError):
+        handle.result(PATIENCE_S)
+    assert not is_there(int(pid))
+    assert leader.engine.stuck == 0
+    assert submit(cluster, "echo", tmp_path).result(PATIENCE_S)["pid"] != int(pid)
+
+
+def test_a_deaf_body_out_of_time_is_killed_with_all_that_it_has_started(cluster: Cluster, tmp_path: Path) -> None:
+    leader_of(cluster)
+    handle = submit(cluster, "family", tmp_path, timeout_s=2, max_attempts=1)
+    pids = [int(pid) for pid in told(tmp_path)]
+    assert code_of(handle) == "timeout"
+    assert not [pid for pid in pids if is_there(pid)]
+
+
+def test_the_loss_of_the_term_kills_what_runs_and_all_that_it_has_started(cluster: Cluster, tmp_path: Path) -> None:
+    leader = leader_of(cluster)
+    submit(cluster, "family", tmp_path)
+    pids = [int(pid) for pid in told(tmp_path)]
+    leader.engine.lose(leader.term.token)
+    until(lambda: not any(is_there(pid) for pid in pids))
+
+
+def test_a_coroutine_in_a_worker_is_cancelled(cluster: Cluster, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"kill_grace": timedelta(seconds=4)})
+    with cluster_on(cluster.store, options) as patient:
+        leader_of(patient, bodies.work_async)
+        handle = submit(patient, "", tmp_path)
+        told(tmp_path)
+        handle.cancel("enough")
+        with pytest.raises(JobCancelledError):
+            handle.result(PATIENCE_S)
+        assert (tmp_path / "cancelled").exists()
+
+
+def test_a_stop_of_the_engine_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:
+    leader = leader_of(cluster)
+    submit(cluster, "family", tmp_path)
+    pids = [int(pid) for pid in told(tmp_path)]
+    assert leader.engine.stop(PATIENCE_S)
+    assert not [pid for pid in pids if is_there(pid)]
+
+
+# ---------------------------------------------------------------- ended by itself
+
+
+@pytest.mark.parametrize(("do", "how"), [("exit", "exit code 3"), ("crash", "SIGSEGV")])
+def test_a_run_that_brings_its_process_down_has_failed_and_nobody_else(
+    cluster: Cluster, tmp_path: Path, do: str, how: str
+) -> None:
+    leader_of(cluster)
+    beside = submit(cluster, "wait", tmp_path)
+    told(tmp_path)
+    handle = submit(cluster, do, tmp_path, max_attempts=2)
+    assert code_of(handle) == "process_died"
+    report = handle.report()
+    assert how in str((report.error or {})["message"])
+    assert (report.attempts, report.interruptions) == (2, 0)
+    assert beside.report().interruptions == 0
+    assert beside.status() is JobStatus.RUNNING
+
+
+def test_a_worker_that_is_killed_from_outside_fails_its_attempt_and_the_next_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    leader_of(cluster)
+    handle = submit(cluster, "deaf", tmp_path, max_attempts=1)
+    (pid,) = told(tmp_path)
+    os.kill(int(pid), signal.SIGKILL)
+    assert code_of(handle) == "process_died"
+    assert submit(cluster, "echo", tmp_path).result(PATIENCE_S)["n"] is None
+
+
+def test_an_idle_worker_that_dies_harms_no_job(cluster: Cluster, tmp_path: Path) -> None:
+    leader_of(cluster)
+    pid = submit(cluster, "echo", tmp_path).result(PATIENCE_S)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    handle = submit(cluster, "echo", tmp_path)
+    assert handle.result(PATIENCE_S)["pid"] != pid
+    assert (handle.report().attempts, handle.report().interruptions) == (1, 0)
+
+
+def test_a_checkpoint_outlives_the_process_that_made_it(cluster: Cluster, tmp_path: Path) -> None:
+    leader_of(cluster)
+    assert submit(cluster, "die_once", tmp_path).result(PATIENCE_S) == {"attempt": 1}
+
+
+def test_a_worker_that_takes_too_much_memory_is_killed(cluster: Cluster, tmp_path: Path) -> None:
+    limit = 200 * 2**20
+    with cluster_on(cluster.store, OPTIONS.model_copy(update={"process_memory": limit})) as small:
+        leader_of(small)
+        assert submit(small, "echo", tmp_path).result(PATIENCE_S)["n"] is None
+        handle = submit(small, "grow", tmp_path, bytes=2 * limit, max_attempts=1)
+        (pid,) = told(tmp_path)
+        assert code_of(handle) == "memory_exceeded"
+        assert not is_there(int(pid))
+
+
+def test_workers_end_with_all_they_have_started_when_their_parent_is_killed(tmp_path: Path) -> None:
+    alone = subprocess.Popen([sys.executable, leader_alone.__file__, str(tmp_path)])
+    try:
+        pids = [int(pid) for pid in told(tmp_path)]
+    finally:
+        alone.kill()
+        alone.wait()
+    worker, child, _ = pids  # the third has left the group, and nobody is left who knows of it
+    try:
+        until(lambda: not is_there(worker) and not is_there(child))
+    finally:
+        for pid in filter(is_there, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
+# ---------------------------------------------------------------- what cannot be sent
+
+
+def test_a_body_that_is_not_found_by_name_is_refused_when_the_engine_is_made(cluster: Cluster) -> None:
+    def local(spec: Spec, job: JobContext) -> Any:
+        return None
+
+    with pytest.raises(ConfigurationError, match="at the top of a module") as caught:
+        leader_of(cluster, local)
+    assert caught.value.field == "generator"
+
+
+class UnloadableWork:
+    """It can be packed, but not unpacked in a worker."""
+
+    def __call__(self, spec: Spec, job: JobContext) -> Any:
+        return None
+
+    def __reduce__(self) -> Any:
+        return os.getenv, ("a", "b", "c")
+
+
+def test_workers_that_do_not_come_up_are_the_fault_of_the_node_not_of_jobs(cluster: Cluster, tmp_path: Path) -> None:
+    lost = threading.Event()
+    leader = cluster.engine(
+        UnloadableWork(), executor="processes", processes=ProcessTree(), executor_lost=lost.set
+    )  # fmt: skip
+    handle = submit(cluster, "echo", tmp_path)
+    assert lost.wait(PATIENCE_S)
+    assert "cannot load the generator" in str(leader.engine.executor_failure)
+    assert "cannot load the generator" in leader.engine.executor.trouble
+    report = handle.report()
+    assert (report.attempts, report.interruptions) == (0, 0)
+    leader.drain()
+    leader.engine.lose(leader.term.token)
+    leader_of(cluster, name="next")
+    assert handle.result(PATIENCE_S)["n"] is None
