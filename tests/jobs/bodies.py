@@ -61,6 +61,11 @@ def _deaf(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
     threading.Event().wait()
 
 
+def _stand_still(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
+    tell(folder, "begun", os.getpid())
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def _family(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
     """Starts a child, and one that has left the group; then waits for ever."""
     child = subprocess.Popen([sys.executable, "-c", _WAITS])
@@ -128,6 +133,7 @@ _BODIES = {
     "echo": _echo,
     "wait": _wait,
     "deaf": _deaf,
+    "stand_still": _stand_still,
     "family": _family,
     "exit": _exit,
     "exit_once": _exit_once,

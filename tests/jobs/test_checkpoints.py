@@ -311,5 +311,19 @@ def test_a_run_that_ends_while_it_is_prepared_gives_its_place_back(rig: Rig) -> 
         rig.wait_for_run(other)  # all places are free
 
 
+def test_a_run_that_is_prepared_when_its_term_is_lost_gives_its_place_back(rig: Rig) -> None:
+    job_ids = [rig.client.submit() for _ in range(rig.node.options.workers)]
+    for job_id in job_ids:
+        rig.node.end(begun(rig, job_id), RAISED)
+    fault = Rule(connection_refused(), lambda request: request in [Get(key_of(job_id)) for job_id in job_ids])
+    rig.world.rules.append(fault)
+    rig.world.run_until(lambda: fault.met >= len(job_ids))
+    rig.node.lose()
+    rig.world.rules.remove(fault)
+    rig.node.lead()
+    for job_id in job_ids:
+        rig.wait_for_run(job_id, 2)
+
+
 def _unheard(settlement: Settlement, now: float) -> None:
     """Nobody asks."""

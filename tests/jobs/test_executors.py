@@ -313,24 +313,24 @@ def test_the_type_of_an_error_says_whether_to_try_again(
     assert handle.report().attempts == attempts
 
 
-def test_a_body_told_to_stop_may_raise_anything_on_its_way_out(cluster: Cluster) -> None:
+def test_a_body_told_to_stop_may_raise_anything_on_its_way_out(memory_store: MemoryStore) -> None:
     """It would end `failed` for good else, though it was only interrupted."""
     begun = threading.Event()
 
     def body(spec: Spec, job: JobContext) -> Any:
-        if job.run > 1:
-            return "done"
         begun.set()
         while not job.wait(PATIENCE_S):
             pass
         raise ValueError("pulled the rug away")
 
-    leader = cluster.engine(Body(body, Retries(retry_on=())))
-    handle = cluster.client().submit(NewJob({}))
-    assert begun.wait(PATIENCE_S)
-    leader.stop()
-    cluster.engine(body, "next")
-    assert handle.result(PATIENCE_S) == "done"
+    with cluster_on(memory_store, OPTIONS.model_copy(update={"drain_timeout": timedelta(0)})) as hasty:
+        leader = hasty.engine(Body(body, Retries(retry_on=())))
+        handle = hasty.client().submit(NewJob({}))
+        assert begun.wait(PATIENCE_S)
+        leader.drain()
+        leader.engine.lose(leader.term.token)
+        hasty.engine(lambda spec, job: "done", "next")
+        assert handle.result(PATIENCE_S) == "done"
 
 
 # ---------------------------------------------------------------- pools of others

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -21,6 +22,8 @@ from jobs.threaded import OPTIONS, Cluster, Leader, cluster_on
 from slurp_leader.errors import ConfigurationError, JobCancelledError, JobFailedError
 from slurp_leader.jobs import CancelAnswer, JobHandle, JobStatus, NewJob
 from slurp_leader.jobs.context import JobContext
+from slurp_leader.jobs.executors.body import Body
+from slurp_leader.jobs.executors.worker import pickled
 from slurp_leader.jobs.records import Spec
 from slurp_leader.resources import ProcessTree
 from slurp_leader.store.memory import MemoryStore
@@ -157,6 +160,40 @@ def test_the_loss_of_the_term_kills_what_runs_and_all_that_it_has_started(cluste
     until(lambda: not any(is_there(pid) for pid in pids))
 
 
+def test_a_worker_that_stands_still_is_killed_and_holds_up_nobody(cluster: Cluster, tmp_path: Path) -> None:
+    leader_of(cluster)
+    handle = submit(cluster, "stand_still", tmp_path)
+    (pid,) = told(tmp_path)
+    until(lambda: psutil.Process(int(pid)).status() == psutil.STATUS_STOPPED)
+    assert submit(cluster, "echo", tmp_path).result(PATIENCE_S)["n"] is None
+    handle.cancel("enough")
+    with pytest.raises(JobCancelledError):
+        handle.result(PATIENCE_S)
+    assert not is_there(int(pid))
+
+
+def test_a_body_whose_term_is_lost_has_no_time_to_clean_up(cluster: Cluster, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"kill_grace": timedelta(seconds=4)})
+    with cluster_on(cluster.store, options) as patient:
+        leader = leader_of(patient)
+        submit(patient, "wait", tmp_path)
+        (pid,) = told(tmp_path)
+        leader.engine.lose(leader.term.token)
+        until(lambda: not is_there(int(pid)))
+        assert not (tmp_path / "told").exists()
+
+
+def test_a_run_that_is_cancelled_while_its_worker_comes_up_never_begins(cluster: Cluster, tmp_path: Path) -> None:
+    leader_of(cluster)
+    handle = submit(cluster, "deaf", tmp_path)
+    until(lambda: handle.status() is not JobStatus.PENDING)  # claimed; its worker takes longer to come up than a read
+    handle.cancel("enough")
+    with pytest.raises(JobCancelledError):
+        handle.result(PATIENCE_S)
+    assert submit(cluster, "echo", tmp_path).result(PATIENCE_S)["n"] is None
+    assert not (tmp_path / "begun").exists()
+
+
 def test_a_coroutine_in_a_worker_is_cancelled(cluster: Cluster, tmp_path: Path) -> None:
     options = OPTIONS.model_copy(update={"kill_grace": timedelta(seconds=4)})
     with cluster_on(cluster.store, options) as patient:
@@ -257,6 +294,17 @@ def test_a_body_that_is_not_found_by_name_is_refused_when_the_engine_is_made(clu
     with pytest.raises(ConfigurationError, match="at the top of a module") as caught:
         leader_of(cluster, local)
     assert caught.value.field == "generator"
+
+
+def test_a_body_of_an_interactive_program_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def body(spec: Spec, job: JobContext) -> Any:
+        return None
+
+    program = ModuleType("__main__")
+    body.__module__, body.__qualname__, program.body = "__main__", "body", body  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    with pytest.raises(ConfigurationError, match="put it into a module"):
+        pickled(Body(body))
 
 
 class UnloadableWork:

@@ -153,13 +153,20 @@ def pickled(body: Body) -> bytes:
         ConfigurationError: It cannot be: it is not found by name, or holds what cannot be sent.
     """
     try:
-        return pickle.dumps(body)
+        packed = pickle.dumps(body)
     except Exception as error:
         raise ConfigurationError(
             f"the generator cannot be sent to another process: {error}. Define it at the top of a module (no lambda, "
             "no function within a function), or as an object of such a class that can be pickled; or choose threads",
             field="generator",
         ) from error
+    if b"__main__" in packed and not {"init_main_from_name", "init_main_from_path"} & about_this_process().keys():
+        raise ConfigurationError(
+            "the generator is defined in a program that other processes cannot read (an interactive one, or python -c);"
+            " put it into a module",
+            field="generator",
+        )
+    return packed
 
 
 def how_it_ended(code: int) -> str:
