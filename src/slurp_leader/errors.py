@@ -56,6 +56,7 @@ All errors pickle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -364,10 +365,13 @@ class FileRefusedError(TerminalError):
 
 
 class RetryAfterError(SlurpLeaderError):
-    """Raised by a generator: try again, but not before `delay_s` seconds have passed."""
+    """Raised by a generator: try again, but not before `delay_s` (seconds or a `timedelta`) has passed.
+
+    It counts as a failed attempt. The longer of this wait and the usual back-off holds, also over a failover.
+    """
 
     retryable = True
-    delay_s: float = 0.0
+    delay_s: float | timedelta = 0.0
 
 
 class JobInterrupted(SlurpLeaderError):  # noqa: N818 - a signal to stop, not a fault

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def _terminal(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
 
 
 def _later(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
-    raise RetryAfterError("later", delay_s=3600)
+    raise RetryAfterError("later", delay_s=timedelta(hours=1))
 
 
 def _raise(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:

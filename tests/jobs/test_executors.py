@@ -29,8 +29,9 @@ from slurp_leader.jobs.context import CHECKPOINT_LIMIT, ContextElsewhere, JobCon
 from slurp_leader.jobs.executors.body import Body, Retries
 from slurp_leader.jobs.executors.choice import check_choice
 from slurp_leader.jobs.records import Spec
+from slurp_leader.store import Get, Store
 from slurp_leader.store.memory import MemoryStore
-from support.calls import PATIENCE_S
+from support.calls import PATIENCE_S, do
 
 
 @pytest.fixture
@@ -281,6 +282,30 @@ def test_the_largest_checkpoint_comes_back(cluster: Cluster) -> None:
 
     cluster.engine(body)
     assert cluster.client().submit(NewJob({})).result(PATIENCE_S) is True
+
+
+def test_a_checkpoint_goes_on_to_the_next_leader(store: Store) -> None:
+    begun = threading.Event()
+
+    def body(spec: Spec, job: JobContext) -> Any:
+        job.checkpoint({"files": 3})
+        begun.set()
+        while not job.wait(PATIENCE_S):
+            pass
+        job.check()
+
+    with cluster_on(store) as cluster:
+        leader = cluster.engine(body)
+        handle = cluster.client().submit(NewJob({}))
+        assert begun.wait(PATIENCE_S)
+        key = Get(cluster.keys.checkpoint + handle.id.encode())
+        while not do(store, key).kvs:
+            threading.Event().wait(0.01)
+        leader.stop()
+        cluster.engine(lambda spec, job: job.restored, "next")
+        assert handle.result(PATIENCE_S) == {"files": 3}
+        assert handle.report().interruptions == 1
+        assert not do(store, key).kvs
 
 
 # ---------------------------------------------------------------- which errors are worth another attempt

@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from jobs import bodies, leader_alone
-from jobs.threaded import OPTIONS, Cluster, Leader, cluster_on
+from jobs.threaded import CLOCK, OPTIONS, Cluster, Leader, cluster_on
+from slurp_leader.clock import parse_utc
 from slurp_leader.errors import ConfigurationError, JobCancelledError, JobFailedError
 from slurp_leader.jobs import CancelAnswer, JobHandle, JobStatus, NewJob
 from slurp_leader.jobs.context import JobContext
@@ -114,6 +115,9 @@ def test_a_wait_that_a_body_asks_for_is_kept(cluster: Cluster, tmp_path: Path) -
     leader_of(cluster)
     handle = submit(cluster, "later", tmp_path)
     until(lambda: handle.status() is JobStatus.SCHEDULED)
+    run_at = handle.report().run_at
+    assert run_at is not None
+    assert parse_utc(run_at) > CLOCK.utcnow() + timedelta(minutes=50)
 
 
 # ---------------------------------------------------------------- told to stop

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from slurp_leader.errors import (
@@ -179,9 +180,9 @@ def _text_of(error: BaseException) -> str:
 
 
 def _seconds_of(delay_s: object) -> float:
-    """The wait a generator asked for; 0 when it is no number."""
+    """The wait a generator asked for; 0 when it is none."""
     try:
-        seconds = float(delay_s)  # type: ignore[arg-type]
+        seconds = delay_s.total_seconds() if isinstance(delay_s, timedelta) else float(delay_s)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return 0.0
     return seconds if seconds > 0 else 0.0

@@ -40,17 +40,16 @@ class Coroutines:
         self._body = body
         self._clock = clock
         self._thread = threading.Thread(target=self._serve, name="slurp-job-loop", daemon=True)
-        self._is_open = False
         self._idle = threading.Event()  # nothing runs, as seen by `close`
-        # Of the loop's thread, once it runs:
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None  # from `open` on
+        # Of the loop's thread:
         self._tasks: dict[int, tuple[asyncio.Task[RunReport], Launch]] = {}
         self._told: set[int] = set()
         self._looks = False
         self._is_closing = False
 
     def open(self, lost: Callable[[BaseException], None]) -> None:
-        self._is_open = True
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
 
     def start(self, launch: Launch) -> None:
@@ -60,19 +59,19 @@ class Coroutines:
         self._call(partial(self._cancel, launch.run_id))
 
     def close(self, timeout_s: float) -> bool:
-        if not self._is_open:
-            self._loop.close()
+        if self._loop is None:
             return True
         until = self._clock.boottime() + timeout_s
         self._call(self._cancel_all)
         if threading.current_thread() is self._thread:
             return False  # it is still running itself
         all_back = self._idle.wait(timeout_s)
-        self._call(self._loop.stop)
+        self._call(self._stop_loop)
         self._thread.join(max(0.0, until - self._clock.boottime()))
         return all_back and not self._thread.is_alive()
 
     def _call(self, what: Callable[[], object]) -> None:
+        assert self._loop is not None
         try:
             self._loop.call_soon_threadsafe(what)
         except RuntimeError:
@@ -82,6 +81,7 @@ class Coroutines:
 
     def _serve(self) -> None:
         loop = self._loop
+        assert loop is not None
         asyncio.set_event_loop(loop)
         try:
             while True:
@@ -100,7 +100,8 @@ class Coroutines:
     def _begin(self, launch: Launch) -> None:
         if not launch.begin():
             return
-        task = self._loop.create_task(
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(
             perform_awaited(self._body, launch.spec, launch.context, launch.span()),
             name=f"slurp job {launch.spec.job_id}",
         )
@@ -108,7 +109,7 @@ class Coroutines:
         task.add_done_callback(partial(self._done, launch))
         if not self._looks:
             self._looks = True
-            self._loop.call_later(_LOOK_EVERY_S, self._look)
+            loop.call_later(_LOOK_EVERY_S, self._look)
 
     def _done(self, launch: Launch, task: asyncio.Task[RunReport]) -> None:
         del self._tasks[launch.run_id]
@@ -123,7 +124,7 @@ class Coroutines:
                 self._cancel(run_id)
         self._looks = bool(self._tasks)
         if self._looks:
-            self._loop.call_later(_LOOK_EVERY_S, self._look)
+            asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)
 
     def _cancel(self, run_id: int) -> None:
         """Once: what a body awaits while it cleans up is not cancelled again."""
@@ -131,6 +132,9 @@ class Coroutines:
         if running is not None and run_id not in self._told:
             self._told.add(run_id)
             running[0].cancel()
+
+    def _stop_loop(self) -> None:
+        asyncio.get_running_loop().stop()
 
     def _cancel_all(self) -> None:
         self._is_closing = True

@@ -18,7 +18,6 @@ nobody.
 from __future__ import annotations
 
 import logging
-import pickle
 import queue
 import threading
 from collections import deque
@@ -119,10 +118,17 @@ class Processes:
     # ------------------------------------------------------------ the thread that decides
 
     def _serve(self) -> None:
-        while not (self._is_closing and not self._workers):
-            self._take()
-            self._look()
-            self._fill()
+        try:
+            while not (self._is_closing and not self._workers):
+                self._take()
+                self._look()
+                self._fill()
+        except BaseException as error:  # a bug here: leave nothing running that nobody watches, and say so
+            _logger.exception("the thread that watches worker processes failed")
+            for worker in self._workers:
+                worker.kill(self._table)
+            self.trouble = f"nobody watches worker processes: {error!r}"
+            self._lost(error)
 
     def _take(self) -> None:
         """What has come, or, while something is under way, the time to look."""
@@ -284,8 +290,10 @@ class Processes:
         try:
             while True:
                 self._inbox.put(partial(self._hear, worker, worker.hear()))
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except EOFError:
             pass
+        except Exception as error:  # what a body has written to a descriptor that is not its own, for example
+            _logger.debug("the way to worker process %s ends: %r", worker.pid, error)
         finally:
             worker.hang_up()
             self._inbox.put(partial(self._gone, worker))

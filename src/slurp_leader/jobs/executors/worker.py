@@ -106,7 +106,7 @@ class Worker:
         """Wait for what it says next.
 
         Raises:
-            EOFError, OSError, pickle.UnpicklingError: It says nothing more.
+            Exception: It says nothing more, or nothing that can be understood.
         """
         return self._line.recv()
 
