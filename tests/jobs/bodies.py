@@ -62,6 +62,22 @@ def _deaf(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
     threading.Event().wait()
 
 
+def _chatter(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
+    """Tells without end, and never looks."""
+    tell(folder, "begun", os.getpid())
+    while True:
+        job.progress(0.5, "x" * 400)
+
+
+_LEFT: list[bytes] = []
+
+
+def _leave(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
+    """Keeps memory beyond its end."""
+    _LEFT.append(b"x" * payload["bytes"])
+    return os.getpid()
+
+
 def _stand_still(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
     tell(folder, "begun", os.getpid())
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -134,6 +150,8 @@ _BODIES = {
     "echo": _echo,
     "wait": _wait,
     "deaf": _deaf,
+    "chatter": _chatter,
+    "leave": _leave,
     "stand_still": _stand_still,
     "family": _family,
     "exit": _exit,

@@ -24,6 +24,7 @@ from slurp_leader.errors import ConfigurationError, JobCancelledError, JobFailed
 from slurp_leader.jobs import CancelAnswer, JobHandle, JobStatus, NewJob
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.executors.body import Body
+from slurp_leader.jobs.executors.processes import Processes, ProcessRules
 from slurp_leader.jobs.executors.worker import pickled
 from slurp_leader.jobs.records import Spec
 from slurp_leader.resources import ProcessTree
@@ -176,6 +177,26 @@ def test_a_worker_that_stands_still_is_killed_and_holds_up_nobody(cluster: Clust
     assert not is_there(int(pid))
 
 
+def test_a_body_that_tells_without_end_is_killed_all_the_same(cluster: Cluster, tmp_path: Path) -> None:
+    leader_of(cluster)
+    handle = submit(cluster, "chatter", tmp_path)
+    (pid,) = told(tmp_path)
+    handle.cancel("enough")
+    with pytest.raises(JobCancelledError):
+        handle.result(PATIENCE_S)
+    until(lambda: not is_there(int(pid)))
+
+
+def test_what_comes_in_without_end_does_not_keep_from_looking() -> None:
+    executor = Processes(Body(bodies.work), 1, ProcessRules(0.1, 0), ProcessTree(), CLOCK)
+
+    def once_more() -> None:
+        executor._inbox.put(once_more)
+
+    once_more()
+    executor._take()  # comes back
+
+
 def test_a_body_whose_term_is_lost_has_no_time_to_clean_up(cluster: Cluster, tmp_path: Path) -> None:
     options = OPTIONS.model_copy(update={"kill_grace": timedelta(seconds=4)})
     with cluster_on(cluster.store, options) as patient:
@@ -271,6 +292,14 @@ def test_a_worker_that_takes_too_much_memory_is_killed(cluster: Cluster, tmp_pat
         (pid,) = told(tmp_path)
         assert code_of(handle) == "memory_exceeded"
         assert not is_there(int(pid))
+
+
+def test_what_a_run_leaves_in_memory_is_not_held_against_the_next(cluster: Cluster, tmp_path: Path) -> None:
+    limit = 200 * 2**20
+    with cluster_on(cluster.store, OPTIONS.model_copy(update={"process_memory": limit, "workers": 1})) as small:
+        leader_of(small)
+        pid = submit(small, "leave", tmp_path, bytes=limit // 2).result(PATIENCE_S)
+        assert submit(small, "echo", tmp_path).result(PATIENCE_S)["pid"] != pid
 
 
 def test_workers_end_with_all_they_have_started_when_their_parent_is_killed(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ _LOOK_EVERY_S = 0.1
 _MEASURE_EVERY_S = 0.25
 _IDLE_S = 60.0
 """A worker that had nothing to do for so long is let go; the next run starts a new one."""
+_MOST_A_ROUND = 256
 _REAP_S = 0.05
 _AGAIN_S = 0.5
 _MOST_FAILED_STARTS = 5
@@ -131,7 +132,8 @@ class Processes:
             self._lost(error)
 
     def _take(self) -> None:
-        """What has come, or, while something is under way, the time to look."""
+        """What has come, or, while something is under way, the time to look. Not all of it, if there is much: a body
+        that tells without end must not keep this thread from stopping it."""
         busy = self._waiting or any(worker.launch or worker.verdict or worker.is_gone for worker in self._workers)
         wait_s = _LOOK_EVERY_S if busy or self._is_closing else _IDLE_S
         for worker in self._workers:
@@ -139,7 +141,7 @@ class Processes:
                 wait_s = min(wait_s, worker.kill_at - self._clock.boottime())
         with suppress(queue.Empty):
             self._inbox.get(timeout=max(0.0, wait_s))()
-            while True:
+            for _ in range(_MOST_A_ROUND):
                 self._inbox.get_nowait()()
 
     def _look(self) -> None:
@@ -185,6 +187,13 @@ class Processes:
             return
         worker.give(launch, self._clock.boottime() + _MEASURE_EVERY_S)
         if not worker.say(Do(launch.context._facts, launch.spec, _logger.getEffectiveLevel())):
+            worker.fell = True  # the body has not begun there
+            self._kill(worker, INTERRUPTED)
+
+    def _retire_if_large(self, worker: Worker) -> None:
+        """What one run has left behind in memory must not be held against the next."""
+        most = self._rules.most_memory
+        if most and self._table.memory_of(worker.pid) > most // 2:
             self._kill(worker, INTERRUPTED)
 
     # ------------------------------------------------------------ stopping
@@ -227,14 +236,14 @@ class Processes:
             case Begun():
                 worker.is_at_work = True
             case Unloadable(why):
+                self._kill(worker, INTERRUPTED)
                 self._start_failed(JobError(f"a worker process cannot load the generator: {why}"))
             case Logged(record):
-                logger = logging.getLogger(record.name)
-                if logger.isEnabledFor(record.levelno):
-                    logger.handle(record)
+                _pass_on(record)
             case Done(run_id, report) if launch is not None and launch.run_id == run_id and worker.verdict is None:
                 worker.take_back(self._clock.boottime())
                 launch.end(report)
+                self._retire_if_large(worker)
             case Done():
                 pass  # it was killed meanwhile
             case _ if launch is not None:
@@ -297,6 +306,14 @@ class Processes:
         finally:
             worker.hang_up()
             self._inbox.put(partial(self._gone, worker))
+
+
+def _pass_on(record: logging.LogRecord) -> None:
+    """To the handlers of this process, as if it had been said here."""
+    logger = logging.getLogger(record.name)
+    with suppress(Exception):  # a filter of the service's may do anything
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
 
 
 def _too_large(taken: int, most: int) -> RunReport:

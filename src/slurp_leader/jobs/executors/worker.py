@@ -177,13 +177,15 @@ def how_it_ended(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"{name} (by the kernel, when it is out of memory)" if code == -signal.SIGKILL else name
+    return f"{name} (from outside, or by the kernel when memory is short)" if code == -signal.SIGKILL else name
 
 
 def about_this_process() -> dict[str, Any]:
     """What makes names mean the same in a worker as here, the main module's too: what `multiprocessing.spawn.prepare`
     takes. Its own function for that would settle the start method of the whole program."""
-    data: dict[str, Any] = {"name": "slurp-job", "sys_path": sys.path.copy(), "sys_argv": sys.argv, "dir": os.getcwd()}
+    data: dict[str, Any] = {"name": "slurp-job", "sys_path": sys.path.copy(), "sys_argv": sys.argv}
+    with suppress(OSError):  # it may have been deleted
+        data["dir"] = os.getcwd()
     main = sys.modules["__main__"]
     spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     if spec is not None:
