@@ -34,8 +34,10 @@ environment: ## Make .venv with everything in it, or bring it up to date. The ot
 demo: environment ## Watch three nodes work through a queue and lose their leader.
 	@$(BIN)/slurp demo $(ARGS)
 
+# The programs that tests start would else be compiled by each of them, where bytecode is not written.
 test: environment ## Run the tests.
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -o cache_dir=$(abspath $(VENV))/cache/pytest $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(abspath $(VENV))/cache/python \
+		$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -o cache_dir=$(abspath $(VENV))/cache/pytest $(ARGS)
 
 lint: environment ## Check form, types, and which part imports which.
 	@$(BIN)/ruff check

@@ -25,6 +25,12 @@ def trees() -> dict[str, ast.Module]:
     }
 
 
+@cache
+def imports() -> dict[str, frozenset[str]]:
+    """What every module imports."""
+    return {name: frozenset(imported(tree)) for name, tree in trees().items()}
+
+
 def imported(tree: ast.Module) -> Iterator[str]:
     """Full names of all modules that are imported anywhere in it, also inside functions."""
     for node in ast.walk(tree):

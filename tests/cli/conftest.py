@@ -15,9 +15,7 @@ import pytest
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli import main
 from slurp_leader.etcd.local import EtcdProcess
-
-WAIT_S = 60
-"""Longest wait for what happens soon, on a machine that is busy with something else."""
+from support.waiting import WAIT_S
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import pytest
 
+from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli.overview import overview, read
 from slurp_leader.clock import SystemClock
 from slurp_leader.etcd.local import EtcdCluster, EtcdProcess
 from slurp_leader.store import Put, Store
 from slurp_leader.store.keyspace import Keyspace
-
-from .conftest import WAIT_S, Slurp
+from support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.etcd
 
@@ -104,14 +103,11 @@ def test_leader_transfer_hands_the_lead_over(slurp: Slurp, node: SlurpLeaderSyst
     assert (refused.code, refused.error["type"], refused.error["reason"]) == (75, "HandoverError", "no_candidate")
     assert slurp("leader", "transfer", "--to", "node-a", "--json").error["reason"] == "itself"
     with SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"})) as other:
-        for _ in range(2000):
-            planned = slurp("leader", "transfer", "--to", "node-b", "--dry-run")
-            if planned.code == 0:
-                break
-            threading.Event().wait(0.01)
+        to_b = ("leader", "transfer", "--to", "node-b")
+        planned = until(lambda: (asked := slurp(*to_b, "--dry-run")).code == 0 and asked)
         assert planned.out == "node-a would hand over to node-b in the election 'slurp'\n"
         assert node.is_leader
-        done = slurp("leader", "transfer", "--to", "node-b", "--why", "to see", "--json").json
+        done = slurp(*to_b, "--why", "to see", "--json").json
         assert (done["from"], done["to"], done["dry_run"]) == ("node-a", "node-b", False)
         assert other.wait_for_leadership(WAIT_S)
         assert other.term is not None

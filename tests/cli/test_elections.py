@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from cli.conftest import WAIT_S, Slurp
+from cli.conftest import Slurp
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli.elections import elections_in
 from slurp_leader.store import KeyValue, Put, Store
 from slurp_leader.store.keyspace import Keyspace
+from support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.etcd
 
@@ -23,14 +22,6 @@ def reports(cluster: str) -> Iterator[LeaderElection]:
     with LeaderElection("reports", SlurpSettings(node={"id": "node-r"})) as election:
         assert election.wait_for_leadership(WAIT_S)
         yield election
-
-
-def until(reached: Callable[[], Any]) -> None:
-    for _ in range(WAIT_S * 50):
-        if reached():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it never came to that")
 
 
 def test_a_command_is_about_the_election_that_is_named(slurp: Slurp, reports: LeaderElection) -> None:

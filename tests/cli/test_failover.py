@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem
 from slurp_leader.cli.documents import as_document
 from slurp_leader.failover import FailoverKeys, Manifest, ManifestReason
 from slurp_leader.failover.keeping import take_stock
 from slurp_leader.store import Put, Store
 from slurp_leader.store.keyspace import Keyspace
-
-from .conftest import WAIT_S, Slurp
+from support.waiting import WAIT_S
 
 pytestmark = pytest.mark.etcd
 

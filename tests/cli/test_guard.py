@@ -20,8 +20,8 @@ from slurp_leader.cli.guard import _Death, _Lead
 from slurp_leader.clock import SystemClock
 from slurp_leader.term import Term, Trust
 from support.calls import Recorder
+from support.waiting import WAIT_S, until
 
-from .conftest import WAIT_S
 from .test_processes import PROGRAM, Start, finish, read_until, start
 
 __all__ = ["start"]
@@ -192,10 +192,7 @@ def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: s
     node = _python_below(guarded.pid)
     try:
         guarded.kill()
-        give_up_at = SystemClock().boottime() + WAIT_S
-        while not any(file.read_text() for file in Path(f"/proc/{node}/task").glob("*/children")):
-            assert SystemClock().boottime() < give_up_at, "no guard came"
-            threading.Event().wait(0.05)
+        until(lambda: any(file.read_text() for file in Path(f"/proc/{node}/task").glob("*/children")))
         standby, seen = _watch("guarded")
         with standby:
             leader = standby.wait_for_leader(WAIT_S)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem
 from slurp_leader.cli.jobs import StatusName
 from slurp_leader.cli.submit import PriorityName
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.request import Priority
-
-from .conftest import WAIT_S, Slurp
+from support.waiting import WAIT_S
 
 pytestmark = pytest.mark.etcd
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cli.conftest import WAIT_S, Slurp
+from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli import orders
 from slurp_leader.cli.asking import asking
 from slurp_leader.cli.options import Invocation
 from slurp_leader.store import Put, Store
+from support.waiting import WAIT_S, until
 
 
 @pytest.fixture
@@ -29,14 +29,6 @@ def history(slurp: Slurp, *more: object) -> list[dict[str, Any]]:
     told = slurp("leader", "history", "--json", *more).json
     assert (told["election"], told["unreadable"]) == ("slurp", 0)
     return list(told["entries"])
-
-
-def until(reached: Callable[[], Any]) -> None:
-    for _ in range(WAIT_S * 50):
-        if reached():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it never came to that")
 
 
 def test_a_frozen_election_is_shown_and_told_of_and_thawed(slurp: Slurp, node: SlurpLeaderSystem) -> None:
@@ -55,9 +47,9 @@ def test_a_frozen_election_is_shown_and_told_of_and_thawed(slurp: Slurp, node: S
 def test_blocking_the_leader_moves_the_lead_and_explain_says_why(
     slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem
 ) -> None:
-    assert slurp("leader", "block", "node-a", "--why", "new disk", "--by", "ops").out == (
-        "node-a is blocked in the election 'slurp'\n"
-    )
+    said, leads = slurp("leader", "block", "node-a", "--why", "new disk", "--by", "ops").out.splitlines()
+    assert said == "node-a is blocked in the election 'slurp'"
+    assert leads.startswith("node-b leads (epoch 2, ")
     assert other.wait_for_leadership(WAIT_S)
     told = slurp("leader", "explain", "node-a", "--json").json
     assert "node-a handed the lead over" in told["sentence"]
@@ -72,10 +64,24 @@ def test_blocking_the_leader_moves_the_lead_and_explain_says_why(
     assert (newest["node_id"], newest["by"], newest["why"], newest["before"]) == ("node-a", "ops", "back", "node-b")
 
 
+def test_who_does_not_follow_an_order_in_time_is_said(
+    slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "_LONGEST_LOOK_S", 0.2)
+    other.add_health_check("never", lambda: False, interval=0.05)
+    until(lambda: next(row.against for row in node.leader.simulate().rows if row.node_id == "node-b"))
+    pinned = slurp("leader", "pin", "node-b")
+    assert pinned.out.splitlines()[1].startswith("node-a leads ")
+    assert "that has not changed yet: `slurp leader explain node-b` tells why" in pinned.err
+
+
 def test_pin_moves_the_lead(slurp: Slurp, node: SlurpLeaderSystem, other: SlurpLeaderSystem) -> None:
-    assert slurp("leader", "pin", "node-b").code == 0
+    assert slurp("leader", "pin", "node-b", "--json").json["leader"]["node_id"] == "node-b"
     assert other.wait_for_leadership(WAIT_S)
     assert "pinned to node-b" in slurp("leader", "orders").out
+    stepped = slurp("leader", "step-down")
+    assert stepped.code == 0
+    assert "the lead is pinned to node-b, which takes it again" in stepped.err
     assert slurp("leader", "unpin").code == 0
 
 
@@ -146,7 +152,9 @@ def test_an_order_about_a_node_that_does_not_stand_goes_through_and_says_so(
     assert (done.out, done.err) == ("node-away is blocked in the election 'slurp'\n", away)
     again = slurp("leader", "block", "node-away")
     assert again.out == "nothing changed: node-away was blocked already in the election 'slurp' by ops: old\n"
-    assert slurp("leader", "pin", "node-away").err == away
+    pinned = slurp("leader", "pin", "node-away")
+    assert pinned.out.splitlines()[1].startswith("node-a leads ")
+    assert pinned.err == f"{away}slurp: that has not changed yet: `slurp leader explain node-away` tells why\n"
     for order in (("transfer",), ("force", "--yes")):
         refused = slurp("leader", *order, "--to", "node-gone")
         assert refused.err.startswith(away.replace("node-away", "node-gone"))
@@ -156,7 +164,7 @@ def test_an_order_about_a_node_that_does_not_stand_goes_through_and_says_so(
 
 def test_an_order_that_changes_nothing_says_what_was_so(slurp: Slurp, cluster: str) -> None:
     def told(*order: str) -> str:
-        return slurp("leader", *order, "--by", "ops").out.removeprefix("nothing changed: ").strip()
+        return slurp("leader", *order, "--by", "ops").out.removeprefix("nothing changed: ").splitlines()[0]
 
     assert told("unblock", "ghost") == "ghost was not blocked in the election 'slurp'"
     assert told("unpin") == "no node was pinned in the election 'slurp'"
@@ -213,14 +221,14 @@ def test_force_tells_who_leads_next_or_that_nobody_does_yet(
 ) -> None:
     told = slurp("leader", "force", "--yes", "--json").json
     assert (told["action"], told["leader"]["node_id"], told["leader"]["epoch"]) == ("force", "node-a", 2)
-    monkeypatch.setattr(orders, "_next_leader", lambda _asked, _since: None)
+    monkeypatch.setattr(orders, "_leader_once", lambda _asked, _is_it: None)
     assert slurp("leader", "force", "--yes").out.splitlines()[1] == "nobody leads yet"
 
 
 def test_the_wait_for_the_next_leader_ends(slurp: Slurp, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "_LONGEST_LOOK_S", 0.1)
     with asking(Invocation()) as asked:
-        assert orders._next_leader(asked, 0) is None
+        assert orders._leader_once(asked, bool) is None
     with asking(Invocation(timeout=0.1)) as asked:
         until(lambda: not asked.store.remaining_s())
-        assert orders._next_leader(asked, 0) is None  # etcd is not given the time to answer: said, and no failure
+        assert orders._leader_once(asked, bool) is None  # etcd is not given the time to answer: said, and no failure

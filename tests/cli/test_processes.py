@@ -19,8 +19,7 @@ import pytest
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
 from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.etcd.ports import is_listener
-
-from .conftest import WAIT_S
+from support.waiting import WAIT_S
 
 PROGRAM = (sys.executable, "-c", "import sys; from slurp_leader.cli import main; sys.exit(main())")
 QUICK = ("--heartbeat-interval=50", "--election-timeout=300")

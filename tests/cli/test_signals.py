@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from .conftest import WAIT_S
+from support.waiting import WAIT_S
 
 _PROGRAM = """
 import os, signal, threading, time

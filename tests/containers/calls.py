@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 from containers.members import Member
 from slurp_leader.etcd import EtcdOptions, EtcdStore
-from slurp_leader.store import Put, Store
+from slurp_leader.store import Store
+from support.calls import put_once_taken
 
 _CALL_TIMEOUT_S = 2.0
-_ATTEMPTS = 100
 
 
 def open_store(*members: Member) -> EtcdStore:
@@ -19,11 +17,4 @@ def open_store(*members: Member) -> EtcdStore:
 
 def write_until_accepted(store: Store, key: bytes, value: bytes = b"v") -> int:
     """Write a key, again and again until a member takes it. Returns the revision."""
-    error: BaseException | None = None
-    for _ in range(_ATTEMPTS):
-        answer = store.call(Put(key, value), _CALL_TIMEOUT_S)
-        error = answer.exception()
-        if error is None:
-            return answer.result().header.revision
-        threading.Event().wait(0.1)
-    raise AssertionError(f"no member took the write: {error}")
+    return put_once_taken(store, key, value, _CALL_TIMEOUT_S)

@@ -10,9 +10,10 @@ from containers.calls import open_store, write_until_accepted
 from containers.members import Member
 from slurp_leader import LeaderElection, SlurpSettings
 from slurp_leader.election import ElectionKeys
-from slurp_leader.store import Get, Put, Status, Store, Txn, WatchEvents, WatchNotice
+from slurp_leader.store import Get, Put, Store, Txn, WatchEvents, WatchNotice
 from slurp_leader.store.keyspace import Keyspace
-from support.calls import PATIENCE_S, Recorder, do, get
+from support.calls import PATIENCE_S, Recorder, await_writes, do, get
+from support.members import leads_etcd
 
 Members = tuple[Member, ...]
 
@@ -68,8 +69,8 @@ def test_a_term_outlives_the_leader_of_etcd(members: Members, store: Store) -> N
     with LeaderElection("containers", _settings(members, "a", lease_ttl=9)) as election:
         assert election.wait_for_leadership(PATIENCE_S)
         term = election.require_term()
-        _etcd_leader(members).kill()
-        _wait_for_heartbeats(store, 2)
+        next(filter(leads_etcd, members)).kill()
+        await_writes(store, ElectionKeys.of(Keyspace("default"), "containers").heartbeat, 2)
         assert election.require_term().token == term.token
         assert do(store, Txn(compares=term.fence(), success=(Put(b"/fenced", b"v"),))).succeeded
 
@@ -93,23 +94,3 @@ def test_leadership_passes_on_while_the_member_in_use_is_dead(members: Members, 
 def _settings(members: Members, node_id: str, *, lease_ttl: float) -> SlurpSettings:
     endpoints = [member.endpoint for member in members]
     return SlurpSettings(node={"id": node_id}, etcd={"endpoints": endpoints}, election={"lease_ttl": lease_ttl})
-
-
-def _etcd_leader(members: Members) -> Member:
-    for member in members:
-        with open_store(member) as alone:
-            status = do(alone, Status())
-        if status.leader_member_id == status.header.member_id:
-            return member
-    raise AssertionError("no member leads etcd")
-
-
-def _wait_for_heartbeats(store: Store, count: int) -> None:
-    """So many heartbeats that were committed after this moment."""
-    notices: Recorder[WatchNotice] = Recorder()
-    watch = store.watch(ElectionKeys.of(Keyspace("default"), "containers").heartbeat, None, 0, notices)
-    seen = 0
-    while seen < count:
-        notice = notices.next()
-        seen += len(notice.events) if isinstance(notice, WatchEvents) else 0
-    watch.cancel()

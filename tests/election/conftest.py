@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from slurp_leader.election import Election, ElectionEvent, ElectionKeys, Electio
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower
 from slurp_leader.store.keyspace import Keyspace
-from support.calls import Recorder, get
+from support.calls import Recorder, await_writes
 
 OPTIONS = ElectionOptions(lease_ttl=6, renew_interval=0.4, retry_interval=0.5, stop_timeout=60)
 
@@ -42,15 +41,7 @@ class Standing:
 
     def wait_for_heartbeats(self, count: int) -> None:
         """Wait until so many more renewals of this leader have been proved."""
-        beats = threading.Semaphore(0)
-        start = get(self.store, self.keys.heartbeat)
-        assert start is not None
-        watch = self.store.watch(self.keys.heartbeat, None, start.mod_revision + 1, lambda _: beats.release())
-        try:
-            for _ in range(count):
-                assert beats.acquire(timeout=20), "no heartbeat came"
-        finally:
-            watch.cancel()
+        await_writes(self.store, self.keys.heartbeat, count)
 
 
 Stand = Callable[..., Standing]

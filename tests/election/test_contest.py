@@ -23,7 +23,19 @@ from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
 from slurp_leader.failover.manifest import FailoverKeys
 from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
-from support.electing import KEYS, KEYSPACE, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
+from support.electing import (
+    KEYS,
+    KEYSPACE,
+    LENDING,
+    OPTIONS,
+    BeliefWatch,
+    Node,
+    leader_key,
+    leader_record,
+    leading_node,
+    node,
+    order,
+)
 from support.virtual import World, Write, late, writes_key
 
 OPS = Order("ops", "maintenance", "2026-01-01T00:00:00Z")
@@ -846,3 +858,20 @@ def test_how_long_nobody_led_is_not_told_by_who_came_later() -> None:
     late_one = node(world, "b")
     world.run_until(lambda: late_one.leads, within_s=1)
     assert history(world, 2).vacancy_s is None
+
+
+@pytest.mark.parametrize("hung", [False, True])
+def test_a_term_that_is_ended_by_force_is_taken_by_another_although_the_lead_is_pinned(hung: bool) -> None:
+    world = World()
+    leader, other = leading_node(world, "a", lending=LENDING), node(world, "b", lending=LENDING)
+    order(world, lambda orders: orders.pin("a", Order("ops")))
+    world.run_for(20.5)
+    if hung:
+        leader.host.pause()
+        world.run_for(0.5)
+    record = leader_record(world)
+    order(world, lambda orders: orders.force(Forced(record.epoch, "", record.session, Order("ops", "hangs"))))
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: other.leads, within_s=2)
+    if not hung:
+        world.run_until(lambda: leader.leads, within_s=30)  # it is pinned, and well

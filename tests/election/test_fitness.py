@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from slurp_leader.election import FitnessChanged, Reason
+import pytest
+
+from slurp_leader.election import FitnessChanged, Reason, ResignWanted
+from slurp_leader.election.handover import Lending
 from slurp_leader.election.operator import Order
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.transfer import Stage, TransferRecord
-from slurp_leader.store import Delete, Put
+from slurp_leader.store import Delete, Put, Txn
 from support.electing import KEYS, LENDING, leading_node, node, order
-from support.virtual import World
+from support.virtual import World, request_lost
 
 
 def test_an_unfit_node_lets_a_fit_one_go_first() -> None:
@@ -129,3 +133,52 @@ def test_a_pinned_node_that_was_handed_the_lead_often_keeps_it() -> None:
     terms = len(pinned.terms)
     world.run_for(600)
     assert (pinned.leads, len(pinned.terms)) == (True, terms)
+
+
+@pytest.mark.parametrize("lending", [None, LENDING], ids=["drains", "lends"])
+def test_an_unfit_leader_asks_the_next_one_where_the_best_does_not_answer(lending: Lending | None) -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=lending)
+    best = [node(world, name, lending=lending, free=Free(1, 1, 1)) for name in "bcd"]
+    last = node(world, "e", lending=lending, free=Free(0.1, 0.1, 0.1))
+    world.run_for(130)  # measured and published
+    for each in best:
+        each.host.deaf = True  # their leases are renewed all the same
+    leader.seat.post(FitnessChanged("disk full"))
+    world.run_until(lambda: last.leads, within_s=60)
+
+
+def test_a_holder_that_speaks_again_holds_nobody_back() -> None:
+    world = World()
+    leader, other = leading_node(world, "a"), node(world, "b")
+    order(world, lambda orders: orders.block("b", Order("ops", "disk")))
+    world.run_for(5)
+    lost = world.order(request_lost(), lambda request: isinstance(request, Txn), host=other.host)
+    other.host.deaf = True
+    world.run_for(12)
+    assert "blocked" in other.held_back
+    world.rules.remove(lost)
+    other.host.deaf = False
+    for feed in other.host.feeds:
+        feed.nudge()
+    world.run_for(10)
+    assert leader.leads
+    assert other.held_back == ""
+
+
+def test_a_resignation_that_came_to_nothing_is_not_served_later() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    order(world, lambda orders: orders.freeze(Order("ops")))
+    world.run_for(1)
+    leader.seat.post(ResignWanted(3600.0))
+    world.run_for(10)
+    assert leader.leads  # nobody is there to take it
+    order(world, lambda orders: orders.unfreeze())
+    other = node(world, "b", lending=LENDING)
+    world.run_for(30)
+    wish = TransferRecord(Stage.WISHED, leader.term.token, "w1", to="b")
+    world.apply(Put(KEYS.transfer, wish.to_value()))
+    world.run_until(lambda: other.leads, within_s=10)
+    world.run_for(120)
+    assert leader.elector._candidacy.own(leader.elector._sessions.current, leader.host.clock.boottime()).unfit == ""

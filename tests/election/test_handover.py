@@ -12,7 +12,18 @@ from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
 from slurp_leader.store import Delete, EventKind, Get, Put, Request, Revoke, Txn, prefix_end
-from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leader_record, leading_node, node
+from support.electing import (
+    KEYS,
+    LENDING,
+    OPTIONS,
+    BeliefWatch,
+    Node,
+    leader_key,
+    leader_record,
+    leading_node,
+    node,
+    order,
+)
 from support.virtual import Fate, World, answer_lost, failed, fine, late, puts_of, request_lost, silence, writes_key
 
 
@@ -501,3 +512,60 @@ def test_a_wish_that_was_taken_back_while_its_offer_was_under_way_is_not_obeyed_
     world.apply(Delete(KEYS.transfer))
     world.run_for(5)
     assert (leader.leads, len(leader.terms), other.terms) == (True, 1, [])
+
+
+# ---------------------------------------------------------------- said twice, or too late
+
+
+@pytest.mark.parametrize("again", ["deciding", "ready", "timer"])
+def test_what_is_said_of_the_work_after_it_has_ended_does_not_end_the_handover(again: str) -> None:
+    """`run` that is called anew while the term is given back says once more that nothing runs."""
+    world = World()
+    leader, successor = leading_node(world, "a", drains_at_once=False), node(world, "b")
+    world.run_for(3)
+    token = leader.term.token
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, token, "w1", steps_down=True).to_value()))
+    world.run_until(lambda: leader.state is ElectionState.DRAINING, within_s=5)
+    if again == "ready":
+        world.order(fine(0.3, 0.3), writes_key(KEYS.heartbeat), host=leader.host)
+        world.run_until(lambda: leader.elector._reign.heartbeat_revision is None, within_s=10)
+    else:
+        world.order(fine(0.3, 0.001), writes_key(KEYS.leader), host=leader.host, times=1)
+    if again == "timer":
+        world.run_for(leader.options.stop_timeout_s - 0.2)
+    began = len(world.log)
+    leader.seat.post(Drained(token))
+    if again != "timer":
+        world.run_for(0.05)
+        leader.seat.post(Drained(token))
+    world.run_for(5)
+    changes = [event.kind for write in world.log[began:] for event in write.events if event.kv.key == KEYS.leader]
+    assert changes == [EventKind.PUT]
+    assert successor.leads
+    assert leader.last_reason is Reason.HANDOVER
+
+
+@pytest.mark.parametrize("how", ["resign", "transfer"])
+def test_a_handover_of_a_frozen_election_that_fails_late_leaves_the_lead_where_it_was(how: str) -> None:
+    """Work that cannot be lent has ended by then: a new term begins on the same node."""
+    world = World()
+    leader, successor = leading_node(world, "a", drains_at_once=False), node(world, "b")
+    world.run_for(3)
+    order(world, lambda orders: orders.freeze(Order("ops", "migration")))
+    world.run_for(1)
+    token = leader.term.token
+    if how == "resign":
+        leader.seat.post(ResignWanted(2.0))
+    else:
+        wish(world, token, "b")
+    world.run_until(lambda: leader.state is ElectionState.DRAINING, within_s=5)
+    lease = successor.elector._sessions.current.lease_id
+    successor.host.crash()
+    world.apply(Revoke(lease))
+    began = len(world.log)
+    leader.seat.post(Drained(token))
+    world.run_until(lambda: leader.leads, within_s=10)
+    assert leader.term.token > token
+    assert leader.last_reason is Reason.ADOPTED
+    changes = [event.kind for write in world.log[began:] for event in write.events if event.kv.key == KEYS.leader]
+    assert changes == [EventKind.PUT]  # at no revision was nobody leading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 
@@ -86,12 +87,25 @@ def test_after_a_standstill_nothing_is_believed_before_a_heartbeat_was_committed
 def test_an_answer_from_before_the_standstill_proves_nothing_after_it() -> None:
     world = World()
     leader = leading_node(world, guarded=True)
-    world.order(fine(0.001, 1.2), writes_key(KEYS.heartbeat))
+    slow = world.order(fine(0.001, 1.2), writes_key(KEYS.heartbeat))
     world.run_until(lambda: _round_is_under_way(leader), within_s=10)
+    world.rules.remove(slow)
     stand_still(world, leader, STALL_S + 0.2)
     world.choose_fate = lambda _host, request: request_lost() if _renews(request) else fine()
     world.run_for(1.5)
     assert not leader.leads
+
+
+@pytest.mark.parametrize("one_way_s", [0.1, 0.4])
+def test_a_proof_after_a_standstill_may_take_longer_than_the_pause_between_two_beats(one_way_s: float) -> None:
+    world = World()
+    world.choose_fate = lambda _host, _request: fine(one_way_s, one_way_s)
+    leader = leading_node(world, "a", ElectionOptions(lease_ttl=timedelta(seconds=15)), guarded=True)
+    world.run_for(30)
+    stand_still(world, leader, STALL_S - 0.3)  # trust is over, the guard has not acted
+    world.run_until(lambda: leader.leads, within_s=5)
+    assert leader.last_reason is Reason.RENEWED
+    assert len(leader.terms) == 1
 
 
 def _renews(request: Request[object]) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,9 @@ from slurp_leader.errors import Outcome, StoreError, StoreTimeoutError, StoreUna
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdCluster, EtcdProcess
 from slurp_leader.store import Get, Grant, KeepAlive, Put, Status, WatchEvents
-from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
+from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put, put_once_taken
+from support.members import leads_etcd
+from support.waiting import until
 
 from .conftest import Servers
 
@@ -26,36 +27,22 @@ def cluster(binary: EtcdBinary, servers: Servers) -> EtcdCluster:
             member.resume()
     running.start()
     with EtcdStore(EtcdOptions(endpoints=running.endpoints)) as probe:
-        _until(lambda: probe.call(Put(b"k", b"v"), 5.0).exception() is None, "the cluster was not repaired")
+        put_once_taken(probe, b"k", timeout_s=5.0)
     return running
 
 
 @pytest.fixture
 def store(cluster: EtcdCluster) -> Iterator[EtcdStore]:
     """The first member is the one in use, and it is no leader: its loss does not stop the others."""
-    followers_first = sorted(cluster.members, key=_leads)
+    followers_first = sorted(cluster.members, key=leads_etcd)
     with EtcdStore(EtcdOptions(endpoints=[member.endpoint for member in followers_first])) as made:
         put(made, b"k")
         yield made
 
 
-def _leads(member: EtcdProcess) -> bool:
-    with EtcdStore(EtcdOptions(endpoints=[member.endpoint])) as probe:
-        status = do(probe, Status())
-        return status.leader_member_id == status.header.member_id
-
-
 def _member_in_use(store: EtcdStore, cluster: EtcdCluster) -> EtcdProcess:
     endpoint = store._members.in_use().endpoint
     return next(member for member in cluster.members if member.endpoint == endpoint)
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        threading.Event().wait(0.05)
-    pytest.fail(f"{what} within 20 s")
 
 
 def test_a_read_leaves_a_frozen_member_within_its_own_deadline(store: EtcdStore, cluster: EtcdCluster) -> None:
@@ -105,7 +92,7 @@ def test_a_member_without_peers_says_so_and_renews_no_lease(store: EtcdStore, cl
                 refusals.append(error)
             return error is not None
 
-        _until(is_refused, "the lone member did not refuse to renew")
+        until(is_refused)
         assert "no leader" in str(refusals[-1])
         with pytest.raises(StoreUnavailableError, match="no leader"):
             do(only_this, Put(b"k", b"w"))
@@ -114,12 +101,12 @@ def test_a_member_without_peers_says_so_and_renews_no_lease(store: EtcdStore, cl
         for member in cluster.members:
             if member is not alone:
                 member.resume()
-        _until(lambda: only_this.call(Put(b"k", b"w"), 2.0).exception() is None, "it was not used again")
+        put_once_taken(only_this, b"k", b"w", 2.0)
 
 
 def test_a_watch_moves_from_a_frozen_member_and_misses_nothing(cluster: EtcdCluster, store: EtcdStore) -> None:
     options = EtcdOptions(
-        endpoints=[member.endpoint for member in sorted(cluster.members, key=_leads)],
+        endpoints=[member.endpoint for member in sorted(cluster.members, key=leads_etcd)],
         watch_probe_interval=0.3,
         watch_probe_timeout=0.5,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from slurp_leader.etcd import EtcdOptions, EtcdStore, bridge
 from slurp_leader.etcd.local import EtcdBinary, EtcdProcess
 from slurp_leader.store import Get, Grant, KeepAlive, Put, Revoke, Txn, WatchEvents, WatchFailed, WatchNotice
 from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
+from support.waiting import until
 
 from .conftest import QUICK, Servers, repair
 from .scripted import ScriptedMember, answer_at
@@ -115,14 +116,6 @@ def _spoil_token(store: EtcdStore) -> None:
     store._login._token = "gone.1"
 
 
-def _wait_until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        threading.Event().wait(0.05)
-    pytest.fail(f"{what} within 20 s")
-
-
 def test_the_first_call_logs_in_and_later_ones_use_that_token(store: EtcdStore) -> None:
     logins = Logins(store)
     put(store, b"app/k")
@@ -151,7 +144,7 @@ def test_a_token_that_really_ran_out_is_renewed(store: EtcdStore) -> None:
             threading.Event().wait(2.3)  # each use would keep the token alive for another second
             return stale.call(Get(b"app/k"), PATIENCE_S).exception() is not None
 
-        _wait_until(has_run_out, "the token did not run out")
+        until(has_run_out)
         with pytest.raises(StoreDeniedError, match=r"etcd\.username"):
             do(stale, Get(b"app/k"))
     assert do(store, Get(b"app/k")).count == 1

@@ -22,9 +22,10 @@ from slurp_leader.store import (
     WatchNotice,
     WatchProgress,
 )
-from support.calls import PATIENCE_S, Recorder, do, put
+from support.calls import PATIENCE_S, Recorder, do, put, put_once_taken
 from support.etcd import EtcdOperator
 from support.logs import events
+from support.waiting import until
 
 pytestmark = pytest.mark.etcd
 
@@ -60,15 +61,6 @@ def _until_revision(notices: Notices, revision: int) -> None:
     notices.until(lambda notice: isinstance(notice, WatchEvents) and notice.revision == revision)
 
 
-def _write_when_back(store: EtcdStore, key: bytes) -> int:
-    for _ in range(400):
-        answer = store.call(Put(key, b"v"), PATIENCE_S)
-        if answer.exception() is None:
-            return answer.result().header.revision
-        threading.Event().wait(0.05)
-    pytest.fail("etcd did not come back")
-
-
 def test_a_watch_survives_kill_and_restart_without_loss_or_repetition(store: EtcdStore, own_etcd: EtcdProcess) -> None:
     notices = Notices()
     revisions = [put(store, b"k")]
@@ -77,7 +69,7 @@ def test_a_watch_survives_kill_and_restart_without_loss_or_repetition(store: Etc
     for _ in range(3):
         own_etcd.kill()
         own_etcd.start()
-        revisions.append(_write_when_back(store, b"k"))
+        revisions.append(put_once_taken(store, b"k"))
         revisions.append(put(store, b"k"))
     _until_revision(notices, revisions[-1])
     assert _revisions(notices.seen) == revisions
@@ -90,7 +82,7 @@ def test_a_watch_for_whatever_comes_next_resumes_where_it_was_created(store: Etc
     notices.until(lambda notice: isinstance(notice, WatchProgress))  # it exists; nothing has changed
     own_etcd.kill()
     own_etcd.start()
-    revision = _write_when_back(store, b"k")
+    revision = put_once_taken(store, b"k")
     _until_revision(notices, revision)
     assert _revisions(notices.seen) == [revision]
 
@@ -103,13 +95,9 @@ def test_a_silent_member_is_noticed_and_the_watch_goes_on_when_it_speaks_again(
     store.watch(b"k", None, put(store, b"k"), notices)
     notices.until(lambda notice: isinstance(notice, WatchEvents))
     own_etcd.pause()
-    for _ in range(400):
-        if openings.count > 1:
-            break
-        threading.Event().wait(0.05)
-    assert openings.count > 1, "a frozen member was not noticed within 20 s"
+    until(lambda: openings.count > 1)
     own_etcd.resume()
-    revision = _write_when_back(store, b"k")
+    revision = put_once_taken(store, b"k")
     _until_revision(notices, revision)
     assert "watch.resumed" in events(caplog)
 
@@ -146,7 +134,7 @@ def test_while_etcd_is_down_a_watch_neither_spins_nor_floods_the_log(
     attempts = openings.count - 1
     assert 2 <= attempts <= 10
     own_etcd.start()
-    _until_revision(notices, _write_when_back(store, b"k"))
+    _until_revision(notices, put_once_taken(store, b"k"))
     assert events(caplog).count("store.unavailable") == 1
     assert events(caplog).count("store.back") == 1
 

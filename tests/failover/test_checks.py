@@ -22,8 +22,8 @@ from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
 from slurp_leader.term import Term
 from support.etcd import Operator
+from support.waiting import WAIT_S
 
-WAIT_S = 30
 CLOCK = SystemClock()
 
 

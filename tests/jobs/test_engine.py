@@ -37,7 +37,8 @@ from slurp_leader.otel.tracing import OtelTracer
 from slurp_leader.store import Get, Put, Request, Txn
 from slurp_leader.store.memory import MemoryStore
 from slurp_leader.telemetry.metrics import Instrument
-from support.calls import PATIENCE_S, do, put
+from support.calls import PATIENCE_S, do, get, put
+from support.waiting import until
 
 
 @pytest.fixture
@@ -493,8 +494,7 @@ def test_progress_shows_in_the_report_of_a_running_job(cluster: Cluster) -> None
     handle = cluster.client().submit(NewJob({}))
     assert told.wait(PATIENCE_S)
     key = cluster.keys.progress + handle.id.encode()
-    while not do(cluster.store, Get(key)).kvs:
-        finish.wait(0.01)
+    until(lambda: get(cluster.store, key))
     report = handle.report()
     assert report.status is JobStatus.RUNNING
     assert report.progress == {"run": 1, "fraction": 0.5, "note": "half way"}

@@ -29,6 +29,7 @@ from slurp_leader.store.follow import Follower
 from slurp_leader.store.keyspace import Keyspace
 from support.calls import PATIENCE_S, do
 from support.etcd import EtcdServers, open_etcd
+from support.waiting import until
 
 pytestmark = pytest.mark.etcd
 
@@ -266,36 +267,31 @@ def test_every_kind_of_record_is_what_the_documentation_says(cluster: Cluster, e
     with pytest.raises(JobFailedError):
         once.result(PATIENCE_S)
 
-    def until(prefix: bytes) -> dict[str, Any]:
-        for _ in range(200):
-            found: dict[str, Any] = etcdctl(prefix)
-            if found:
-                return found
-            threading.Event().wait(0.05)
-        raise AssertionError(f"nothing below {prefix!r}")
+    def below(prefix: bytes) -> dict[str, Any]:
+        return until(lambda: etcdctl(prefix))
 
-    [(claim_key, claim)] = until(keys.run).items()
+    [(claim_key, claim)] = below(keys.run).items()
     token, sequence = claim_key.rpartition("/")[2].split("-")
     assert int(sequence) >= 1
     assert set(claim) == {"schema", "session", "node", "at", "quarantined", "entries"}
     assert [entry[0] for entry in claim["entries"]].count(waiting.id) == 1
     assert all(len(entry) == 3 for entry in claim["entries"])
-    state = until(keys.state)[(keys.state + retried.id.encode()).decode()]
+    state = below(keys.state)[(keys.state + retried.id.encode()).decode()]
     fields = {"schema", "closed", "attempts", "interruptions", "crashes", "sole_crashes", "run_at", "errors", "op"}
     assert set(state) == fields
     assert (state["closed"], state["attempts"], state["interruptions"]) == (1, 1, 0)
     assert state["errors"][0]["code"] == "error"
-    assert only(until(keys.progress)) == {"schema": 1, "run": 1, "fraction": 0.25, "note": "a quarter"}
-    parked = until(keys.parked + b"queue/")
+    assert only(below(keys.progress)) == {"schema": 1, "run": 1, "fraction": 0.25, "note": "a quarter"}
+    parked = below(keys.parked + b"queue/")
     assert set(only(parked)) == {"schema", "reason"}
-    failed = only(until(keys.done + once.id.encode()))
+    failed = only(below(keys.done + once.id.encode()))
     assert (failed["status"], failed["error"]["code"]) == ("failed", "error")
     assert failed["spec"]["request"] == {"fail": 1}
 
     do(cluster.store, Put(keys.grant + token.encode().lstrip(b"0"), b"{}"))  # so that the wish stays to be looked at
     node.election.stop()
     client.cancel(waiting.id, "enough")
-    wish = only(until(keys.cancel))
+    wish = only(below(keys.cancel))
     assert (wish["schema"], wish["reason"], wish["by"]) == (1, "enough", "me")
     assert wish["queue_revision"] > 0
     gate.open.set()
@@ -304,7 +300,7 @@ def test_every_kind_of_record_is_what_the_documentation_says(cluster: Cluster, e
     last = cluster.node(lambda spec, job: {"answer": 42}, "last")
     assert last.leads.wait(PATIENCE_S)
     assert done.result(PATIENCE_S) == {"answer": 42}
-    outcome = only(until(keys.done + done.id.encode()))
+    outcome = only(below(keys.done + done.id.encode()))
     expected = {"schema", "id", "status", "op", "token", "run", "queue_revision", "attempts", "interruptions"}
     dates = {"submitted_at", "started_at", "finished_at"}
     assert set(outcome) == expected | dates | {"node", "epoch", "priority", "by", "about", "result"}

@@ -32,6 +32,7 @@ from slurp_leader.jobs.records import Spec
 from slurp_leader.store import Get, Store
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, do
+from support.waiting import until
 
 
 @pytest.fixture
@@ -299,8 +300,7 @@ def test_a_checkpoint_goes_on_to_the_next_leader(store: Store) -> None:
         handle = cluster.client().submit(NewJob({}))
         assert begun.wait(PATIENCE_S)
         key = Get(cluster.keys.checkpoint + handle.id.encode())
-        while not do(store, key).kvs:
-            threading.Event().wait(0.01)
+        until(lambda: do(store, key).kvs)
         leader.stop()
         cluster.engine(lambda spec, job: job.restored, "next")
         assert handle.result(PATIENCE_S) == {"files": 3}
@@ -383,8 +383,7 @@ def test_no_body_begins_in_a_pool_after_the_term(cluster: Cluster) -> None:
         pool.submit(go_on.wait, PATIENCE_S)
         leader = cluster.engine(gate, executor=pool)
         handle = cluster.client().submit(NewJob({}))
-        while pool._work_queue.qsize() == 0:  # nobody says when it has been handed over
-            threading.Event().wait(0.01)
+        until(lambda: pool._work_queue.qsize() > 0)  # nobody says when it has been handed over
         leader.trust.until = float("-inf")
         go_on.set()
         pool.submit(int).result(PATIENCE_S)

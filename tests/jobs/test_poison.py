@@ -99,12 +99,18 @@ def test_a_suspect_runs_with_nothing_beside_it_and_the_queue_goes_on_afterwards(
         assert rig.wait_for(job_id).status is JobStatus.COMPLETED
 
 
-def test_nothing_is_started_beside_a_suspect_that_runs(rig: Rig) -> None:
-    suspect = rig.client.submit()
+def submit_suspect(rig: Rig) -> str:
+    """A job that ran each time its node crashed."""
+    job_id = rig.client.submit()
     for _ in range(2):
         rig.node.lead()
-        rig.wait_for_run(suspect)
+        rig.wait_for_run(job_id)
         rig.node.crash()
+    return job_id
+
+
+def test_nothing_is_started_beside_a_suspect_that_runs(rig: Rig) -> None:
+    suspect = submit_suspect(rig)
     rig.node.lead()
     run = rig.wait_for_run(suspect)
     other = rig.client.submit()
@@ -130,11 +136,7 @@ def test_the_claim_of_a_suspect_says_that_it_was_alone(rig: Rig) -> None:
 
 def test_a_suspect_waits_for_the_runs_that_are_under_way(rig: Rig) -> None:
     """Else a crash of one of them would be held against it."""
-    suspect = rig.client.submit()
-    for _ in range(2):
-        rig.node.lead()
-        rig.wait_for_run(suspect)
-        rig.node.crash()
+    suspect = submit_suspect(rig)
     rig.client.cancel(suspect, "not yet")  # free the way for another job first
     other = rig.client.submit()
     rig.node.lead()
@@ -167,11 +169,7 @@ def test_interruptions_by_handing_back_are_never_held_against_a_job() -> None:
 
 
 def test_a_suspect_that_was_taken_away_by_an_operator_does_not_block_the_queue(rig: Rig) -> None:
-    suspect = rig.client.submit()
-    for _ in range(2):
-        rig.node.lead()
-        rig.wait_for_run(suspect)
-        rig.node.crash()
+    suspect = submit_suspect(rig)
     rig.node.lead()
     run = rig.wait_for_run(suspect)
     rig.world.apply(Delete(KEYS.run, prefix_end(KEYS.run)))

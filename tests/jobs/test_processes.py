@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -30,8 +30,7 @@ from slurp_leader.jobs.records import Spec
 from slurp_leader.resources import ProcessTree
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S
-
-_TICK = threading.Event()
+from support.waiting import until
 
 
 @pytest.fixture
@@ -42,15 +41,6 @@ def cluster(memory_store: MemoryStore) -> Iterator[Cluster]:
 
 def leader_of(cluster: Cluster, body: Any = bodies.work, name: str = "node") -> Leader:
     return cluster.engine(body, name, executor="processes", processes=ProcessTree())
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for what other processes do: nobody in this one says when."""
-    for _ in range(int(PATIENCE_S / 0.01)):
-        if holds():
-            return
-        _TICK.wait(0.01)
-    pytest.fail("it did not come to that")
 
 
 def told(folder: Path, name: str = "begun") -> list[str]:

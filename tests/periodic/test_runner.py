@@ -17,8 +17,8 @@ from slurp_leader.errors import ConfigurationError
 from slurp_leader.periodic.messages import Begin, RunEnded, RunOutcome
 from slurp_leader.periodic.runner import Runner, Task
 from slurp_leader.term import Term
+from support.waiting import WAIT_S
 
-WAIT_S = 30
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
 

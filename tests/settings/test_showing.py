@@ -13,12 +13,11 @@ import pytest
 import yaml
 from settings_files import write
 
-import slurp_leader
+from architecture.source import trees
 from slurp_leader.generators.workspace import DEFAULT_MAX_BYTES
 from slurp_leader.settings import SlurpSettings, config_schema, config_template
 
 SECRET = {"username": "slurp", "password": "hunter2"}
-SOURCES = Path(slurp_leader.__file__).parent
 
 
 def parsed(settings: SlurpSettings, format: Any, **options: Any) -> Any:
@@ -115,12 +114,12 @@ def test_no_other_part_reads_settings_from_the_environment() -> None:
     But for what a parent process leaves there about itself, which nobody can set.
     """
     asking = []
-    for file in SOURCES.rglob("*.py"):
-        if file.is_relative_to(SOURCES / "settings") or file == SOURCES / "guard" / "inherited.py":
+    for name, tree in trees().items():
+        if name.startswith("settings/") or name == "guard/inherited.py":
             continue
-        code = ast.parse(file.read_text(encoding="utf-8"))
-        docs = {id(node.value) for node in ast.walk(code) if isinstance(node, ast.Expr)}
-        texts = [node for node in ast.walk(code) if isinstance(node, ast.Constant) and id(node) not in docs]
-        asking += [str(file) for text in texts if str(text.value).startswith(("SLURP_", "BZZZ_"))]
-        asking += [str(file) for node in ast.walk(code) if isinstance(node, ast.Attribute) and node.attr == "getenv"]
+        nodes = list(ast.walk(tree))
+        docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        texts = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docs]
+        asking += [name for text in texts if str(text.value).startswith(("SLURP_", "BZZZ_"))]
+        asking += [name for node in nodes if isinstance(node, ast.Attribute) and node.attr == "getenv"]
     assert not asking

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from slurp_leader.clock import SystemClock
-from slurp_leader.store import Get, KeyValue, Put, Request, Store
+from slurp_leader.errors import StoreError
+from slurp_leader.store import Get, KeyValue, Put, Request, Store, WatchEvents, WatchNotice
+from support.waiting import until
 
 R = TypeVar("R")
 N = TypeVar("N")
@@ -31,9 +33,25 @@ def put(store: Store, key: bytes, value: bytes = b"v", lease: int = 0) -> int:
     return do(store, Put(key, value, lease)).header.revision
 
 
+def put_once_taken(store: Store, key: bytes, value: bytes = b"v", timeout_s: float = PATIENCE_S) -> int:
+    """Write a key, as soon as a member takes it. Returns the revision."""
+    return until(lambda: store.call(Put(key, value), timeout_s).result().header.revision, not_yet=StoreError)
+
+
 def get(store: Store, key: bytes, revision: int = 0) -> KeyValue | None:
     kvs = do(store, Get(key, revision=revision)).kvs
     return kvs[0] if kvs else None
+
+
+def await_writes(store: Store, key: bytes, count: int) -> None:
+    """Wait until a key was written so many times, from now on."""
+    notices: Recorder[WatchNotice] = Recorder()
+    watch = store.watch(key, None, 0, notices)
+    seen = 0
+    while seen < count:
+        notice = notices.next()
+        seen += len(notice.events) if isinstance(notice, WatchEvents) else 0
+    watch.cancel()
 
 
 def new_lease_id() -> int:

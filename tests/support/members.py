@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Self
+from typing import Protocol, Self
 
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdBinary, EtcdCluster, EtcdProcess
@@ -184,14 +184,23 @@ def _client_port(member: EtcdProcess) -> int:
     return int(member.endpoint.rpartition(":")[2])
 
 
+class Reached(Protocol):
+    """A member, however it runs."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+
+def leads_etcd(member: Reached) -> bool:
+    """Whether this member leads etcd."""
+    with EtcdStore(EtcdOptions(endpoints=[member.endpoint])) as alone:
+        status = do(alone, Status())
+    return status.leader_member_id == status.header.member_id
+
+
 def etcd_leader(cluster: EtcdCluster) -> EtcdProcess:
     """The member that leads etcd."""
-    for member in cluster.members:
-        with EtcdStore(EtcdOptions(endpoints=[member.endpoint])) as alone:
-            status = do(alone, Status())
-        if status.leader_member_id == status.header.member_id:
-            return member
-    raise AssertionError("no member leads etcd")
+    return next(filter(leads_etcd, cluster.members))
 
 
 def followers(cluster: EtcdCluster) -> list[EtcdProcess]:

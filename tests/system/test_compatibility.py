@@ -11,8 +11,7 @@ import pytest
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.election import LeaderChanged
 from slurp_leader.errors import HandoverError
-
-WAIT_S = 30
+from support.waiting import WAIT_S, until, when_it_stands
 
 
 def both(settings: Callable[[str], SlurpSettings], stores: Any = None) -> tuple[LeaderElection, SlurpLeaderSystem]:
@@ -46,26 +45,6 @@ def check(first: Any, second: Any) -> None:
         second.stop()
 
 
-def until(reached: Callable[[], Any]) -> None:
-    for _ in range(WAIT_S * 50):
-        if reached():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it never came to that")
-
-
-def hand_over(ask: Callable[..., Any], to: str) -> Any:
-    """As soon as the other one stands."""
-    for _ in range(WAIT_S * 50):
-        try:
-            return ask(to, timeout=WAIT_S)
-        except HandoverError as error:
-            if error.reason not in ("unknown", "unfit"):
-                raise
-            threading.Event().wait(0.02)
-    raise AssertionError("it never stood")
-
-
 def check_handover(settings: Callable[[str], SlurpSettings], stores: Any = None) -> None:
     """The lead goes to the plain election and back. What runs ends under a grant; what waits runs afterwards."""
     go_on, running = threading.Event(), threading.Semaphore(0)
@@ -86,7 +65,7 @@ def check_handover(settings: Callable[[str], SlurpSettings], stores: Any = None)
             plain.subscribe(lambda event: leaders.append(event) if isinstance(event, LeaderChanged) else None)
             slow = system.submit("slow.py")
             assert running.acquire(timeout=WAIT_S)
-            assert hand_over(system.leader.transfer, "plain").node_id == "plain"
+            assert when_it_stands(system.leader.transfer, "plain", timeout=WAIT_S).node_id == "plain"
             assert plain.wait_for_leadership(WAIT_S)
             assert plain.reason == "handover"
             waiting = system.submit("waiting.py")
@@ -95,7 +74,7 @@ def check_handover(settings: Callable[[str], SlurpSettings], stores: Any = None)
             report = system.jobs.report(slow.id)
             assert (report.attempts, report.interruptions, report.token) == (1, 0, first)
             assert waiting.status().value == "pending"
-            assert hand_over(plain.transfer, "system").node_id == "system"
+            assert when_it_stands(plain.transfer, "system", timeout=WAIT_S).node_id == "system"
             assert waiting.result(WAIT_S).success
             assert system.jobs.report(waiting.id).token == system.term.token > first
             until(lambda: leaders and leaders[-1].leader and leaders[-1].leader.node_id == "system")
@@ -127,7 +106,7 @@ def test_a_system_does_not_hand_over_to_an_election_that_lacks_what_it_requires_
         assert plain.wait_for_leadership(WAIT_S)
         plain_token = plain.term.token
         with system:
-            assert hand_over(plain.transfer, "system").node_id == "system"
+            assert when_it_stands(plain.transfer, "system", timeout=WAIT_S).node_id == "system"
             assert system.wait_for_leadership(WAIT_S)
             with pytest.raises(HandoverError) as caught:
                 system.leader.transfer("plain")

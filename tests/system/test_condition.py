@@ -19,8 +19,8 @@ from slurp_leader.store import Grant
 from slurp_leader.store.follow import FollowFailed
 from slurp_leader.store.port import StoreOutage
 from slurp_leader.system.condition import Facts, health_of
+from support.waiting import WAIT_S, until
 
-WAIT_S = 30
 CLOCK = SystemClock()
 
 
@@ -88,7 +88,7 @@ def test_status_of_a_leader_tells_all_that_is_promised(make_system: Any) -> None
     node.submit("later.py", delay=3600)
     running = node.submit("slow.py")
     assert began.wait(WAIT_S)
-    status = _until(lambda: (found := node.status())["queue"]["jobs"] == 2 and found)
+    status = until(lambda: (found := node.status())["queue"]["jobs"] == 2 and found)
     may_end.set()
     running.result(WAIT_S)
 
@@ -107,7 +107,7 @@ def test_status_of_a_leader_tells_all_that_is_promised(make_system: Any) -> None
     assert queue == {"jobs": 2, "pending": 0, "scheduled": 1, "running": 1, "parked": 0}
     assert status["store"]["reachable"]
     assert status["store"]["unreachable_since"] is None
-    assert _until(lambda: node.status()["commits"]["completed"] == 2)
+    assert until(lambda: node.status()["commits"]["completed"] == 2)
     assert node.status()["commits"]["batches"] > 0
 
 
@@ -116,7 +116,7 @@ def test_every_status_and_health_is_json_with_the_same_names(make_system: Any) -
     assert leader.wait_for_leadership(WAIT_S)
     follower, client = make_system(), make_system(candidate=False)
     assert client.leader.get(WAIT_S)
-    _until(lambda: follower.health()["ready"])
+    until(lambda: follower.health()["ready"])
     nodes = (leader, follower, client)
     running = [(node.status(), node.health()) for node in nodes]
     for node in nodes:
@@ -177,10 +177,10 @@ def test_a_follower_whose_scheduler_failed_never_leads(make_system: Any) -> None
     sound = make_system()
     assert sound.wait_for_leadership(WAIT_S)
     broken = make_system()
-    _until(lambda: broken.health()["ready"])
+    until(lambda: broken.health()["ready"])
 
     broken._running_node().engine._loop.post(Lead(None))  # type: ignore[arg-type] - no scheduler survives this
-    _until(lambda: not broken.health()["live"])
+    until(lambda: not broken.health()["live"])
     sound.stop()
 
     assert not broken.wait_for_leadership(WAIT_S)
@@ -192,7 +192,7 @@ def test_a_node_whose_elector_failed_says_so(make_system: Any) -> None:
 
     broken._running_node().election._loop.post(object())  # no elector knows this
 
-    _until(lambda: not broken.health()["live"])
+    until(lambda: not broken.health()["live"])
     assert not broken.is_leader
     assert [problem["what"] for problem in broken.health()["problems"]] == ["election"]
     assert "failed" in broken.health()["problems"][0]["message"]
@@ -203,7 +203,7 @@ def test_a_node_that_cannot_get_a_lease_says_so_until_it_can(make_system: Any, s
     faults = shared.store.faults
     faults.refuse_full(10_000, when=lambda request: isinstance(request, Grant))
     node = make_system()
-    assert _until(lambda: node.health()["problems"])[0]["what"] == "store_full"
+    assert until(lambda: node.health()["problems"])[0]["what"] == "store_full"
     assert not node.health()["ready"]
 
     faults.clear()
@@ -217,7 +217,7 @@ def test_a_client_whose_submitter_failed_says_so_to_everybody(make_system: Any) 
 
     client._running().client._loop.post(Submit(0, None))  # type: ignore[arg-type] - no submitter survives this
 
-    _until(lambda: not client.health()["live"])
+    until(lambda: not client.health()["live"])
     with pytest.raises(Exception, match="submitter failed"):
         client.submit("a.py")
 
@@ -228,7 +228,7 @@ def test_a_node_that_lost_its_watch_for_good_leads_no_more_and_says_so(make_syst
 
     node._running_node()._on_notice(FollowFailed(StoreDeniedError("permission denied")))
 
-    _until(lambda: not node.is_leader)
+    until(lambda: not node.is_leader)
     assert not node.wait_for_leadership(WAIT_S)
     assert [problem["what"] for problem in node.health()["problems"]] == ["store"]
     assert "permission denied" in node.health()["problems"][0]["message"]
@@ -245,12 +245,3 @@ def test_whatever_a_generator_raises_harms_its_job_only(make_system: Any, error:
     assert node.request_context_generation("good.py", WAIT_S).success
     assert bad.outcome(WAIT_S).status == "failed"
     assert node.health()["healthy"]
-
-
-def _until(true: Any) -> Any:
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / 0.02)):
-        if answer := true():
-            return answer
-        pause.wait(0.02)
-    raise AssertionError(f"still {answer!r}")

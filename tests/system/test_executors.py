@@ -13,8 +13,7 @@ import pytest
 
 from slurp_leader import ContextGenerationRequest, JobContext, JobFailedError, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.errors import ConfigurationError
-
-WAIT_S = 30
+from support.waiting import WAIT_S
 
 
 def where(request: ContextGenerationRequest, job: JobContext) -> dict[str, Any]:

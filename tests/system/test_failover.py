@@ -16,8 +16,7 @@ from slurp_leader.failover import Failover, FailoverKeys, Manifest, ManifestReas
 from slurp_leader.failover.keeping import take_stock
 from slurp_leader.store import Delete, Get, Put
 from slurp_leader.store.keyspace import Keyspace
-
-WAIT_S = 60
+from support.waiting import WAIT_S, until, when_it_stands
 
 
 @pytest.fixture(autouse=True)
@@ -50,17 +49,9 @@ class Work:
 
 
 def hand_over(first: SlurpLeaderSystem, second: SlurpLeaderSystem) -> None:
-    for _ in range(2000):
-        try:
-            first.leader.transfer(second.settings.node.id, timeout=WAIT_S)
-        except HandoverError as error:
-            if error.reason not in ("unknown", "silent"):  # not there yet, or too busy to answer in time
-                raise
-            threading.Event().wait(0.01)
-        else:
-            assert second.wait_for_leadership(WAIT_S)
-            return
-    raise AssertionError("it never stood")
+    early = ("unknown", "silent")  # not there yet, or too busy to answer in time
+    when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S, not_yet=early)
+    assert second.wait_for_leadership(WAIT_S)
 
 
 @pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
@@ -127,16 +118,12 @@ def test_what_is_pending_and_running_at_a_handover_is_verified_by_the_successor(
 def hand_over_to_the_other(first: SlurpLeaderSystem, second: SlurpLeaderSystem) -> SlurpLeaderSystem:
     """Whoever leads hands over. On a busy machine it may lose the term by itself: then again, from who leads by then.
     Returns who leads."""
-    for _ in range(2000):
+
+    def answer() -> Any:
         leader, other = (first, second) if first.is_leader else (second, first)
-        try:
-            if leader.is_leader:
-                leader.leader.transfer(other.settings.node.id, timeout=WAIT_S)
-                return other
-        except (HandoverError, NoLeaderError):
-            pass
-        threading.Event().wait(0.01)
-    raise AssertionError("nobody handed over")
+        return leader.is_leader and leader.leader.transfer(other.settings.node.id, timeout=WAIT_S) and other
+
+    return until(answer, not_yet=(HandoverError, NoLeaderError))
 
 
 def test_it_is_so_under_load_from_many_threads(
@@ -205,11 +192,8 @@ def test_a_leader_with_a_wrong_picture_is_found_out_and_nothing_stops_for_it(
     assert work.started.acquire(timeout=WAIT_S)
     inventory = first._running_node().engine._scheduler.inventory
     lost = first._keyspace.mirrored + b"queue/" + handles[-1].id.encode()
-    for _ in range(2000):  # until it was heard of; then, as after a bug, it is forgotten again
-        if inventory.stock().counts["queue"] == 6:
-            break
-        threading.Event().wait(0.01)
-    inventory._weighed.remove(lost)
+    until(lambda: inventory.stock().counts["queue"] == 6)
+    inventory._weighed.remove(lost)  # it was heard of and then, as after a bug, forgotten
     hand_over(first, second)
     assert checks_at_once.acquire(timeout=WAIT_S)
     found = second.failover.last
@@ -225,7 +209,7 @@ def test_a_leader_with_a_wrong_picture_is_found_out_and_nothing_stops_for_it(
 def test_without_a_handover_there_is_nothing_to_verify(make_system: Any, shared: Any) -> None:
     first = make_system()
     assert first.wait_for_leadership(WAIT_S)
-    shared.store.call(Delete(first._election_keys.leader), 5).result()  # as a revoked lease does
+    shared.store.call(Delete(first.require_term().key), 5).result()  # as a revoked lease does
     second = make_system()
     second.leader.wait(WAIT_S)
     assert [system._running_node().failover._check for system in (first, second)] == [None, None]
@@ -276,11 +260,7 @@ def test_a_forged_manifest_is_refused_and_a_replaced_one_found_out(make_system: 
     keyspace, store = Keyspace("default"), shared()
     epoch = second.require_term().epoch
     key = FailoverKeys(keyspace).manifest(epoch)
-    for _ in range(2000):
-        kvs = store.call(Get(key), 5).result().kvs
-        if kvs:
-            break
-        threading.Event().wait(0.01)
+    kvs = until(lambda: store.call(Get(key), 5).result().kvs)
     genuine = Manifest.from_value(kvs[0])
     assert genuine.stock == take_stock(store, keyspace, genuine.stock.revision, timeout_s=5)
     store.call(Put(key, kvs[0].value.replace(b'"queue":0', b'"queue":7')), 5).result()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +15,7 @@ from slurp_leader.jobs.records import JobKeys
 from slurp_leader.store import EventKind, Get, KeyValue, WatchEvents
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.term import Grant
-
-WAIT_S = 60
+from support.waiting import WAIT_S, when_it_stands
 
 
 def election(shared: Any, node_id: str) -> LeaderElection:
@@ -29,7 +27,7 @@ def test_a_transfer_answers_who_leads_now(shared: Any) -> None:
         assert first.wait_for_leadership(WAIT_S)
         before = first.require_term()
         with election(shared, "b") as second:
-            done = _when_it_stands(second.transfer, "b", why="to see", timeout=WAIT_S)
+            done = when_it_stands(second.transfer, "b", why="to see", timeout=WAIT_S)
             assert (done.before, done.node_id, done.is_dry_run) == ("a", "b", False)
             assert second.wait_for_leadership(WAIT_S)
             assert done.leader.token == second.require_term().token > before.token
@@ -45,21 +43,9 @@ def test_a_dry_run_changes_nothing(shared: Any) -> None:
         assert first.wait_for_leadership(WAIT_S)
         with election(shared, "b") as second:
             second.wait_for_leader(WAIT_S)
-            done = _when_it_stands(first.transfer, "b", dry_run=True)
+            done = when_it_stands(first.transfer, "b", dry_run=True)
             assert (done.before, done.node_id, done.is_dry_run) == ("a", "b", True)
             assert first.is_leader
-
-
-def _when_it_stands(ask: Callable[..., Any], node_id: str, **fields: Any) -> Any:
-    """Ask, as soon as the candidate's session is there."""
-    for _ in range(2000):
-        try:
-            return ask(node_id, **fields)
-        except HandoverError as error:
-            if error.reason != "unknown":
-                raise
-            threading.Event().wait(0.01)
-    raise AssertionError("it never stood")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +68,7 @@ def test_two_who_have_the_leader_step_down_at_once_end_one_term(shared: Any) -> 
     with election(shared, "a") as first, election(shared, "b") as second:
         assert first.wait_for_leader(WAIT_S)
         leading, waiting = (first, second) if first.wait_for_leadership(1) else (second, first)
-        _when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
+        when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
         before = leading.require_term()
         answers: list[Any] = []
 
@@ -111,7 +97,7 @@ def test_a_leader_that_stepped_down_is_handed_the_lead_again_when_its_successor_
     with election(shared, "a") as first, election(shared, "b") as second:
         assert first.wait_for_leader(WAIT_S)
         leading, waiting = (first, second) if first.wait_for_leadership(1) else (second, first)
-        _when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
+        when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
         tokens = []
         for _ in range(2):
             done = leading.control.step_down("once more", timeout=WAIT_S)
@@ -139,7 +125,7 @@ def test_a_frozen_election_is_handed_over_and_not_forced(shared: Any, to: str | 
         assert first.wait_for_leadership(WAIT_S)
         first.control.freeze("the night")
         with election(shared, "b") as second:
-            _when_it_stands(first.transfer, "b", dry_run=True)
+            when_it_stands(first.transfer, "b", dry_run=True)
             for _ in range(2):  # as often as it is asked
                 with pytest.raises(OrderRefusedError) as caught:
                     first.control.force("b" if to else "")
@@ -174,7 +160,7 @@ def test_two_transfers_at_once_are_one_handover(shared: Any) -> None:
     with election(shared, "a") as first:
         assert first.wait_for_leadership(WAIT_S)
         with election(shared, "b") as second:
-            _when_it_stands(first.transfer, "b", dry_run=True)
+            when_it_stands(first.transfer, "b", dry_run=True)
             answers: list[Any] = []
             go = threading.Barrier(2)
 
@@ -202,7 +188,7 @@ def test_a_leader_that_stops_hands_over(shared: Any) -> None:
     with second, first:
         assert first.wait_for_leader(WAIT_S)
         leading, waiting = (first, second) if first.wait_for_leadership(1) else (second, first)
-        _when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
+        when_it_stands(leading.transfer, waiting.settings.node.id, dry_run=True)
         leading.stop()
         assert waiting.wait_for_leadership(WAIT_S)
         assert waiting.reason == "handover"
@@ -218,9 +204,9 @@ def test_a_system_with_periodic_work_that_handed_over_stops_at_once(make_system:
     begun = threading.Event()
     first.every(60, name="report")(begun.set)
     first.start()
-    _when_it_stands(second.leader.transfer, first.settings.node.id, timeout=WAIT_S)
+    when_it_stands(second.leader.transfer, first.settings.node.id, timeout=WAIT_S)
     assert begun.wait(WAIT_S)
-    _when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
+    when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
     stopped = threading.Thread(target=first.stop, daemon=True)
     stopped.start()
     stopped.join(first.settings.election.stop_timeout_s / 2)
@@ -243,7 +229,7 @@ def test_jobs_in_flight_survive_a_transfer_without_an_interruption(make_system: 
     handles = [first.submit(f"src/{number}.py") for number in range(6)]
     for _ in range(2):
         assert started.acquire(timeout=WAIT_S)
-    done = _when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
+    done = when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
     for _ in range(2):  # the new leader claims while the old one still works
         assert started.acquire(timeout=WAIT_S)
     assert second.is_leader
@@ -278,7 +264,7 @@ def test_under_load_on_real_etcd_no_revision_is_without_a_leader_and_no_job_runs
         with _Load(second) as load:
             for target in ("b", "a", "b", "a"):
                 if second.leader.get(WAIT_S, fresh=True).node_id != target:  # type: ignore[union-attr]
-                    _when_it_stands(second.leader.transfer, target, timeout=WAIT_S)
+                    when_it_stands(second.leader.transfer, target, timeout=WAIT_S)
             assert first.stop()
             assert second.wait_for_leadership(WAIT_S)
         assert load.failures == []
@@ -364,7 +350,7 @@ def test_a_grant_lasts_as_long_as_the_longest_job_that_runs(make_system: Any, sh
     handle = first.submit("src/main.py", timeout=3600)
     assert started.acquire(timeout=WAIT_S)
     token = first.term.token
-    _when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
+    when_it_stands(first.leader.transfer, second.settings.node.id, timeout=WAIT_S)
     key = JobKeys(Keyspace("default")).grant_of(token)
     grant = Grant.from_value(key, shared.store.call(Get(key), 5).result().kvs[0].value)
     release.set()

@@ -16,8 +16,8 @@ from slurp_leader.errors import ConfigurationError, LifecycleError
 from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.store import Get, Revoke
 from support.etcd import EtcdServers
+from support.waiting import WAIT_S
 
-WAIT_S = 30
 MANY = 50
 
 

@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,8 +20,8 @@ from slurp_leader.store import Get, Put, Revoke, Store
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
 from support.etcd import open_etcd
+from support.waiting import WAIT_S, until
 
-WAIT_S = 60
 LIMIT = 8
 
 
@@ -119,14 +118,6 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     store.close()
 
 
-def wait_until(true: Callable[[], Any]) -> None:
-    for _ in range(WAIT_S * 100):
-        if true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it never came true")
-
-
 def is_refused(system: SlurpLeaderSystem) -> bool:
     try:
         system.submit("one-more.py", delay=3600)
@@ -139,14 +130,7 @@ def lead_goes_to(cluster: Cluster, first: SlurpLeaderSystem, second: SlurpLeader
     if how == "crash":
         cluster.crash(first)
     else:
-
-        def done() -> bool:
-            with suppress(HandoverError):
-                first.leader.transfer(second.settings.node.id, timeout=WAIT_S)
-                return True
-            return False
-
-        wait_until(done)
+        until(lambda: first.leader.transfer(second.settings.node.id, timeout=WAIT_S), not_yet=HandoverError)
     assert second.wait_for_leadership(WAIT_S)
 
 
@@ -181,7 +165,7 @@ def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster
     later = client.submit("later.py", delay=3600)
     fails = client.submit("fails.py", max_attempts=1)
     pending = client.submit("pending.py")
-    wait_until(lambda: is_refused(client))
+    until(lambda: is_refused(client))
     before = first.require_term().token
     orders = first.leader.orders()
     run_at = client.jobs.report(later.id).run_at
@@ -193,7 +177,7 @@ def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster
     assert second.leader.orders() == orders
     assert list(orders.blocked) == ["c"]
     assert not third.is_leader
-    wait_until(lambda: second._running_node().engine.control() == {"floor": floor, "closed": True})
+    until(lambda: second._running_node().engine.control() == {"floor": floor, "closed": True})
     assert is_refused(client)
     report = client.jobs.report(later.id)
     assert (report.status, report.run_at) == (JobStatus.SCHEDULED, run_at)
@@ -210,7 +194,7 @@ def test_what_was_changed_while_it_ran_is_in_force_under_the_next_leader(cluster
     assert (ended.node_id, ended.attempts) == ("b", 1)
     assert ran.count("fails.py") == 1
     assert "later.py" not in ran
-    wait_until(lambda: not is_refused(client))  # the door opens again, as soon as there is room
+    until(lambda: not is_refused(client))  # the door opens again, as soon as there is room
     release.set()
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,21 +10,12 @@ import pytest
 from slurp_leader import LeaderElection, LeaderObserver, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.election.history.entries import ActionRecord, HistoryRecord
 from slurp_leader.errors import ConfigurationError, LifecycleError
-
-WAIT_S = 60
+from support.waiting import WAIT_S, until
 
 
 def election(shared: Any, node_id: str, **options: Any) -> LeaderElection:
     settings = SlurpSettings(node={"id": node_id}, election={"lease_ttl": 3, **options})
     return LeaderElection("reports", settings, stores=shared)
-
-
-def until(reached: Callable[[], Any]) -> None:
-    for _ in range(WAIT_S * 50):
-        if reached():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it never came to that")
 
 
 def test_why_not_me(shared: Any) -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from slurp_leader import LeaderElection, LeadershipLostError, NotLeaderError, SlurpSettings
-from slurp_leader.errors import LifecycleError
-from slurp_leader.store import Delete, Get
-
-WAIT_S = 30
+from slurp_leader.election import ElectionState
+from slurp_leader.errors import (
+    HandoverError,
+    LifecycleError,
+    SlurpLeaderError,
+    StoreFullError,
+    StoreTimeoutError,
+)
+from slurp_leader.store import Delete, Get, Put, Txn
+from support.waiting import WAIT_S, until
 
 
 def election(shared: Any, node_id: str, name: str = "reports") -> LeaderElection:
@@ -176,3 +184,108 @@ def test_two_processes_worth_of_election_on_real_etcd(etcd_settings: Callable[..
     assert second.wait_for_leadership(WAIT_S)
     assert second.require_term().token > token
     assert second.stop()
+
+
+# ---------------------------------------------------------------- etcd that is full, or silent
+
+
+class Troubled:
+    """A connection to the shared store that is full, or falls silent, when a test says so."""
+
+    def __init__(self, shared: Any) -> None:
+        self._store = shared.store
+        self.watch = self._store.watch
+        self.is_full = False
+        self.is_silent = False
+        self.silent_at: Callable[[Any], bool] = lambda request: False
+
+    def call(self, request: Any, timeout_s: float) -> Future[Any]:
+        self.is_silent |= self.silent_at(request)
+        if self.is_silent:
+            return self._fails(StoreTimeoutError("no answer"))
+        if self.is_full and isinstance(request, Txn) and any(isinstance(step, Put) for step in request.success):
+            return self._fails(StoreFullError("no space"))
+        return self._store.call(request, timeout_s)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _fails(error: Exception) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        return
+
+
+def in_background(call: Callable[[], Any]) -> threading.Thread:
+    """Does it on a thread of its own; what the library refuses there is no matter of the test's."""
+
+    def run() -> None:
+        with suppress(SlurpLeaderError, AssertionError):
+            call()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def takes_over(request: Any) -> bool:
+    steps = request.success if isinstance(request, Txn) else ()
+    return any(isinstance(step, Put) and step.key.endswith(b"/leader") for step in steps)
+
+
+def test_work_that_begins_anew_in_a_term_that_was_in_doubt_is_waited_for_like_any(shared: Any) -> None:
+    """It is one term to the election: what ended for want of proof did not end the work of that term."""
+    connection = Troubled(shared)
+    settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3})
+    mine, other = LeaderElection("reports", settings, stores=lambda: connection), election(shared, "b")
+    began, tokens, beside = threading.Semaphore(0), [], []
+
+    def work(term: Any) -> None:
+        tokens.append(term.token)
+        began.release()
+        if len(tokens) == 1:
+            until(lambda: not term.is_valid)
+            return
+        assert term.leaving.wait(WAIT_S)
+        other.wait_for_leadership(0.5)  # a step that cannot be interrupted
+        beside.append(other.is_leader)
+
+    with mine:
+        working = in_background(lambda: mine.run(work))
+        assert began.acquire(timeout=WAIT_S)
+        connection.is_full = True
+        until(lambda: mine.state is ElectionState.SUSPENDED and not mine.is_leader)
+        connection.is_full = False
+        assert began.acquire(timeout=WAIT_S)
+        assert tokens[0] == tokens[1]
+        with other:
+            until(lambda: other.control.transfer("b", timeout=WAIT_S), not_yet=HandoverError)
+            assert other.wait_for_leadership(WAIT_S)
+            until(lambda: beside)
+    working.join(WAIT_S)
+    assert beside == [False]
+
+
+def test_a_stop_that_etcd_does_not_answer_ends_the_election_all_the_same(
+    shared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slurp_leader.election.election._LONGEST_GOODBYE_S", 0.5)
+    connection = Troubled(shared)
+    settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 60, "stop_timeout": 0.5})
+    mine, leads = LeaderElection("reports", settings, stores=lambda: connection), []
+    mine.start()
+    assert mine.wait_for_leadership(WAIT_S)
+    term, inner = mine.require_term(), mine._running()
+    with election(shared, "b") as other:
+        connection.silent_at = takes_over  # when it hands over
+        handing = in_background(
+            lambda: until(lambda: other.control.transfer("b", timeout=3), patience_s=3, not_yet=HandoverError)
+        )
+        until(lambda: connection.is_silent)
+        waiting = in_background(lambda: leads.append(inner.wait_for_leadership()))
+        assert mine.stop() is False
+        waiting.join(WAIT_S)
+        assert leads == [False]
+        assert (inner.has_ended, term.lost.is_set(), term.may_go_on) == (True, True, False)
+        handing.join(WAIT_S)

@@ -12,8 +12,7 @@ import pytest
 from slurp_leader import LeaderElection, LeaderObserver, SlurpSettings
 from slurp_leader.errors import LifecycleError, NoLeaderError, StoreTimeoutError
 from slurp_leader.store import Get, Txn
-
-WAIT_S = 30
+from support.waiting import WAIT_S
 
 
 def settings(node_id: str) -> SlurpSettings:
@@ -91,7 +90,7 @@ def test_candidates_observe_too_each_change_of_every_term(shared: Any) -> None:
     # The first one tells how things stood, which may be before or after the election.
     assert names[-3:] == ["a", None, "a"]
     assert names[:-3] in ([], [None])
-    assert [each.leader for each in changes] == [None]  # the stop, and then the end
+    assert [each.leader for each in changes] in ([], [None])  # the stop, if the watch told it before it ended; the end
 
 
 def test_awaited_verbs(shared: Any) -> None:

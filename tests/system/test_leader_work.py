@@ -17,8 +17,8 @@ from slurp_leader.clock import SystemClock
 from slurp_leader.errors import ConfigurationError, LifecycleError
 from slurp_leader.store import Delete, Get, Store
 from slurp_leader.telemetry.metrics import PERIODIC_RUN, PERIODIC_SKIPPED, Instrument
+from support.waiting import WAIT_S
 
-WAIT_S = 30
 LEADER_KEY = b"/slurp/v1/default/m/election/reports/leader"
 
 

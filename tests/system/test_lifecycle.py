@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,7 @@ from slurp_leader import LeaderElection, LeadershipLostError, SlurpLeaderSystem,
 from slurp_leader.errors import ConfigurationError, LifecycleError, NoLeaderError, StoreDeniedError
 from slurp_leader.store import Get, prefix_end
 from slurp_leader.store.follow import FollowFailed
-
-WAIT_S = 30
+from support.waiting import WAIT_S, until
 
 
 def settings(node_id: str = "a", **sections: Any) -> SlurpSettings:
@@ -54,7 +54,7 @@ def test_every_stop_returns_only_when_all_has_ended(shared: Any) -> None:
 
     first, second = threading.Thread(target=node.stop), threading.Thread(target=stop_too)
     first.start()
-    _wait_until(lambda: not node.health()["ready"])
+    until(lambda: not node.health()["ready"])
     second.start()
     assert second_called.wait(WAIT_S)
     second.join(0.2)
@@ -138,7 +138,7 @@ def test_an_election_that_lost_its_watch_for_good_ends_and_says_so(shared: Any) 
 
         mine._parts.take(FollowFailed(StoreDeniedError("permission denied")))  # type: ignore[union-attr]
 
-        _wait_until(lambda: not mine.is_leader)
+        until(lambda: not mine.is_leader)
         assert not mine.wait_for_leadership(WAIT_S)
         health = mine.health()
         assert (health["live"], [problem["what"] for problem in health["problems"]]) == (False, ["store"])
@@ -191,7 +191,7 @@ def test_a_generator_may_bring_in_more_work_while_its_node_drains(shared: Any) -
     assert began.wait(WAIT_S)
     stopping = threading.Thread(target=node.stop)
     stopping.start()
-    _wait_until(lambda: not node.health()["ready"])
+    until(lambda: not node.health()["ready"])
     may_end.set()
     stopping.join(WAIT_S)
 
@@ -222,43 +222,34 @@ def test_watching_the_leader_ends_when_the_system_stops(make_system: Any) -> Non
     assert seen == [None]
 
 
-def test_waiting_for_a_leader_ends_when_the_system_stops(make_system: Any) -> None:
-    client = make_system(candidate=False)
-    assert client.leader.get(WAIT_S) is None
+def said_when_stopped(wait: Callable[[], Any], stop: Callable[[], Any]) -> list[str]:
+    """What is told to who waits for a leader, when that is stopped."""
     said: list[str] = []
 
-    def wait() -> None:
+    def waits() -> None:
         try:
-            client.leader.wait()
+            wait()
         except (NoLeaderError, LifecycleError) as error:
             said.append(str(error))
 
-    waiting = threading.Thread(target=wait)
+    waiting = threading.Thread(target=waits)
     waiting.start()
-    client.stop()
+    stop()
     waiting.join(WAIT_S)
+    return said
 
-    assert said
+
+def test_waiting_for_a_leader_ends_when_the_system_stops(make_system: Any) -> None:
+    client = make_system(candidate=False)
+    assert client.leader.get(WAIT_S) is None
+    assert said_when_stopped(client.leader.wait, client.stop)
 
 
 def test_waiting_for_a_leader_ends_when_the_election_stops(shared: Any) -> None:
     shared.store.faults.stall()  # nobody will ever lead
     mine = LeaderElection("reports", settings(), stores=shared)
     mine.start()
-    said: list[str] = []
-
-    def wait() -> None:
-        try:
-            mine.wait_for_leader()
-        except (NoLeaderError, LifecycleError) as error:
-            said.append(str(error))
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    mine.stop()
-    waiting.join(WAIT_S)
-
-    assert said
+    assert said_when_stopped(mine.wait_for_leader, mine.stop)
 
 
 # ---------------------------------------------------------------- asyncio
@@ -366,7 +357,7 @@ def test_work_does_not_begin_in_a_term_that_is_being_given_back(shared: Any) -> 
             began.set()
             assert term.leaving.wait(WAIT_S)
             second.start()
-            _wait_until(lambda: len(mine._running()._owners) == 2)
+            until(lambda: len(mine._running()._owners) == 2)
 
         def work(term: Any) -> None:
             tokens.append((term.token, term.leaving.is_set()))
@@ -387,12 +378,3 @@ def test_work_does_not_begin_in_a_term_that_is_being_given_back(shared: Any) -> 
 
 def _interrupted(term: Any) -> None:
     raise KeyboardInterrupt
-
-
-def _wait_until(true: Any) -> None:
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / 0.01)):
-        if true():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come true")

@@ -27,10 +27,10 @@ from slurp_leader.store.keyspace import Keyspace
 from support.calls import do
 from support.etcd import EtcdServers
 from support.members import Cable, Trio, etcd_leader, followers, lose
+from support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.etcd
 
-WAIT_S = 60
 TTL_S = 5
 CLOCK = SystemClock()
 
@@ -120,11 +120,7 @@ class Nodes:
 
     def wait_until_one_leads(self) -> None:
         """And not both; fails the test when that does not come."""
-        for _ in range(WAIT_S * 50):
-            if self.first.is_leader != self.second.is_leader:
-                return
-            self._over.wait(0.02)
-        pytest.fail("nobody leads")
+        until(lambda: self.first.is_leader != self.second.is_leader)
 
     def _watch(self) -> None:
         while not self._over.wait(0.005):
@@ -210,14 +206,14 @@ def endpoints_from(member: EtcdProcess, cluster: EtcdCluster) -> list[str]:
     return [member.endpoint, *(each.endpoint for each in cluster.members if each is not member)]
 
 
-def outcomes(cluster: EtcdCluster, name: str) -> dict[str, int]:
-    """By job, how often an outcome was written for it."""
-    done = JobKeys(Keyspace(name)).done
+def assert_each_ended_once(handles: list[Any], cluster: EtcdCluster, nodes: Nodes) -> None:
+    """These jobs succeeded, an outcome was written once for each, and there are no others."""
+    assert all(handle.result(WAIT_S).success for handle in handles)
+    done = JobKeys(Keyspace(nodes.name)).done
     with EtcdStore(EtcdOptions(endpoints=cluster.endpoints)) as store:
-        return {
-            kv.key.removeprefix(done).decode(): kv.version
-            for kv in do(store, Get(done, prefix_end(done), keys_only=True)).kvs
-        }
+        kvs = do(store, Get(done, prefix_end(done), keys_only=True)).kvs
+    written = {kv.key.removeprefix(done).decode(): kv.version for kv in kvs}
+    assert written == {handle.id: 1 for handle in handles}
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
@@ -230,8 +226,7 @@ def test_jobs_come_in_and_end_while_a_member_is_lost(cluster: Trio, who: str, ho
             lose(member, how)
             submits.wait_for(10)  # two of them may have been under way
         submits.rest()
-        assert all(handle.result(WAIT_S).success for handle in submits.handles)
-        assert outcomes(cluster, nodes.name) == {handle.id: 1 for handle in submits.handles}
+        assert_each_ended_once(submits.handles, cluster, nodes)
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped", "cut"])
@@ -252,9 +247,7 @@ def test_without_a_quorum_nothing_begins_and_after_it_every_job_ends_once(cluste
                 work.release.set()
             submits.wait_for(10)
         submits.rest()
-        handles = [held, *submits.handles]
-        assert all(handle.result(WAIT_S).success for handle in handles)
-        assert outcomes(cluster, nodes.name) == {handle.id: 1 for handle in handles}
+        assert_each_ended_once([held, *submits.handles], cluster, nodes)
         assert nodes.believed[term.token] <= lost_at + TTL_S
         assert [start.path for start in work.starts if start.epoch == term.epoch][-1] == "held"
         nodes.wait_until_one_leads()
@@ -278,9 +271,7 @@ def test_a_leader_that_is_cut_off_begins_nothing_and_the_next_one_ends_its_jobs(
                 submits.wait_for(10)  # through the second node alone
                 assert nodes.second.jobs.get(held.id).result(WAIT_S).value == {"by": "b"}
         submits.rest()
-        handles = [held, *submits.handles]
-        assert all(handle.result(WAIT_S).success for handle in handles)
-        assert outcomes(cluster, nodes.name) == {handle.id: 1 for handle in handles}
+        assert_each_ended_once([held, *submits.handles], cluster, nodes)
         assert nodes.believed[term.token] <= lost_at + TTL_S
         assert [start.path for start in work.starts if start.epoch == term.epoch][-1] == "held"
         nodes.wait_until_one_leads()

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from slurp_leader import LeaderElection, SlurpSettings
-from slurp_leader.errors import HandoverError
 from slurp_leader.store import Get, Grant, Put
 from support.calls import do
+from support.waiting import WAIT_S, when_it_stands
 
-WAIT_S = 30
 RECORDS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).parents[1].joinpath("compatibility", "records-0.1.json").read_text("utf-8")
 )
@@ -34,14 +33,8 @@ def later(name: str) -> bytes:
 
 
 def hand_over(leader: Any, to: str | None) -> Any:
-    for _ in range(WAIT_S * 50):
-        try:
-            return leader.leader.transfer(to, timeout=WAIT_S)
-        except HandoverError as error:
-            if error.reason not in ("unknown", "unfit", "no_candidate"):
-                raise
-            threading.Event().wait(0.02)
-    raise AssertionError("it never stood")
+    early = ("unknown", "unfit", "no_candidate")
+    return when_it_stands(leader.leader.transfer, to, timeout=WAIT_S, not_yet=early)
 
 
 @pytest.mark.parametrize("name", [name for name, record in RECORDS.items() if isinstance(record["value"], dict)])

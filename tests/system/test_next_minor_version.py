@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
-from slurp_leader.errors import HandoverError
 from slurp_leader.store import Get, prefix_end
 from support.calls import do
 from support.later_version import CONTENT, FIELD, NextMinor
-
-WAIT_S = 30
+from support.waiting import WAIT_S, until, when_it_stands
 
 
 class Node:
@@ -55,26 +53,9 @@ def nodes(shared: Any) -> Iterator[dict[str, Node]]:
         node.system.stop()
 
 
-def until(reached: Callable[[], Any]) -> None:
-    for _ in range(WAIT_S * 50):
-        if reached():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it never came to that")
-
-
 def hand_over(leader: Node, to: Node) -> None:
     """As soon as the other one stands."""
-    for _ in range(WAIT_S * 50):
-        try:
-            assert leader.system.leader.transfer(to.id, timeout=WAIT_S).node_id == to.id
-        except HandoverError as error:
-            if error.reason not in ("unknown", "unfit"):
-                raise
-            threading.Event().wait(0.02)
-        else:
-            return
-    raise AssertionError("it never stood")
+    assert when_it_stands(leader.system.leader.transfer, to.id, timeout=WAIT_S).node_id == to.id
 
 
 def kinds(keys: set[bytes]) -> set[str]:

@@ -18,10 +18,10 @@ from slurp_leader.errors import LifecycleError, StoreChangedError, StoreFullErro
 from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.store import Put
 from support.etcd import EtcdOperator, EtcdServers, open_etcd
+from support.waiting import WAIT_S, until
 
 pytestmark = pytest.mark.etcd
 
-WAIT_S = 60
 TTL_S = 3
 
 
@@ -88,15 +88,6 @@ def make_node(start_etcd: Any) -> Iterator[Callable[..., SlurpLeaderSystem]]:
 
 def problems(node: SlurpLeaderSystem | LeaderElection) -> set[str]:
     return {problem["what"] for problem in node.health()["problems"]}
-
-
-def until(true: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
-    pause = threading.Event()
-    for _ in range(int(timeout_s / 0.02)):
-        if answer := true():
-            return answer
-        pause.wait(0.02)
-    raise AssertionError(f"still {answer!r} after {timeout_s} s")
 
 
 def test_all_go_on_by_themselves_when_etcd_comes_and_when_it_comes_back(etcd: Etcd, make_node: Any) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
+from support.waiting import WAIT_S
 
 pytestmark = pytest.mark.etcd
-WAIT_S = 60
 
 STUCK = """
 import ctypes, sys, threading

@@ -31,8 +31,7 @@ from slurp_leader.errors import (
     RequestInvalidError,
 )
 from slurp_leader.store import Get
-
-WAIT_S = 30
+from support.waiting import WAIT_S, until
 
 
 class Exact:
@@ -268,7 +267,7 @@ def test_progress_of_a_running_job_can_be_read_from_anywhere(make_system: Any) -
     make_system(generate)
     client = make_system(candidate=False)
     handle = client.submit("a.py")
-    seen = _eventually(lambda: handle.report().progress)
+    seen = until(lambda: handle.report().progress)
     may_end.set()
 
     assert seen == {"run": 1, "fraction": 0.5, "note": "half-way"}
@@ -360,7 +359,7 @@ def test_a_corrupt_record_is_parked_and_the_queue_goes_on(make_system: Any, shar
 
     assert [report.status for report in node.jobs.list("parked")] == [JobStatus.PARKED]
     note = key.replace(b"/m/queue/", b"/m/parked/queue/")
-    assert _eventually(lambda: shared.store.call(Get(note), 5).result().kvs)
+    assert until(lambda: shared.store.call(Get(note), 5).result().kvs)
     assert shared.store.call(Get(key), 5).result().kvs[0].value == b"{ not json"
 
 
@@ -427,20 +426,10 @@ def test_the_second_node_with_one_id_is_told_of(make_system: Any, shared: Any) -
     assert first.wait_for_leadership(WAIT_S)
     twin = SlurpLeaderSystem(first.settings, generator=lambda request, job: None, stores=shared)
     with twin:
-        problem = _eventually(lambda: twin.health()["problems"], WAIT_S)
+        problem = until(lambda: twin.health()["problems"], WAIT_S)
 
     assert problem[0]["what"] == "duplicate_node"
     assert "node.id" in problem[0]["fix"]
-
-
-def _eventually(ask: Any, timeout_s: float = WAIT_S) -> Any:
-    """What `ask` returns once it is true. For what only shows in the store, with nothing to wait on."""
-    pause = threading.Event()
-    for _ in range(int(timeout_s / 0.02)):
-        if answer := ask():
-            return answer
-        pause.wait(0.02)
-    raise AssertionError(f"still {answer!r} after {timeout_s} s")
 
 
 def test_no_job_data_hangs_on_a_lease(make_system: Any, shared: Any) -> None:
@@ -461,7 +450,7 @@ def test_no_job_data_hangs_on_a_lease(make_system: Any, shared: Any) -> None:
     node.submit("later.py", delay=600)
     running = node.submit("runs.py")
     assert began.wait(WAIT_S)
-    _eventually(lambda: failing.status() is JobStatus.SCHEDULED)
+    until(lambda: failing.status() is JobStatus.SCHEDULED)
 
     kvs = shared.store.call(Get(b"/slurp/", b"/slurp0"), 5).result().kvs
 

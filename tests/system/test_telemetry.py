@@ -13,14 +13,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from slurp_leader import JobInterrupted, SlurpLeaderSystem, SlurpSettings, TerminalError
-from slurp_leader.errors import HandoverError
 from slurp_leader.failover import Failover
 from slurp_leader.otel import OtelMetrics, OtelTracer
 from slurp_leader.store import Delete
 from slurp_leader.telemetry.metrics import INSTRUMENTS, PERIODIC_SKIPPED, Instrument
 from slurp_leader.term import Term
+from support.waiting import WAIT_S, when_it_stands
 
-WAIT_S = 30
 LEADER_KEY = b"/slurp/v1/default/m/election/slurp/leader"
 
 
@@ -105,24 +104,17 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
 
 
 def _lend_and_take_back(node: SlurpLeaderSystem, shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another leads for a moment; what it leaves is checked."""
+    """Another leads for a moment; what it leaves is checked, by this node."""
     checked = threading.Event()
+    mine = node._running_node().failover
     tell = Failover._tell
     monkeypatch.setattr(Failover, "begin_after_s", 0.0)
-    monkeypatch.setattr(Failover, "_tell", lambda self, *args: (tell(self, *args), checked.set()))
+    monkeypatch.setattr(Failover, "_tell", lambda self, *args: (tell(self, *args), self is mine and checked.set()))
     other = SlurpLeaderSystem(settings("b"), generator=lambda request, job: None, stores=shared)
     assert node.wait_for_leadership(WAIT_S)
     other.start()
-    for _ in range(2000):
-        try:
-            node.leader.transfer("b", dry_run=True)
-        except HandoverError:
-            threading.Event().wait(0.01)
-        else:
-            break
-    node.leader.transfer("b", timeout=WAIT_S)
+    when_it_stands(node.leader.transfer, "b", timeout=WAIT_S)
     assert other.wait_for_leadership(WAIT_S)
-    checked.clear()
     assert other.stop()
     assert checked.wait(WAIT_S)
     assert node.wait_for_leadership(WAIT_S)

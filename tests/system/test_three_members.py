@@ -11,15 +11,13 @@ from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.election import ElectionKeys
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.etcd.local import EtcdCluster
-from slurp_leader.store import WatchEvents, WatchNotice
 from slurp_leader.store.keyspace import Keyspace
-from support.calls import Recorder
+from support.calls import await_writes
 from support.etcd import EtcdServers
 from support.members import etcd_leader, followers, lose
+from support.waiting import WAIT_S
 
 pytestmark = pytest.mark.etcd
-
-WAIT_S = 30
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +46,14 @@ def settings(cluster: EtcdCluster, name: str, node_id: str, ttl_s: float) -> Slu
     return SlurpSettings(
         etcd={"endpoints": cluster.endpoints},
         node={"id": node_id, "cluster_id": name},
-        election={"lease_ttl": ttl_s},
+        election={"lease_ttl": ttl_s, "renew_interval": 0.5},
     )
 
 
-def wait_for_heartbeats(cluster: EtcdCluster, name: str, count: int) -> None:
-    """So many heartbeats that were committed from now on."""
-    notices: Recorder[WatchNotice] = Recorder()
-    seen = 0
+def await_heartbeats(cluster: EtcdCluster, name: str, count: int) -> None:
+    """So many heartbeats that are committed from now on."""
     with EtcdStore(EtcdOptions(endpoints=cluster.endpoints)) as store:
-        store.watch(ElectionKeys.of(Keyspace(name), "slurp").heartbeat, None, 0, notices)
-        while seen < count:
-            notice = notices.next(WAIT_S)
-            seen += len(notice.events) if isinstance(notice, WatchEvents) else 0
+        await_writes(store, ElectionKeys.of(Keyspace(name), "slurp").heartbeat, count)
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
@@ -69,7 +62,7 @@ def test_the_loss_of_a_member_costs_no_term(cluster: EtcdCluster, name: str, how
         assert election.wait_for_leadership(WAIT_S)
         term = election.require_term()
         lose(followers(cluster)[0], how)
-        wait_for_heartbeats(cluster, name, 3)
+        await_heartbeats(cluster, name, 3)
         assert not term.lost.is_set()
         assert election.require_term().token == term.token
 
@@ -80,7 +73,7 @@ def test_the_loss_of_the_leader_of_etcd_costs_no_term(cluster: EtcdCluster, name
         assert election.wait_for_leadership(WAIT_S)
         term = election.require_term()
         lose(etcd_leader(cluster), how)
-        wait_for_heartbeats(cluster, name, 3)
+        await_heartbeats(cluster, name, 3)
         assert not term.lost.is_set()
         assert election.require_term().token == term.token
 

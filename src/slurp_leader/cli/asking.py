@@ -80,20 +80,25 @@ class Asked:
         kvs = self.store.call(Get(self.keys.leader), self.call.timeout_s).result().kvs
         return leader_info(kvs[0]) if kvs else None
 
-    def say_who_stands(self, *named: str) -> None:
-        """Say on standard error what hints at a wrong name: nobody stands here, or not those that are named."""
+    def say_who_stands(self, *named: str) -> list[str]:
+        """Say on standard error what hints at a wrong name: nobody stands here, or not those that are named.
+
+        Returns:
+            Those that are named and do not stand.
+        """
         from slurp_leader.election.ranking.candidates import read_candidates
 
         standing = sorted({each.node_id for each in read_candidates(self._under(self.keys.candidates))})
         if not standing:
             self.call.output().say(f"nobody stands in the election {self.name!r}{self._other_elections()}")
-            return
+            return list(named)
         names = ", ".join(standing[:_MOST_NAMES])
         more = f" and {len(standing) - _MOST_NAMES} more" if len(standing) > _MOST_NAMES else ""
-        for node_id in named:
-            if node_id not in standing:
-                verb = "does" if len(standing) == 1 else "do"
-                self.call.output().say(f"{node_id} does not stand now ({names}{more} {verb})")
+        missing = [each for each in named if each not in standing]
+        for node_id in missing:
+            verb = "does" if len(standing) == 1 else "do"
+            self.call.output().say(f"{node_id} does not stand now ({names}{more} {verb})")
+        return missing
 
     def _other_elections(self) -> str:
         others = sorted(elections_of(self._under(self.keys.nodes)) - {self.name})

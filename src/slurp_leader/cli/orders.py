@@ -29,7 +29,7 @@ By = Annotated[
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Node id.", show_default=False)]
 
 _LONGEST_LOOK_S = 5.0
-"""How long `force` waits for somebody to lead. A vacancy is over sooner, or it lasts."""
+"""How long an order that moves the lead waits to tell where it went. A vacancy is over sooner, or it lasts."""
 _LOOK_EVERY_S = 0.05
 
 
@@ -90,7 +90,10 @@ def unfreeze(call: Invocation, why: Why = "", by: By = None) -> None:
 
 
 def pin(call: Invocation, node: Node, why: Why = "", by: By = None) -> None:
-    """Let a node lead whenever it stands and is fit. Whoever else leads hands over to it; without it, others lead."""
+    """Let a node lead whenever it stands and is fit. Whoever else leads hands over to it; without it, others lead.
+
+    The order is in force at once. Waits up to 5 s for the node to lead, and tells who does.
+    """
     _give(
         call,
         by,
@@ -98,6 +101,7 @@ def pin(call: Invocation, node: Node, why: Why = "", by: By = None) -> None:
         lambda election: f"the lead of {election} is pinned to {node}",
         lambda election, now: f"the lead of {election} was pinned to {node} already {now.pinned}",
         node,
+        until=lambda leader: _is_led_by(leader, node),
     )
 
 
@@ -113,7 +117,10 @@ def unpin(call: Invocation, why: Why = "", by: By = None) -> None:
 
 
 def block(call: Invocation, node: Node, why: Why = "", by: By = None) -> None:
-    """Keep a node from leading. If it leads it hands over; where nobody can take over, it gives the term back."""
+    """Keep a node from leading. If it leads it hands over; where nobody can take over, it gives the term back.
+
+    The order is in force at once. Waits up to 5 s for a leader that is blocked to go, and tells who leads.
+    """
     _give(
         call,
         by,
@@ -121,6 +128,7 @@ def block(call: Invocation, node: Node, why: Why = "", by: By = None) -> None:
         lambda election: f"{node} is blocked in {election}",
         lambda election, now: f"{node} was blocked already in {election} {now.blocked[node]}",
         node,
+        until=lambda leader: not _is_led_by(leader, node),
     )
 
 
@@ -142,7 +150,7 @@ def require_version(
     why: Why = "",
     by: By = None,
 ) -> None:
-    """Prefer nodes of a version or newer: older ones go last, and an older leader hands over to a newer node."""
+    """Prefer nodes with this version of slurp_leader or a newer one: older ones go last, an older leader hands over."""
     said, already = f"version {version} or newer is preferred", f"version {version} or newer was preferred already"
     if not version:
         said, already = "any version will do", "any version would do already"
@@ -189,8 +197,11 @@ def step_down(call: Invocation, why: Why = "", by: By = None) -> None:
     """Have the leader hand over to the best candidate; where nobody can take over, give the term back."""
     with asking(call, by) as asked:
         asked.say_who_stands()
+        pinned_to = asked.orders().situation().operator.pinned_to
         done = asked.wish().step_down(why, call.timeout_s)
     output = call.output()
+    if pinned_to == done.before:
+        output.say(f"the lead is pinned to {pinned_to}, which takes it again when it is fit: `unpin` or `block` it")
     took = f"in {done.took_s:.3f} s"
     if output.as_json:
         output.json(
@@ -231,7 +242,7 @@ def force(
         output = call.output()
         if not output.as_json:
             output.line(f"the term of the election {asked.name!r} is over; {to or 'another'} goes first")
-        leader = _next_leader(asked, done.revision)
+        leader = _leader_once(asked, lambda leader: leader is not None and leader.token > done.revision)
     if output.as_json:
         output.json({**_as_json(done, asked.name), "leader": leader_as_json(leader)})
     else:
@@ -260,6 +271,7 @@ def _give(
     said: Callable[[str], str],
     already: Callable[[str, OperatorRecord], str],
     *named: str,
+    until: Callable[[LeaderInfo | None], bool] | None = None,
 ) -> None:
     """Give an order and say so.
 
@@ -270,16 +282,25 @@ def _give(
         said: What is so from now on; of the election, in words.
         already: What was so before, where the order changed nothing; of the election and what is in force.
         named: Node ids that the order names.
+        until: Of an order that moves the lead: whether who leads now is what it asks for. Waited for, and told.
     """
-    with asking(call, by) as asked:
-        asked.say_who_stands(*named)
-        done = give(asked.orders())
     output = call.output()
-    election = f"the election {asked.name!r}"
+    with asking(call, by) as asked:
+        missing = asked.say_who_stands(*named)
+        done = give(asked.orders())
+        election = f"the election {asked.name!r}"
+        if not output.as_json:
+            output.line(said(election) if done.changed else f"nothing changed: {already(election, done.orders)}")
+        leader = asked.leader() if until else None
+        has_to_move = until is not None and not until(leader)
+        if until and has_to_move and not missing:  # nobody waits for a node that is not there
+            leader = _leader_once(asked, until)
     if output.as_json:
-        output.json(_as_json(done, asked.name))
-    else:
-        output.line(said(election) if done.changed else f"nothing changed: {already(election, done.orders)}")
+        output.json({**_as_json(done, asked.name), **({"leader": leader_as_json(leader)} if until else {})})
+    elif until and has_to_move:
+        output.line(leads(leader))
+        if not until(leader):
+            output.say(f"that has not changed yet: `slurp leader explain {named[0]}` tells why")
 
 
 def _as_json(done: Ordered, election: str) -> dict[str, Any]:
@@ -292,21 +313,26 @@ def _as_json(done: Ordered, election: str) -> dict[str, Any]:
     }
 
 
-def _next_leader(asked: Asked, since: int) -> LeaderInfo | None:
-    """Who leads by a term that began after a revision; None: nobody within a short time.
+def _is_led_by(leader: LeaderInfo | None, node_id: str) -> bool:
+    return leader is not None and leader.record is not None and leader.record.node_id == node_id
+
+
+def _leader_once(asked: Asked, is_it: Callable[[LeaderInfo | None], bool]) -> LeaderInfo | None:
+    """Who leads once that is as wanted; after a short time who leads anyway, if anybody.
 
     The order stands, whatever happens here: where etcd falls silent, that is said, and is no failure of it.
     """
     waits, tries = threading.Event(), int(min(_LONGEST_LOOK_S, asked.store.remaining_s()) / _LOOK_EVERY_S)
+    leader = None
     try:
         for _ in range(max(1, tries)):
             leader = asked.leader()
-            if leader is not None and leader.token > since:
-                return leader
+            if is_it(leader):
+                break
             waits.wait(_LOOK_EVERY_S)
     except StoreError as error:
         asked.call.output().say(f"etcd did not say who leads now: {error}")
-    return None
+    return leader
 
 
 def _ask(question: str) -> None:

@@ -7,7 +7,7 @@ It is a program that uses the library as any service would, and does not believe
     drama     the story: stand, submit at a pace, kill, wait, end
     requests  which files, for which roles      submitter  brings them in
     witness   watches the raw records of etcd   checker    judges that history: lost, twice, outside its term
-    picture   the same records, as they stand   screen     shows it while it runs
+    picture   the same records, as they stand   screens    show it while it runs
     report    figures and samples               tables     sets them
 
 *Lost* and *recorded twice* are counted by the witness from what etcd committed, never from what a node or a handle

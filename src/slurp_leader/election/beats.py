@@ -57,6 +57,8 @@ class Beats:
         self._lease_id: int | None = None
         self.until = math.inf
         """Boottime at which the guard may act; without a guard never."""
+        self.heard_since = -math.inf
+        """Since when the guard has heard us without a gap in which it may have acted."""
 
     def hold(self, lease_id: int) -> None:
         """A lease will be asked for: the guard learns of it first, so that no death comes in between (A12)."""
@@ -84,6 +86,8 @@ class Beats:
         if event.told is Told.NOBODY or self._stall_s == 0:
             self.until = math.inf
         elif event.told is Told.YES:
+            if event.at >= self.until:
+                self.heard_since = event.at
             self.until = event.at + self._stall_s - self._margin_s
         # Else trust ends when it would have: a guard that may act did not say that it has heard.
         pause_s = min(_LONGEST_PAUSE_S, self._stall_s / 5) if self._stall_s > 0 else _LONGEST_PAUSE_S

@@ -148,6 +148,7 @@ class Campaign:
     ) -> None:
         """Take a key that nobody holds, or whose holder is silent, once the better ones have had their time."""
         if now < since:
+            self._tell_held_back(None, now, now)  # a holder that was silent speaks again
             self._desk.timers.set(TIMER, since)
             return
         due = max(not_before, self._contest.may_take_at(session, since, now))

@@ -35,7 +35,10 @@ from slurp_leader.store import Event, KeyValue
 _KEEPS_FROM_LEADING = frozenset({Cause.BLOCKED, Cause.CAPABILITY, Cause.PINNED_ELSEWHERE})
 """What keeps a node from holding the key. The others only forbid to begin an election, or put back in one."""
 _WORSE_THAN_UNFIT = _KEEPS_FROM_LEADING | {Cause.UNFIT}
-"""To whom an unfit leader does not hand over by itself."""
+"""To whom an unfit leader does not hand over by itself: two that are both unfit would hand the lead to each other for
+ever."""
+_NOTHING: frozenset[Cause] = frozenset()
+_ANYTHING = frozenset(Cause)
 
 
 class Contest:
@@ -115,8 +118,9 @@ class Contest:
         # Those that wait for a thaw have all waited long: ranks count from the thaw, which operators alone can cause.
         return max(since, self._view.thawed_at) + self._waits_s(own, judged)
 
-    def reason_to_go(self, session: Session, token: int, now: float) -> TransferRecord | None:
-        """A leader's own wish to hand over, to somebody better; None: it has no reason."""
+    def reason_to_go(self, session: Session, token: int, now: float) -> tuple[TransferRecord, frozenset[Cause]] | None:
+        """A leader's own wish to hand over, to somebody better, and what must not stand against whoever is asked. None:
+        it has no reason."""
         me, orders = session.identity.node_id, self._view.operator
         if not (orders.blocked or orders.pinned_to or orders.oldest_version or self._candidacy.own(session, now).unfit):
             return None  # nearly always, and it is asked at each step
@@ -124,26 +128,17 @@ class Contest:
         because = {each.cause: each.text for each in (*own.absolute, *own.soft)}
         wish = TransferRecord(Stage.WISHED, token, by=me)
         if (why := because.get(Cause.BLOCKED)) is not None:
-            return replace(wish, why=f"{me}: {why}", steps_down=orders.frozen is None)
+            return replace(wish, why=f"{me}: {why}", steps_down=orders.frozen is None), _NOTHING
         if (why := because.get(Cause.PINNED_ELSEWHERE)) is not None:
-            return replace(wish, why=why, to=orders.pinned_to)
-        if (why := because.get(Cause.UNFIT)) is not None and (to := self._fit_to_lead(session, now)):
-            return replace(wish, why=f"{me}: {why}", to=to)
-        if (why := because.get(Cause.TOO_OLD)) is not None and (to := self._unhindered(session, now)):
-            return replace(wish, why=f"{me}: {why}", to=to)
+            return replace(wish, why=why, to=orders.pinned_to), _NOTHING
+        for cause, without in ((Cause.UNFIT, _WORSE_THAN_UNFIT), (Cause.TOO_OLD, _ANYTHING)):
+            if (why := because.get(cause)) is not None and self._are_there(session, without, now):
+                return replace(wish, why=f"{me}: {why}"), without
         return None
 
-    def _unhindered(self, session: Session, now: float) -> str:
-        """Session of the best other candidate that nothing at all stands against; empty: there is none."""
-        return next((each.candidate.session for each in self._others(session, now) if not each.verdict.causes), "")
-
-    def _fit_to_lead(self, session: Session, now: float) -> str:
-        """Session of the best other candidate that is fit, and may lead; empty: there is none. Two that are both unfit
-        would hand the lead to each other for ever."""
-        others = self._others(session, now)
-        return next(
-            (each.candidate.session for each in others if _WORSE_THAN_UNFIT.isdisjoint(each.verdict.causes)), ""
-        )
+    def _are_there(self, session: Session, without: frozenset[Cause], now: float) -> bool:
+        """Whether another candidate has none of these against it."""
+        return any(without.isdisjoint(each.verdict.causes) for each in self._others(session, now))
 
     def _others(self, session: Session, now: float) -> list[Standing]:
         me = session.identity.node_id
@@ -200,7 +195,14 @@ class Contest:
     # ------------------------------------------------------------ who is asked to take over
 
     def successors(
-        self, session: Session, kvs: Iterable[KeyValue], to: str, *, leaves: bool, now: float
+        self,
+        session: Session,
+        kvs: Iterable[KeyValue],
+        to: str,
+        *,
+        leaves: bool,
+        now: float,
+        without: frozenset[Cause] = _NOTHING,
     ) -> tuple[list[Candidate], list[Candidate], str]:
         """Who is to be asked to take over, who stands at all, and why nobody is asked.
 
@@ -210,6 +212,7 @@ class Contest:
             to: Node id or session that is wanted; empty: any.
             leaves: Whether the leader goes in any case, also one that the lead is pinned to.
             now: The time.
+            without: Nobody is asked who has one of these against it.
         """
         stand = [
             each
@@ -219,7 +222,8 @@ class Contest:
         circumstances = self._circumstances(stand)
         if not leaves:
             circumstances = replace(circumstances, able=circumstances.able | self._able_to_stay(session, now))
-        asked, reason = choose_successor(stand, circumstances, self._options.weights, to)
+        may_be = [each for each in stand if without.isdisjoint(eligible(each, circumstances).causes)]
+        asked, reason = choose_successor(may_be, circumstances, self._options.weights, to)
         return asked, stand, reason
 
     def _able_to_stay(self, session: Session, now: float) -> frozenset[str]:

@@ -45,6 +45,7 @@ from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, nodes_prefix
+from slurp_leader.election.service import RESTS
 from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
@@ -59,6 +60,7 @@ from slurp_leader.term import Term
 
 _logger = logging.getLogger("slurp_leader.election")
 
+_LOOK_EVERY_S = 0.1
 _LONGEST_GOODBYE_S = 8.0
 """A little more than the elector allows itself for finding a successor, and for giving key and lease back."""
 
@@ -194,6 +196,8 @@ class Election:
             self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + _LONGEST_GOODBYE_S)
             clean = self._gave_all_back
         self._loop.stop()
+        if not self._finished:
+            self._break_off(Reason.SHUTDOWN)
         self._teller.stop()
         self.hooks.stop()
         return clean
@@ -279,6 +283,19 @@ class Election:
             self._changed.wait_for(lambda: self.is_leader or self._finished, timeout=timeout_s)
             return self.is_leader
 
+    def wait_until_proved_again(self, term: Term) -> bool:
+        """Wait until a term that cannot be proved at present is proved again. False, as soon as it is over, or is about
+        to be given back: then nothing may begin in it any more."""
+
+        def is_over() -> bool:
+            known = self._term
+            return self._finished or known is None or known.token != term.token or self._draining_token == term.token
+
+        with self._changed:
+            while not is_over() and not term.is_valid:
+                self._changed.wait(_LOOK_EVERY_S)  # trust may come back without a change of state
+            return not is_over()
+
     def wait_for_leader(self, timeout_s: float | None = None) -> LeaderInfo:
         """Wait until somebody leads.
 
@@ -314,6 +331,8 @@ class Election:
             token = self._draining_token
         if token is not None:
             self.drained(name, token)
+        with self._changed:
+            self._idle_owners.pop(name, None)
 
     def drained(self, name: str, token: int) -> None:
         """Say that nothing of the term with this token runs at owner `name`, and nothing will.
@@ -327,8 +346,9 @@ class Election:
                 return
             self._idle_owners[name] = token
             if token == self._draining_token:
+                is_last = self._awaited == {name}  # it is said once, however often each says it
                 self._awaited.discard(name)
-                all_drained = not self._awaited
+                all_drained = is_last
             else:
                 all_drained = all(self._idle_owners.get(owner) == token for owner in self._owners)
         if all_drained:
@@ -491,7 +511,7 @@ class Election:
 
     def _on_standing(self, command: Published | HeldBack) -> None:
         if isinstance(command, Published):
-            self._lets_others_go_first = command.unfit
+            self._lets_others_go_first = "" if command.unfit == RESTS else command.unfit
             return
         why = self._held_back = command.why
         if why:
@@ -504,12 +524,16 @@ class Election:
             self._changed.notify_all()
 
     def _failed(self, _error: BaseException) -> None:
-        """The elector had a bug: nothing renews any more, so nothing may be trusted any more."""
+        """The elector had a bug."""
+        self._break_off(Reason.FAILED)
+
+    def _break_off(self, reason: Reason) -> None:
+        """The loop has ended before the elector had: nothing renews any more, so nothing may be trusted any more."""
         term = self._term
         if term is not None:
             term.trust.until = float("-inf")
             term.trust.changing_hands = False
-        self._on_state(StateChanged(ElectionState.FOLLOWER, Reason.FAILED, term))
+        self._on_state(StateChanged(ElectionState.FOLLOWER, reason, term))
         self._on_finished(clean=False)
 
 

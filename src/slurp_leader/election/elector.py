@@ -273,9 +273,10 @@ class Elector:
         """
         if self._handover.is_busy or self._state is not ElectionState.LEADER:
             return
-        wish = self._contest.reason_to_go(session, reign.term.token, now)
-        if wish is None:
+        reason = self._contest.reason_to_go(session, reign.term.token, now)
+        if reason is None:
             return
+        wish, without = reason
         if now < self._makes_way_at and self._made_way_for == self._view.operator_revision:
             self._timers.set_no_later(campaign.TIMER, self._makes_way_at)
             return
@@ -283,7 +284,7 @@ class Elector:
         self._made_way_for = self._view.operator_revision  # an order is obeyed at once
         if wish.steps_down:
             reign.leaving = Reason.RESIGNED
-        self._handover.begin(session, reign.term, now, wish)
+        self._handover.begin(session, reign.term, now, wish, without)
 
     def _on_timer(self, name: str, now: float) -> None:
         """What each timer is for."""
@@ -523,8 +524,10 @@ class Elector:
             reign.term.trust.until = min(reign.window, self._beats.until)
         elif reign.window > now:
             self._suspend(reign, Reason.STALLED)
-            if event.told is not Told.UNHEARD:  # else no proof would count
-                self._start_round(now)  # one that was under way began before the gap, and counts no more
+            is_first = event.at == self._beats.heard_since
+            counts = event.told is not Told.UNHEARD  # else no proof would
+            if counts and (is_first or self._renewal.round is None):
+                self._start_round(now)  # one that is under way at the first beat began before it, and counts no more
 
     def _look_for_progress(self, now: float) -> None:
         if self._standstill.look(self._reign, now, is_deciding=self._handover.is_deciding):
@@ -628,7 +631,9 @@ class Elector:
             return
         if session is not None:
             session.stands_back_until = now + reign.pause_s
-        self._end_term(reign.leaving, now, holds_key=True)
+        # In a frozen election nobody could follow (A24): the key stays, and its next term begins with it (A7a).
+        keeps_key = self._view.operator.frozen is not None and not self._stopping
+        self._end_term(reign.leaving, now, holds_key=not keeps_key)
 
     # ------------------------------------------------------------ handing over (what `Handover` asks for)
 
@@ -681,7 +686,9 @@ class Elector:
             return
         if phase is Phase.DECIDING:
             self._prove_again(reign, now)
-        if leaving is not None:
+        if leaving is None:
+            reign.pause_s = 0.0  # it goes on leading, so it lets nobody go first
+        else:
             self._drain(leaving, reign.pause_s, now)
 
     def _prove_again(self, reign: Reign, now: float) -> None:

@@ -15,6 +15,8 @@ _WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
 """Who won more than three times in five minutes keeps losing for a reason, and lets others go first."""
 _LEAST_VETO_PAUSE_S = 5.0
 _LONGEST_VETO_S, _MOST_DOUBLINGS = 300.0, 10
+RESTS = "it has given the lead away, and lets others go first"
+"""Why a node is unfit that was asked to be for a while: nothing is wrong with it."""
 _STALLED = "its work does not move"
 _SMOOTHING = 0.2
 """Share of the newest round trip in the figure that is published: about the last ten count."""
@@ -118,7 +120,7 @@ class Service:
         if now < vetoed_until:
             return f"it was elected and could not start: {veto}"
         if now < max(session.stands_back_until, self.rests_until):
-            return "it has given the lead away, and lets others go first"
+            return RESTS
         return ""
 
     def _is_cooling(self, now: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,3 +33,11 @@ class Options(BaseModel):
             # Raised out here, because pydantic's error holds all input, secrets too, and would ride along as context.
             if wrong is not None:
                 raise wrong
+
+    def but(self, **values: Any) -> Self:
+        """The same with other values, checked like new ones.
+
+        Raises:
+            ConfigurationError: A value is wrong, or does not fit the others.
+        """
+        return type(self)(**{**dict(self), **values})

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import islice
 from typing import Protocol
 
 from slurp_leader.errors import ConfigurationError
@@ -129,7 +130,7 @@ class Cron:
         for day in self._days_from(moment.astimezone(self.zone).date() - _A_DAY):
             if day > until:
                 break
-            found += self._moments_of(day, moment, _END_OF_TIME)[:1]
+            found += islice(self._moments_of(day, moment, _END_OF_TIME), 1)
             # A clock set back at midnight lets one date begin before the date before it has ended.
             if found and until == date.max:
                 until = day + _A_DAY
@@ -144,7 +145,7 @@ class Cron:
         found: list[datetime] = []
         while day >= first:
             if self.fields.has_day(day):
-                found += self._moments_of(day, after, until)[-1:]
+                found += islice(self._moments_of(day, after, until, newest_first=True), 1)
                 if found:
                     first = max(first, day - _A_DAY)
             day -= _A_DAY
@@ -161,19 +162,22 @@ class Cron:
                 yield day
             day += _A_DAY
 
-    def _moments_of(self, day: date, after: datetime, until: datetime) -> list[datetime]:
+    def _moments_of(
+        self, day: date, after: datetime, until: datetime, *, newest_first: bool = False
+    ) -> Iterator[datetime]:
         """The due times whose local date is this, later than `after` and not later than `until`, in order, in UTC."""
         offset = _steady_offset(day, self.zone)
         if offset is None:
-            return sorted(each for each in self._moments_around_a_change(day) if after < each <= until)
+            moments = (each for each in self._moments_around_a_change(day) if after < each <= until)
+            return iter(sorted(moments, reverse=newest_first))
         midnight = datetime.combine(day, time(), UTC) - offset
-        return [
+        return (
             moment
-            for hour in sorted(self.fields.hours)
+            for hour in sorted(self.fields.hours, reverse=newest_first)
             if (begins := midnight + timedelta(hours=hour)) <= until and begins + _AN_HOUR > after
-            for minute in sorted(self.fields.minutes)
+            for minute in sorted(self.fields.minutes, reverse=newest_first)
             if after < (moment := begins + timedelta(minutes=minute)) <= until
-        ]
+        )
 
     def _moments_around_a_change(self, day: date) -> set[datetime]:
         """Every due time whose local date is this, each looked up in the zone."""

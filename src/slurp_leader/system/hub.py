@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
@@ -27,27 +26,22 @@ from slurp_leader.system.connection import (
     settings_of,
 )
 from slurp_leader.system.leader_election import LeaderElection
-from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.telemetry.metrics import Metrics
 
 R = TypeVar("R")
 
 
 @dataclass(slots=True)
-class _Parts:
+class _Parts(ProcessParts):
     """What runs between `start` and `stop`."""
 
     store: Store
     shared: SharedFollower
     is_stopping: bool = False
-    _pid: int = field(default_factory=os.getpid)
-
-    @property
-    def is_ours(self) -> bool:
-        return self._pid == os.getpid()
 
 
-class Elections(Lifetime):
+class Elections(RunsParts[_Parts]):
     """Stands for many elections, each for itself, over one connection and one watch. Safe to use from any thread.
 
     ::
@@ -93,17 +87,15 @@ class Elections(Lifetime):
         clock: Clock | None = None,
         metrics: Metrics | None = None,
     ) -> None:
+        super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._reaches_etcd = stores is None
         self._metrics = metrics
         self._prefix = elections_prefix(Keyspace(self.settings.node.cluster_id))
-        self._lifecycle = threading.Lock()  # held while all start and while all stop
         self._lock = threading.RLock()  # never held while something is waited for; guards all below
         self._elections: dict[str, LeaderElection] = {}
-        self._parts: _Parts | None = None
-        self._inherited: _Parts | None = None
 
     def __repr__(self) -> str:
         return f"<Elections: {', '.join(self) or 'none'}>"
@@ -170,10 +162,7 @@ class Elections(Lifetime):
         Raises:
             LifecycleError: Started already, or in a forked child.
         """
-        inherited = self._parts
-        if inherited is not None and not inherited.is_ours:  # see SlurpLeaderSystem
-            self._inherited, self._parts = inherited, None
-            self._lifecycle, self._lock = threading.Lock(), threading.RLock()
+        self._leave_to_parent()
         with self._lifecycle, self._lock:
             if self._parts is not None:
                 raise LifecycleError("these elections are running; stop() them first")
@@ -191,9 +180,8 @@ class Elections(Lifetime):
         Returns:
             Whether everything was given back. If not, the leases end the rest. True when nothing was running.
         """
-        parts = self._parts
-        if parts is not None and not parts.is_ours:
-            return True  # the parent process stops it
+        if self._runs_in_parent:
+            return True  # which stops it
         with self._lifecycle:
             with self._lock:
                 parts = self._parts
@@ -216,6 +204,10 @@ class Elections(Lifetime):
         words = {word: all(health[word] for health in each.values()) for word in ("live", "ready", "healthy")}
         return {**words, "elections": each}
 
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._lock = threading.RLock()
+
     # ------------------------------------------------------------ what is shared
 
     def _lend_store(self) -> Store:
@@ -223,11 +215,6 @@ class Elections(Lifetime):
 
     def _follow(self, store: Store, prefix: bytes, sink: FollowSink) -> Following:
         return self._need_parts().shared.part(prefix, sink)
-
-    @property
-    def _running_parts(self) -> _Parts | None:
-        parts = self._parts
-        return parts if parts is not None and parts.is_ours else None
 
     def _need_parts(self) -> _Parts:
         parts = self._running_parts

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,12 +20,10 @@ from slurp_leader.election import (
     LeaderInfo,
     Reason,
     Transferred,
-    Wish,
 )
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
-from slurp_leader.election.observing.observer import Observer, Sighting
-from slurp_leader.election.orders import Orders
+from slurp_leader.election.observing.observer import Observer
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
@@ -44,15 +41,15 @@ from slurp_leader.system.connection import (
     StoreFactory,
     asker,
     etcd_stores,
-    look,
     outage_of,
     own_followers,
     settings_of,
 )
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
-from slurp_leader.system.leader_view import LeaderControl
+from slurp_leader.system.leader_view import Access, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork, periodic_of
+from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -66,7 +63,7 @@ _LETTING_GO_S = 5.0
 
 
 @dataclass(slots=True)
-class _Parts:
+class _Parts(ProcessParts):
     """What runs between `start` and `stop`."""
 
     store: Store
@@ -78,12 +75,6 @@ class _Parts:
     has_heard: bool = False
     failure: Exception | None = None
     is_stopping: bool = False
-    _pid: int = field(default_factory=os.getpid)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this very process started it; a forked child has a copy, but none of its threads."""
-        return self._pid == os.getpid()
 
     def stop(self) -> bool:
         self.is_stopping = True
@@ -145,7 +136,7 @@ class _Listeners:
                 end()
 
 
-class LeaderElection(HasHooks, LeaderWork):
+class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
     """Stands for one election for as long as it is started. Safe to use from any thread.
 
     It ends by itself only when etcd refuses it for good, or is another etcd than before: `health` says so.
@@ -203,23 +194,22 @@ class LeaderElection(HasHooks, LeaderWork):
         self._make_follower = followers or own_followers(self._clock)
         self._metrics = metrics
         options = self.settings.election
-        self._options = options if name is None else type(options)(**{**dict(options), "name": name})
+        self._options = options if name is None else options.but(name=name)
         self._hooks = Hooks(self._options.name, self._options.hook_timeout_s, metrics)
         self._checks = HealthChecks(self.settings.health, self._clock, self._on_health, metrics)
         self._keyspace = Keyspace(self.settings.node.cluster_id)
         self._keys = ElectionKeys.of(self._keyspace, self._options.name)
         self.control = LeaderControl(
-            self._observing,
-            self._look,
-            self._ordering,
-            self.settings.node.id,
-            self._options.rank_wait_s,
-            self._wishing,
+            Access(
+                lambda: self._need_parts().store,
+                lambda: self._need_parts().observer,
+                self._keys,
+                self._options,
+                self.settings.node.id,
+                self._clock,
+            )
         )
         """Who leads, and why; and what changes that: ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ..."""
-        self._lifecycle = threading.RLock()  # held while it starts and while it stops
-        self._parts: _Parts | None = None
-        self._inherited: _Parts | None = None
         self._listeners = _Listeners()
 
     @property
@@ -235,11 +225,7 @@ class LeaderElection(HasHooks, LeaderWork):
         Raises:
             LifecycleError: Started already.
         """
-        inherited = self._parts
-        if inherited is not None and not inherited.is_ours:  # see SlurpLeaderSystem
-            self._inherited, self._parts = inherited, None
-            self._lifecycle = threading.RLock()
-            self._listeners.renew_lock()
+        self._leave_to_parent()
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("this election is running; stop() it first")
@@ -284,9 +270,8 @@ class LeaderElection(HasHooks, LeaderWork):
         Returns:
             Whether everything was given back. If not, the lease ends the rest. True when nothing was running.
         """
-        parts = self._parts
-        if parts is not None and not parts.is_ours:
-            return True  # the parent process stops it
+        if self._runs_in_parent:
+            return True  # which stops it
         with self._lifecycle:
             parts = self._parts
             if parts is None:
@@ -478,7 +463,8 @@ class LeaderElection(HasHooks, LeaderWork):
                 else:
                     if term.is_valid:
                         return result
-                election.drained(owner, term.token)
+                if not election.wait_until_proved_again(term):  # else the same term goes on, and its work begins anew
+                    election.drained(owner, term.token)
         finally:
             self._give_back(election, owner)
         reason = election.reason.value if election.reason else "unknown"
@@ -510,20 +496,14 @@ class LeaderElection(HasHooks, LeaderWork):
                 term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(owner)
 
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
+        self._listeners.renew_lock()
+
     def _on_health(self, why: str) -> None:
         parts = self._running_parts
         if parts is not None:
             parts.election.set_fitness(why)
-
-    @property
-    def _is_running(self) -> bool:
-        return self._running_parts is not None
-
-    @property
-    def _running_parts(self) -> _Parts | None:
-        """What runs in this very process."""
-        parts = self._parts
-        return parts if parts is not None and parts.is_ours else None
 
     def _running(self) -> Election:
         return self._need_parts().election
@@ -533,20 +513,6 @@ class LeaderElection(HasHooks, LeaderWork):
         if parts is None:
             raise LifecycleError("the election is not running: start() it first")
         return parts
-
-    def _observing(self) -> Observer:
-        return self._need_parts().observer
-
-    def _wishing(self) -> Wish:
-        store, by = self._need_parts().store, self.settings.node.id
-        return Wish(store, self._keys, self.name, self._clock, self._options.rpc_timeout_s, by)
-
-    def _ordering(self) -> Orders:
-        store, by = self._need_parts().store, self.settings.node.id
-        return Orders(store, self._keys, self.name, self._clock, self._options.rpc_timeout_s, by)
-
-    def _look(self, timeout: float) -> Sighting:
-        return look(self._need_parts().store, self._keys, self._clock, timeout)
 
 
 def unfit_of(election: Election) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys
-from slurp_leader.election.observing.observer import Observer, Sighting
-from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LifecycleError
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
@@ -21,34 +17,28 @@ from slurp_leader.system.connection import (
     SettingsLike,
     StoreFactory,
     etcd_stores,
-    look,
     settings_of,
 )
-from slurp_leader.system.leader_view import LeaderView
-from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.system.leader_view import Access, LeaderView
+from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.system.parts import ElectionView
 
 _VERBS = frozenset({"explain", "get", "history", "orders", "sighting", "simulate", "start", "stop", "wait"})
 
 
 @dataclass(slots=True)
-class _Parts:
+class _Parts(ProcessParts):
     """What runs between `start` and `stop`."""
 
     store: Store
     view: ElectionView
-    _pid: int = field(default_factory=os.getpid)
-
-    @property
-    def is_ours(self) -> bool:
-        return self._pid == os.getpid()
 
     def stop(self) -> None:
         self.view.close()
         self.store.close()
 
 
-class LeaderObserver(LeaderView, Lifetime):
+class LeaderObserver(LeaderView, RunsParts[_Parts]):
     """Follows one election and never stands in it. Safe to use from any thread.
 
     ::
@@ -86,25 +76,33 @@ class LeaderObserver(LeaderView, Lifetime):
         clock: Clock | None = None,
     ) -> None:
         self.settings: SlurpSettings = settings_of(settings)
-        node_id, rank_wait_s = self.settings.node.id, self.settings.election.rank_wait_s
-        super().__init__(self._observing, self._ask_etcd, self._ordering, node_id, rank_wait_s)
+        options = self.settings.election
+        self._options = options if name is None else options.but(name=name)
+        self._keys = ElectionKeys.of(Keyspace(self.settings.node.cluster_id), self._options.name)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
-        self._name = self.settings.election.name if name is None else name
-        self._keys = ElectionKeys.of(Keyspace(self.settings.node.cluster_id), self._name)
-        self._lifecycle = threading.RLock()  # held while it starts and while it stops
-        self._parts: _Parts | None = None
-        self._inherited: _Parts | None = None
+        RunsParts.__init__(self)
+        LeaderView.__init__(
+            self,
+            Access(
+                lambda: self._running().store,
+                lambda: self._running().view.observer,
+                self._keys,
+                self._options,
+                self.settings.node.id,
+                self._clock,
+            ),
+        )
         self.aio = AsyncFace(self._verb, _VERBS)
         """The verbs that wait, awaited: ``await leader.aio.get()``."""
 
     def __repr__(self) -> str:
-        return f"<LeaderObserver of {self._name!r}: get, sighting, wait, observe, history, explain>"
+        return f"<LeaderObserver of {self.name!r}: get, sighting, wait, observe, history, explain>"
 
     @property
     def name(self) -> str:
         """Of the election."""
-        return self._name
+        return self._options.name
 
     def start(self) -> None:
         """Begin to follow. Returns at once, also while etcd cannot be reached.
@@ -112,10 +110,7 @@ class LeaderObserver(LeaderView, Lifetime):
         Raises:
             LifecycleError: Started already.
         """
-        inherited = self._parts
-        if inherited is not None and not inherited.is_ours:  # see SlurpLeaderSystem
-            self._inherited, self._parts = inherited, None
-            self._lifecycle = threading.RLock()
+        self._leave_to_parent()
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("this observer is running; stop() it first")
@@ -124,9 +119,8 @@ class LeaderObserver(LeaderView, Lifetime):
 
     def stop(self) -> bool:
         """End it: who waits is told, and every `observe` ends. Safe twice and before `start`. Always True."""
-        parts = self._parts
-        if parts is not None and not parts.is_ours:
-            return True  # the parent process stops it
+        if self._runs_in_parent:
+            return True  # which stops it
         with self._lifecycle:
             if self._parts is not None:
                 self._parts.stop()
@@ -134,21 +128,10 @@ class LeaderObserver(LeaderView, Lifetime):
         return True
 
     def _running(self) -> _Parts:
-        parts = self._parts
-        if parts is None or not parts.is_ours:
+        parts = self._running_parts
+        if parts is None:
             raise LifecycleError("the observer is not running: start() it first")
         return parts
-
-    def _observing(self) -> Observer:
-        return self._running().view.observer
-
-    def _ask_etcd(self, timeout: float) -> Sighting:
-        return look(self._running().store, self._keys, self._clock, timeout)
-
-    def _ordering(self) -> Orders:
-        """Only asked here, never told."""
-        rpc_timeout_s = self.settings.election.rpc_timeout_s
-        return Orders(self._running().store, self._keys, self._name, self._clock, rpc_timeout_s, self.settings.node.id)
 
     def _verb(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self, name)

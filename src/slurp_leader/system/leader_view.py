@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from slurp_leader.election import LeaderInfo, Transferred, Wish
+from slurp_leader.clock import Clock
+from slurp_leader.election import ElectionKeys, ElectionOptions, LeaderInfo, Transferred, Wish
 from slurp_leader.election.handover.wish import SteppedDown
 from slurp_leader.election.history.entries import Entry
 from slurp_leader.election.history.explain import Explanation
@@ -14,7 +16,9 @@ from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer, Sighting
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.orders import Ordered, Orders
+from slurp_leader.store import Store
 from slurp_leader.system.aio import AsyncFace
+from slurp_leader.system.connection import look
 
 LEADER_VERBS = frozenset(
     {
@@ -37,30 +41,50 @@ LEADER_VERBS = frozenset(
 """What of it asks etcd each time, and so may wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How one election is reached from this process.
+
+    Attributes:
+        store: What is asked. Raises `LifecycleError` when nothing is started.
+        observer: The observer of the election; opens its watch when first asked for. Raises `LifecycleError` too.
+        keys: Of the election.
+        options: Of the election.
+        node_id: Of this process.
+        clock: Source of time.
+    """
+
+    store: Callable[[], Store]
+    observer: Callable[[], Observer]
+    keys: ElectionKeys
+    options: ElectionOptions
+    node_id: str
+    clock: Clock
+
+    def look(self, timeout: float) -> Sighting:
+        """Ask etcd who leads, linearizably, within so many seconds."""
+        return look(self.store(), self.keys, self.clock, timeout)
+
+    def orders(self) -> Orders:
+        """What asks etcd about the election, and gives orders."""
+        options = self.options
+        return Orders(self.store(), self.keys, options.name, self.clock, options.rpc_timeout_s, self.node_id)
+
+    def wish(self) -> Wish:
+        """What asks the leader for a handover."""
+        options = self.options
+        return Wish(self.store(), self.keys, options.name, self.clock, options.rpc_timeout_s, self.node_id)
+
+
 class LeaderView:
     """Who leads, who else stands, and how that came about, seen from anywhere. It changes nothing.
 
     Args:
-        observer: The observer of the election; opens its watch when first asked for.
-        look: Asks etcd who leads, linearizably, within so many seconds.
-        orders: Asks etcd about the election.
-        node_id: Of this process.
-        rank_wait_s: `ElectionOptions.rank_wait`, in seconds.
+        access: To the election.
     """
 
-    def __init__(
-        self,
-        observer: Callable[[], Observer],
-        look: Callable[[float], Sighting],
-        orders: Callable[[], Orders],
-        node_id: str,
-        rank_wait_s: float,
-    ) -> None:
-        self._observer = observer
-        self._look = look
-        self._orders = orders
-        self._node_id = node_id
-        self._rank_wait_s = rank_wait_s
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
     def __repr__(self) -> str:
         return "<LeaderView: get, sighting, wait, observe, history, explain>"
@@ -89,8 +113,8 @@ class LeaderView:
             StoreError, LifecycleError: As `get` does.
         """
         if fresh:
-            return self._look(timeout)
-        observer = self._observer()
+            return self._access.look(timeout)
+        observer = self._access.observer()
         observer.wait_until_known(timeout)
         return observer.sighting
 
@@ -101,7 +125,7 @@ class LeaderView:
             NoLeaderError: Nobody did within `timeout` seconds, or before the end.
             LifecycleError: Not started.
         """
-        return self._observer().wait_for_leader(timeout)
+        return self._access.observer().wait_for_leader(timeout)
 
     def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
         """Every change of leader from now on, vacancies too, in order and without loss, beginning with how things
@@ -118,7 +142,7 @@ class LeaderView:
         Raises:
             LifecycleError: Not started.
         """
-        return self._observer().observe(limit)
+        return self._access.observer().observe(limit)
 
     def watch(self) -> LeaderChanges:
         """The older name of `observe`."""
@@ -137,7 +161,7 @@ class LeaderView:
             StoreError: etcd did not answer.
             LifecycleError: Not started.
         """
-        entries, _ = self._orders().history()
+        entries, _ = self._access.orders().history()
         return entries[::-1][:limit]
 
     def explain(self, node_id: str | None = None, *, epoch: int | None = None) -> Explanation:
@@ -152,7 +176,9 @@ class LeaderView:
             NoLeaderError: Nothing is remembered of that epoch.
             StoreError, LifecycleError: As for `history`.
         """
-        return self._orders().explain(node_id or self._node_id, rank_wait_s=self._rank_wait_s, epoch=epoch)
+        return self._access.orders().explain(
+            node_id or self._access.node_id, rank_wait_s=self._access.options.rank_wait_s, epoch=epoch
+        )
 
     def simulate(self, weights: str | Mapping[str, float] = "") -> Simulation:
         """Who would go first if an election were held now, with other weights of the score. Changes nothing.
@@ -166,7 +192,7 @@ class LeaderView:
             StoreError, LifecycleError: As for `history`.
         """
         text = weights if isinstance(weights, str) else ",".join(f"{name}={each!r}" for name, each in weights.items())
-        return self._orders().simulate(text, rank_wait_s=self._rank_wait_s)
+        return self._access.orders().simulate(text, rank_wait_s=self._access.options.rank_wait_s)
 
     def orders(self) -> OperatorRecord:
         """What operators have ordered, and is in force.
@@ -174,7 +200,7 @@ class LeaderView:
         Raises:
             StoreError, LifecycleError: As for `history`.
         """
-        return self._orders().situation().operator
+        return self._access.orders().situation().operator
 
 
 class LeaderControl(LeaderView):
@@ -191,21 +217,11 @@ class LeaderControl(LeaderView):
     * LifecycleError: Not started.
 
     Args:
-        observer, look, orders, node_id, rank_wait_s: As for `LeaderView`.
-        wish: Makes what asks the leader for a handover.
+        access: To the election.
     """
 
-    def __init__(
-        self,
-        observer: Callable[[], Observer],
-        look: Callable[[float], Sighting],
-        orders: Callable[[], Orders],
-        node_id: str,
-        rank_wait_s: float,
-        wish: Callable[[], Wish],
-    ) -> None:
-        super().__init__(observer, look, orders, node_id, rank_wait_s)
-        self._wish = wish
+    def __init__(self, access: Access) -> None:
+        super().__init__(access)
         self.aio = AsyncFace(lambda name: getattr(self, name), LEADER_VERBS | {"get", "sighting", "wait"})
         """The verbs that wait, awaited: ``await election.control.aio.explain()``."""
 
@@ -231,7 +247,7 @@ class LeaderControl(LeaderView):
             StoreError: etcd did not answer. Nothing was handed over.
             LifecycleError: Not started.
         """
-        return self._wish().transfer(to, why, timeout, dry_run=dry_run)
+        return self._access.wish().transfer(to, why, timeout, dry_run=dry_run)
 
     def step_down(self, why: str = "", timeout: float = 60.0) -> SteppedDown:
         """Have the leader hand over to whoever can take over; where nobody can, give the term back. From any process.
@@ -248,39 +264,39 @@ class LeaderControl(LeaderView):
             StoreError: etcd did not answer. Nothing was asked for.
             LifecycleError: Not started.
         """
-        return self._wish().step_down(why, timeout)
+        return self._access.wish().step_down(why, timeout)
 
     def freeze(self, why: str = "", *, by: str = "") -> Ordered:
         """Hold no new election until `unfreeze`. Who leads goes on leading, and may hand over; if it dies, nobody
         leads."""
-        return self._orders().on_behalf_of(by).freeze(why)
+        return self._access.orders().on_behalf_of(by).freeze(why)
 
     def unfreeze(self, why: str = "", *, by: str = "") -> Ordered:
         """Hold elections again."""
-        return self._orders().on_behalf_of(by).unfreeze(why)
+        return self._access.orders().on_behalf_of(by).unfreeze(why)
 
     def pin(self, node_id: str, why: str = "", *, by: str = "") -> Ordered:
         """Let this node lead whenever it stands and is fit: whoever else leads hands over to it. While it is away or
         unfit, others lead."""
-        return self._orders().on_behalf_of(by).pin(node_id, why)
+        return self._access.orders().on_behalf_of(by).pin(node_id, why)
 
     def unpin(self, why: str = "", *, by: str = "") -> Ordered:
         """Prefer no node any more. Who leads goes on leading."""
-        return self._orders().on_behalf_of(by).unpin(why)
+        return self._access.orders().on_behalf_of(by).unpin(why)
 
     def block(self, node_id: str, why: str = "", *, by: str = "") -> Ordered:
         """Keep a node from leading until `unblock`. If it leads, it hands over; where nobody can take over, it gives
         the term back, and nobody leads."""
-        return self._orders().on_behalf_of(by).block(node_id, why)
+        return self._access.orders().on_behalf_of(by).block(node_id, why)
 
     def unblock(self, node_id: str, why: str = "", *, by: str = "") -> Ordered:
         """Let a node lead again."""
-        return self._orders().on_behalf_of(by).unblock(node_id, why)
+        return self._access.orders().on_behalf_of(by).unblock(node_id, why)
 
     def require_version(self, version: str, why: str = "", *, by: str = "") -> Ordered:
         """Prefer nodes of this version of the library or newer, as in ``1.4``: older ones go last, and an older leader
         hands over to a newer node. Empty: any version will do."""
-        return self._orders().on_behalf_of(by).require_version(version, why)
+        return self._access.orders().on_behalf_of(by).require_version(version, why)
 
     def force(self, to: str = "", *, why: str = "", by: str = "") -> Ordered:
         """End the term in force at once, without asking its leader: for one that does not answer. See `Orders.force`
@@ -294,7 +310,7 @@ class LeaderControl(LeaderView):
             NoLeaderError: Nobody leads, and no `to` was named.
             OrderRefusedError: It makes no sense as things stand; `reason` says why. Nothing was done.
         """
-        return self._orders().on_behalf_of(by).force(to, why)
+        return self._access.orders().on_behalf_of(by).force(to, why)
 
 
 def describe_leader(info: LeaderInfo | None) -> dict[str, Any] | None:

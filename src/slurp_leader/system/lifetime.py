@@ -1,11 +1,14 @@
-"""The ways to run something for a while, once for both faces: ``with``, ``async with``, and a service's lifespan."""
+"""Running something for a while, once for all faces: ``with``, ``async with``, a service's lifespan. Not in a fork."""
 
 from __future__ import annotations
 
+import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar
 
 from slurp_leader.system.aio import on_own_thread
 
@@ -40,3 +43,58 @@ class Lifetime(ABC):
         """For ``FastAPI(lifespan=it.lifespan)``: runs while the service runs, and gives back when that stops."""
         async with self:
             yield
+
+
+@dataclass(slots=True)
+class ProcessParts:
+    """What runs between `start` and `stop`, in the process that started it."""
+
+    _pid: int = field(default_factory=os.getpid, init=False)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this very process started it; a forked child has a copy, but none of its threads."""
+        return self._pid == os.getpid()
+
+
+P = TypeVar("P", bound=ProcessParts)
+
+
+class RunsParts(Lifetime, Generic[P]):
+    """Something whose `start` makes parts that its `stop` ends. A forked child holds none of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lifecycle = threading.RLock()  # held while it starts and while it stops
+        self._parts: P | None = None
+        self._inherited: P | None = None
+
+    @property
+    def _is_running(self) -> bool:
+        """Whether it was started, in this process."""
+        return self._running_parts is not None
+
+    @property
+    def _running_parts(self) -> P | None:
+        """What runs in this very process."""
+        parts = self._parts
+        return parts if parts is not None and parts.is_ours else None
+
+    @property
+    def _runs_in_parent(self) -> bool:
+        """Whether this is a forked child, and the parent's to stop."""
+        parts = self._parts
+        return parts is not None and not parts.is_ours
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: forget what runs in the parent, so that `start` says why it cannot begin here.
+
+        It stays referred to, as ending it would reach into the connections of the parent.
+        """
+        if self._runs_in_parent:
+            self._inherited, self._parts = self._parts, None
+            self._renew_locks()
+
+    def _renew_locks(self) -> None:
+        """In a forked child: a lock may be held by a thread that was not forked along."""
+        self._lifecycle = threading.RLock()

@@ -20,13 +20,14 @@ from slurp_leader.election import (
     StateChanged,
 )
 from slurp_leader.election.hooks import Hooks
+from slurp_leader.election.options import ElectionOptions
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
 from slurp_leader.jobs.executors.body import Body
 from slurp_leader.jobs.executors.choice import ExecutorChoice
 from slurp_leader.jobs.records import JobKeys
-from slurp_leader.periodic import Task
+from slurp_leader.periodic import Periodic, Task
 from slurp_leader.periodic import Work as PeriodicWork
 from slurp_leader.resources import MachineMeter, ProcessTree
 from slurp_leader.settings import SlurpSettings
@@ -92,64 +93,84 @@ class Node:
         """Since when nobody leads, in boottime seconds, as far as this node has seen."""
         self.last_vacancy_s: float | None = None
         """How long nobody led, the last time."""
+        self._settings = settings
+        self._keyspace = Keyspace(settings.node.cluster_id)
+        self._jobs_store = jobs_store
         self._clock = clock
-        keyspace = Keyspace(settings.node.cluster_id)
-        election, jobs = settings.election, settings.jobs
-        stop_timeout = max(election.stop_timeout, jobs.drain_timeout + timedelta(seconds=_STOP_RESERVE_S))
-        self.election = Election(
-            election_store,
-            keyspace,
-            type(election)(**{**dict(election), "stop_timeout": stop_timeout}),
+        self._metrics = metrics
+        self.election = self._new_election(hooks)
+        self.engine = self._new_engine(work, executor, tracer)
+        self.failover = self._new_failover()
+        """What is left at a handover, and what this node found of it."""
+        self._periodic = self._new_periodic(periodic or {})
+        self._follower = Follower(jobs_store, self._keyspace.mirrored, self._on_notice, clock=clock)
+
+    # ------------------------------------------------------------ its parts
+
+    def _new_election(self, hooks: Hooks | None) -> Election:
+        settings = self._settings
+        election = Election(
+            self.store,
+            self._keyspace,
+            _with_time_to_drain(settings),
             identity_of(settings),
-            clock=clock,
-            metrics=metrics,
+            clock=self._clock,
+            metrics=self._metrics,
             facts=self._facts,
-            guard=guard,
+            guard=self.guard,
             hooks=hooks,
             needs_progress=True,
-            free=MachineMeter(clock).sample,
+            free=MachineMeter(self._clock).sample,
             requires=_REQUIRES,
-            lending=Lending(JobKeys(keyspace).grant, lambda: self._longest_run_s(jobs.timeout_s)),
+            lending=Lending(JobKeys(self._keyspace).grant, self._longest_run_s),
             ready=self._readiness,
             manifest=lambda epoch, term: self.failover.left_for(epoch, term),
         )
-        self.election.add_owner(_OWNER)
-        self.engine = JobEngine(
-            jobs_store,
-            keyspace,
-            jobs,
+        election.add_owner(_OWNER)
+        return election
+
+    def _new_engine(self, work: Body, executor: ExecutorChoice | None, tracer: Tracer | None) -> JobEngine:
+        return JobEngine(
+            self._jobs_store,
+            self._keyspace,
+            self._settings.jobs,
             work,
-            node_id=settings.node.id,
-            clock=clock,
+            node_id=self._settings.node.id,
+            clock=self._clock,
             handed_back=self._on_handed_back,
             executor=executor,
             executor_lost=self._give_up,
             processes=ProcessTree(),
-            metrics=metrics,
+            metrics=self._metrics,
             tracer=tracer,
         )
-        self.failover = Failover(
-            jobs_store,
-            keyspace,
-            node_id=settings.node.id,
+
+    def _new_failover(self) -> Failover:
+        jobs = self._settings.jobs
+        return Failover(
+            self._jobs_store,
+            self._keyspace,
+            node_id=self._settings.node.id,
             stock=self.engine.stock,
             control=self.engine.control,
             settings=jobs.in_force(),
             timeout_s=jobs.rpc_timeout_s,
-            clock=clock,
-            metrics=metrics,
+            clock=self._clock,
+            metrics=self._metrics,
         )
-        """What is left at a handover, and what this node found of it."""
-        self._periodic = periodic_of(
-            periodic or {},
-            jobs_store,
-            keyspace,
+
+    def _new_periodic(self, works: Mapping[PeriodicWork, Task]) -> Periodic | None:
+        return periodic_of(
+            works,
+            self._jobs_store,
+            self._keyspace,
             self.election,
-            clock=clock,
-            metrics=metrics,
+            clock=self._clock,
+            metrics=self._metrics,
             give_up=self._give_up,
         )
-        self._follower = Follower(jobs_store, keyspace.mirrored, self._on_notice, clock=clock)
+
+    # ------------------------------------------------------------ life
 
     def start(self) -> None:
         self.election.subscribe(self._on_election)
@@ -255,9 +276,9 @@ class Node:
             return Readiness(unfit="this node cannot run jobs")
         return Readiness(engine.seen_revision)
 
-    def _longest_run_s(self, usual_s: float) -> float:
+    def _longest_run_s(self) -> float:
         """How long what runs here may take from now on, with what it takes to write that down."""
-        return max(usual_s, self.engine.longest_timeout_s) + _STOP_RESERVE_S
+        return max(self._settings.jobs.timeout_s, self.engine.longest_timeout_s) + _STOP_RESERVE_S
 
     def _on_handed_back(self, token: int) -> None:
         self.election.drained(_OWNER, token)
@@ -272,3 +293,10 @@ class Node:
         """What the heartbeat tells everybody."""
         depth = self.engine.depth()
         return {"jobs": depth["jobs"], "running": depth["running"]}
+
+
+def _with_time_to_drain(settings: SlurpSettings) -> ElectionOptions:
+    """The election's settings, with a stop that waits at least for the jobs to drain."""
+    options = settings.election
+    stop_timeout = max(options.stop_timeout, settings.jobs.drain_timeout + timedelta(seconds=_STOP_RESERVE_S))
+    return options.but(stop_timeout=stop_timeout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.system.condition import Facts
 from slurp_leader.system.connection import asker, outage_of
+from slurp_leader.system.lifetime import ProcessParts
 from slurp_leader.system.node import Node
 
 
@@ -42,7 +42,7 @@ class ElectionView:
 
 
 @dataclass(slots=True)
-class Parts:
+class Parts(ProcessParts):
     """What runs. It belongs to the process that started it: a forked child has a copy, but none of its threads."""
 
     store: Store
@@ -52,12 +52,6 @@ class Parts:
     view: ElectionView | None = None
     is_stopping: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)  # guards view and is_stopping
-    _pid: int = field(default_factory=os.getpid)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether this very process started it."""
-        return self._pid == os.getpid()
 
     def observe(self, keys: ElectionKeys, clock: Clock) -> Observer:
         """The observer of the election, with a watch of its own, from when it is first asked for.

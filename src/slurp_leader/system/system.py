@@ -14,17 +14,14 @@ Election and jobs do not know each other. They meet in the `Term` (`slurp_leader
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack, overload
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.election import ElectionKeys, ElectionState, Wish
+from slurp_leader.election import ElectionKeys, ElectionState
 from slurp_leader.election.hooks import Hooks
-from slurp_leader.election.observing.observer import Observer, Sighting
-from slurp_leader.election.orders import Orders
 from slurp_leader.errors import LifecycleError, RequestInvalidError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
@@ -45,14 +42,14 @@ from slurp_leader.system.connection import (
     StoreFactory,
     ask_status,
     etcd_stores,
-    look,
     settings_of,
 )
 from slurp_leader.system.failover_view import FAILOVER_VERBS, FailoverView
 from slurp_leader.system.guarding import guard_of
 from slurp_leader.system.hooks import HasHooks
-from slurp_leader.system.leader_view import LEADER_VERBS, LeaderControl
+from slurp_leader.system.leader_view import LEADER_VERBS, Access, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork
+from slurp_leader.system.lifetime import RunsParts
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.requests import SubmitFields, new_job
@@ -84,7 +81,7 @@ _VERBS = frozenset(
 """Verbs of the system itself that may wait."""
 
 
-class SlurpLeaderSystem(HasHooks, LeaderWork):
+class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
@@ -157,17 +154,7 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         self._metrics = metrics
         self._tracer = tracer
         self._keyspace = Keyspace(self.settings.node.cluster_id)
-        self._lifecycle = threading.RLock()  # held while it starts and while it stops
-        self._parts: Parts | None = None
-        self._inherited: Parts | None = None
-        self.leader = LeaderControl(
-            self._observing,
-            self._look,
-            self._ordering,
-            self.settings.node.id,
-            self.settings.election.rank_wait_s,
-            self._wishing,
-        )
+        self.leader = LeaderControl(self._access())
         """Who leads: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and ``transfer``, ``step_down``,
         ``freeze``, ``pin``, ``block``, ``force``, to change that."""
         self.jobs = JobsView(lambda: self._running().client)
@@ -247,9 +234,7 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
             ConfigurationError: The workspace of the built-in generator is not there, or the generator cannot be sent
                 to where it is to run. Nothing was started.
         """
-        inherited = self._parts
-        if inherited is not None and not inherited.is_ours:
-            self._leave_to_parent(inherited)
+        self._leave_to_parent()
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("the system is running; stop() it first")
@@ -298,9 +283,8 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
             Whether everything was given back in time. If not, the lease ends the rest, and the next leader runs again
             what was interrupted. True when nothing was running.
         """
-        parts = self._parts
-        if parts is not None and not parts.is_ours:
-            return True  # the parent process stops it
+        if self._runs_in_parent:
+            return True  # which stops it
         with self._lifecycle:
             parts = self._parts
             if parts is None:
@@ -326,15 +310,6 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
             guard=guard_of(self.settings, self._clock) if self._reaches_etcd else None,
             periodic=self._works,
         )
-
-    def _leave_to_parent(self, inherited: Parts) -> None:
-        """In a forked child: forget them, so that `start` says why it cannot begin here.
-
-        They stay referred to, as ending them would reach into the connections of the parent; and the lock may be held
-        by a thread that was not forked along.
-        """
-        self._inherited, self._parts = inherited, None
-        self._lifecycle = threading.RLock()
 
     # ------------------------------------------------------------ requests
 
@@ -509,16 +484,6 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         return method
 
     @property
-    def _is_running(self) -> bool:
-        return self._running_parts is not None
-
-    @property
-    def _running_parts(self) -> Parts | None:
-        """What runs in this very process."""
-        parts = self._parts
-        return parts if parts is not None and parts.is_ours else None
-
-    @property
     def _node(self) -> Node | None:
         parts = self._running_parts
         return parts.node if parts else None
@@ -541,25 +506,17 @@ class SlurpLeaderSystem(HasHooks, LeaderWork):
         node = self._node
         return (node.failover, node.election.term) if node else None
 
-    def _observing(self) -> Observer:
-        return self._running().observe(self._election_keys, self._clock)
-
-    def _look(self, timeout: float) -> Sighting:
-        return look(self._running().store, self._election_keys, self._clock, timeout)
-
-    @property
-    def _election_keys(self) -> ElectionKeys:
-        return ElectionKeys.of(self._keyspace, self.settings.election.name)
-
-    def _wishing(self) -> Wish:
-        election, by = self.settings.election, self.settings.node.id
-        store = self._running().store
-        return Wish(store, self._election_keys, election.name, self._clock, election.rpc_timeout_s, by)
-
-    def _ordering(self) -> Orders:
-        election, by = self.settings.election, self.settings.node.id
-        store = self._running().store
-        return Orders(store, self._election_keys, election.name, self._clock, election.rpc_timeout_s, by)
+    def _access(self) -> Access:
+        options = self.settings.election
+        keys = ElectionKeys.of(self._keyspace, options.name)
+        return Access(
+            lambda: self._running().store,
+            lambda: self._running().observe(keys, self._clock),
+            keys,
+            options,
+            self.settings.node.id,
+            self._clock,
+        )
 
     @property
     def _executor_choice(self) -> ExecutorName | PoolSource:

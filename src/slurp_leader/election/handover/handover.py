@@ -39,6 +39,7 @@ from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.events import Reason
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.eligible import Cause
 from slurp_leader.election.records import ElectionKeys, LeaderRecord
 from slurp_leader.election.reign import Reign
 from slurp_leader.election.session import Session
@@ -97,6 +98,7 @@ class _Plan:
     term: Term
     wish: TransferRecord
     leaves: bool
+    without: frozenset[Cause] = frozenset()
     phase: Phase = Phase.LOOKING
     asked: list[Candidate] = field(default_factory=list)
     stand: list[Candidate] = field(default_factory=list)
@@ -182,6 +184,7 @@ class Handover:
         self._plan: _Plan | None = None
         self._refused: tuple[str, str] | None = None  # the wish that failed last, and why
         self._refusing = False
+        self._silent: set[str] = set()  # sessions that did not answer the last time they were asked
         self.gave = 0
         """Token of the term that this node handed out last: from a silent successor it takes the lead back first."""
 
@@ -202,11 +205,19 @@ class Handover:
         self._refusing = False
         self._desk.timers.clear(TIMER)
 
-    def begin(self, session: Session, term: Term, now: float, wish: TransferRecord | None = None) -> None:
-        """Hand this term over, to the best candidate or the one that is wished for. Not while one is under way."""
+    def begin(
+        self,
+        session: Session,
+        term: Term,
+        now: float,
+        wish: TransferRecord | None = None,
+        without: frozenset[Cause] = frozenset(),
+    ) -> None:
+        """Hand this term over, to the best candidate or the one that is wished for; to none with one of the causes in
+        `without` against it. Not while one is under way."""
         leaves = wish is None or wish.steps_down
         wish = wish or TransferRecord(Stage.WISHED, term.token, by=term.node_id, why="leaving")
-        plan = self._plan = _Plan(term, wish, leaves)
+        plan = self._plan = _Plan(term, wish, leaves, without)
         if plan.wish.to in (session.name, session.identity.node_id):
             self._fail(plan, "itself", now)
             return
@@ -228,11 +239,15 @@ class Handover:
             self._decide(plan, session, reign, now)
 
     def drained(self, session: Session, now: float) -> bool:
-        """The owner's work has ended. False: not on behalf of a handover."""
+        """The owner's work has ended, or its time is up. False: there is no handover that goes on from there.
+
+        Of a plan that has not come so far, or is beyond it, nothing changes: it may be said early, and twice.
+        """
         plan = self._plan
-        if plan is None or plan.phase is not Phase.DRAINING:
+        if plan is None:
             return False
-        self._get_ready(plan, session, now)
+        if plan.phase is Phase.DRAINING:
+            self._get_ready(plan, session, now)
         return True
 
     def on_timer(self, session: Session | None, now: float) -> None:
@@ -247,6 +262,8 @@ class Handover:
             case Phase.OFFERING if now < plan.deadline:
                 self._send_offer(plan, session)
             case Phase.OFFERING | Phase.OFFERED:
+                if plan.candidate is not None:
+                    self._silent.add(plan.candidate.session)
                 self._ask_next(plan, session, now)
             case Phase.DRAINING:
                 pass
@@ -311,8 +328,10 @@ class Handover:
             self._fail(plan, "timeout", now)
             return
         plan.asked, plan.stand, plan.reason = self._contest.successors(
-            session, result.kvs, plan.wish.to, leaves=plan.leaves, now=now
+            session, result.kvs, plan.wish.to, leaves=plan.leaves, now=now, without=plan.without
         )
+        self._silent &= {each.session for each in plan.stand}
+        plan.asked.sort(key=lambda each: each.session in self._silent)  # stable: else the best is asked first
         self._ask_next(plan, session, now)
 
     def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
@@ -376,6 +395,7 @@ class Handover:
         assert offer is not None
         if ack is None or ack.nonce != offer.nonce or ack.session != candidate.session:
             return
+        self._silent.discard(ack.session)
         if ack.unfit or ack.lease != candidate.lease:
             plan.reason = "unfit"
             self._ask_next(plan, session, now)

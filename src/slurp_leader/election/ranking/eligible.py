@@ -116,6 +116,10 @@ class Circumstances:
                 No order for its node keeps others from that.
         """
         known = list(candidates)
+        forced = operator.forced
+        out = forced.instead_of if forced is not None and forced.epoch == epoch else ""
+        if any(each.session == out and each.node_id == operator.pinned_to for each in known):
+            operator = operator.unpin()  # while the lead that it was forced to give up is taken, no pin speaks for it
         able = frozenset(
             each.node_id
             for each in known
