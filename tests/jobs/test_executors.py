@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from slurp_leader.jobs import JobHandle, JobStatus, NewJob
 from slurp_leader.jobs.context import CHECKPOINT_LIMIT, ContextElsewhere, JobContext, RunFacts
 from slurp_leader.jobs.executors.body import Body, Retries
 from slurp_leader.jobs.executors.choice import check_choice
+from slurp_leader.jobs.executors.threads import Threads
 from slurp_leader.jobs.records import Spec
 from slurp_leader.store import Get, Store
 from slurp_leader.store.memory import MemoryStore
@@ -210,6 +212,50 @@ def test_a_thread_that_ignores_the_word_to_stop_is_counted_and_not_used_again(me
         go_on.set()
         assert waiting.result(PATIENCE_S) == "fine"
         assert leader.engine.stuck == 0
+
+
+class _Launch:
+    """One that may always begin."""
+
+    spec = context = None
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def begin(self) -> bool:
+        return True
+
+    def span(self) -> Any:
+        return nullcontext()
+
+    def end(self, report: Any) -> None:
+        self.over.set()
+
+
+def test_threads_come_and_go_while_others_work() -> None:
+    both = threading.Barrier(2)
+    go_on, busy = threading.Event(), threading.Event()
+
+    def work(spec: Any, job: Any) -> None:
+        both.wait(PATIENCE_S)
+        busy.set()
+        go_on.wait(PATIENCE_S)
+
+    threads = Threads(Body(work), 1, CLOCK)
+    threads.open(lambda error: None)
+    launches: list[Any] = [_Launch(), _Launch()]
+    for launch in launches:
+        threads.start(launch)
+    threads.scale(2)
+    assert busy.wait(PATIENCE_S)  # only two of them pass
+    threads.scale(0)
+    threads.scale(1)  # one of those that were too many stays
+    go_on.set()
+    for launch in launches:
+        assert launch.over.wait(PATIENCE_S)
+    until(lambda: len(threads._threads) == 1)
+    assert threads.close(PATIENCE_S)
+    assert threads._threads == []
 
 
 # ---------------------------------------------------------------- what a body may ask

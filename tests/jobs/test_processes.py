@@ -111,6 +111,15 @@ def test_a_wait_that_a_body_asks_for_is_kept(cluster: Cluster, tmp_path: Path) -
     assert parse_utc(run_at) > CLOCK.utcnow() + timedelta(minutes=50)
 
 
+def test_a_worker_that_is_too_many_is_let_go(cluster: Cluster, tmp_path: Path) -> None:
+    leader = leader_of(cluster)
+    pid = submit(cluster, "echo", tmp_path).result(PATIENCE_S)["pid"]
+    leader.engine.executor.scale(0)
+    until(lambda: not is_there(pid))
+    leader.engine.executor.scale(1)
+    assert submit(cluster, "echo", tmp_path).result(PATIENCE_S)["pid"] != pid
+
+
 # ---------------------------------------------------------------- told to stop
 
 

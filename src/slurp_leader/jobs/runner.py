@@ -64,6 +64,10 @@ class Runner:
             launch.context._tell_to_stop("shutdown")
         return self._executor.close(timeout_s)
 
+    def scale(self, workers: int) -> None:
+        """Have so many workers from now on. What runs is not disturbed."""
+        self._executor.scale(workers)
+
     def run(self, start: StartRun) -> None:
         """Take a run. It begins as soon as there is room."""
         spec = start.job.spec

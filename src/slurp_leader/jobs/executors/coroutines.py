@@ -52,6 +52,9 @@ class Coroutines:
         self._loop = asyncio.new_event_loop()
         self._thread.start()
 
+    def scale(self, count: int) -> None:
+        """There are none."""
+
     def start(self, launch: Launch) -> None:
         self._call(partial(self._begin, launch))
 

@@ -67,6 +67,9 @@ class Foreign:
     def open(self, lost: Callable[[BaseException], None]) -> None:
         self._lost = lost
 
+    def scale(self, count: int) -> None:
+        """They are somebody else's."""
+
     def start(self, launch: Launch) -> None:
         if not launch.begin_apart():
             return

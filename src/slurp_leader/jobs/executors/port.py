@@ -41,6 +41,10 @@ class Executor(Protocol):
         """Make ready. Once, first. `lost` is told if it will never run anything again."""
         ...
 
+    def scale(self, count: int) -> None:
+        """Have so many workers from now on, if there are any. What runs is not disturbed."""
+        ...
+
     def start(self, launch: Launch) -> None:
         """Run this, as soon as there is room."""
         ...

@@ -103,6 +103,10 @@ class Processes:
         self._is_open = True
         self._thread.start()
 
+    def scale(self, count: int) -> None:
+        """One that is too many ends once it has nothing to do."""
+        self._inbox.put(partial(setattr, self, "_count", count))
+
     def start(self, launch: Launch) -> None:
         self._inbox.put(partial(self._waiting.append, launch))
 
@@ -153,8 +157,12 @@ class Processes:
                 pass  # it is about to be gone
             elif worker.launch is not None:
                 self._watch(worker, worker.launch, now)
-            elif worker.is_ready and (self._is_closing or now >= worker.idle_since + _IDLE_S):
+            elif worker.is_ready and self._is_too_many(worker, now):
                 self._kill(worker, INTERRUPTED)
+
+    def _is_too_many(self, idle: Worker, now: float) -> bool:
+        alive = sum(worker.verdict is None for worker in self._workers)
+        return self._is_closing or alive > self._count or now >= idle.idle_since + _IDLE_S
 
     def _watch(self, worker: Worker, launch: Launch, now: float) -> None:
         """A run under way: is its time to stop over, does it still have a term, is it too large?"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable
@@ -28,17 +29,35 @@ class Threads:
     def __init__(self, body: Body, count: int, clock: Clock) -> None:
         self._body = body
         self._clock = clock
-        self._inbox: queue.SimpleQueue[Launch | None] = queue.SimpleQueue()
-        # Daemon threads: a generator that never comes back must not keep the process from ending.
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"slurp-job-{number}", daemon=True) for number in range(count)
-        ]
+        self._inbox: queue.SimpleQueue[Launch | None] = queue.SimpleQueue()  # None: somebody may be too many
+        self._names = itertools.count()
+        self._lock = threading.Lock()  # guards all below
+        self._count = count
         self._is_open = False
+        self._threads: list[threading.Thread] = []
+        self._too_many = 0
 
     def open(self, lost: Callable[[BaseException], None]) -> None:
         self._is_open = True
-        for thread in self._threads:
-            thread.start()
+        self.scale(self._count)
+
+    def scale(self, count: int) -> None:
+        """One that is too many ends once it has nothing to do."""
+        with self._lock:
+            self._count = count
+            if not self._is_open:
+                return
+            lacking = count - (len(self._threads) - self._too_many)
+            stay = max(0, min(lacking, self._too_many))
+            self._too_many += max(0, -lacking) - stay
+            for _ in range(lacking - stay):
+                # Daemon threads: a generator that never comes back must not keep the process from ending.
+                name = f"slurp-job-{next(self._names)}"
+                thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        for _ in range(-lacking):
+            self._inbox.put(None)
 
     def start(self, launch: Launch) -> None:
         self._inbox.put(launch)
@@ -47,17 +66,30 @@ class Threads:
         """The context has been told; there is nothing else one can do to a thread."""
 
     def close(self, timeout_s: float) -> bool:
-        if not self._is_open:
-            return True
-        for _ in self._threads:
-            self._inbox.put(None)
+        with self._lock:
+            threads = list(self._threads)
+        self.scale(0)
         deadline = self._clock.boottime() + timeout_s
-        for thread in self._threads:
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - self._clock.boottime()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
+
+    # ------------------------------------------------------------ on the threads
 
     def _serve(self) -> None:
-        while (launch := self._inbox.get()) is not None:
-            if launch.begin():
+        while True:
+            launch = self._inbox.get()
+            if launch is None:
+                if self._may_leave():
+                    return
+            elif launch.begin():
                 launch.end(perform(self._body, launch.spec, launch.context, launch.span()))
+
+    def _may_leave(self) -> bool:
+        with self._lock:
+            if not self._too_many:
+                return False
+            self._too_many -= 1
+            self._threads.remove(threading.current_thread())
+            return True
