@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +17,7 @@ from slurp_leader.jobs import JobContext, NewJob
 from slurp_leader.jobs.records import Spec
 from slurp_leader.resources import ProcessTree
 from slurp_leader.store.memory import MemoryStore
+from support.waiting import until
 
 
 def work(spec: Spec, job: JobContext) -> Any:
@@ -22,9 +25,14 @@ def work(spec: Spec, job: JobContext) -> Any:
 
 
 def main() -> None:
+    folder = Path(sys.argv[1])
     with cluster_on(MemoryStore()) as cluster:
         cluster.engine(work, executor="processes", processes=ProcessTree())
-        cluster.client().submit(NewJob({"do": "family", "folder": sys.argv[1]}))
+        cluster.client().submit(NewJob({"do": "family", "folder": str(folder)}))
+        until((folder / "begun").exists)
+        if os.fork() == 0:  # it has copies of all that is open here, the way to the worker too
+            bodies.tell(folder, "forked", os.getpid())
+            signal.pause()
         threading.Event().wait()
 
 

@@ -304,15 +304,15 @@ def test_what_a_run_leaves_in_memory_is_not_held_against_the_next(cluster: Clust
 def test_workers_end_with_all_they_have_started_when_their_parent_is_killed(tmp_path: Path) -> None:
     alone = subprocess.Popen([sys.executable, leader_alone.__file__, str(tmp_path)])
     try:
-        pids = [int(pid) for pid in told(tmp_path)]
+        (forked,) = (int(pid) for pid in told(tmp_path, "forked"))
+        worker, child, apart = (int(pid) for pid in told(tmp_path))
     finally:
         alone.kill()
         alone.wait()
-    worker, child, _ = pids  # the third has left the group, and nobody is left who knows of it
     try:
         until(lambda: not is_there(worker) and not is_there(child))
     finally:
-        for pid in filter(is_there, pids):
+        for pid in filter(is_there, (worker, child, apart, forked)):  # nobody is left who knows of the third
             os.kill(pid, signal.SIGKILL)
 
 
