@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from slurp_leader.fencing import FenceGate, FenceMiddleware, MemoryFence, SqlFence, fence_headers
     from slurp_leader.generators import FileContextGenerator, Generator
     from slurp_leader.jobs.client import JobHandle
+    from slurp_leader.jobs.context import JobContext
     from slurp_leader.jobs.records import JobStatus
     from slurp_leader.jobs.request import ContextGenerationRequest, Priority
     from slurp_leader.jobs.result import ContextGenerationResult, ContextNode
-    from slurp_leader.jobs.runner import JobContext
     from slurp_leader.settings import SlurpSettings
     from slurp_leader.system import Elections, LeaderElection, LeaderObserver, SlurpLeaderSystem
     from slurp_leader.system.leader_view import LeaderControl
@@ -65,7 +65,7 @@ _HOME = {
     "Generator": "generators",
     "HandoverError": "errors",
     "JobCancelledError": "errors",
-    "JobContext": "jobs.runner",
+    "JobContext": "jobs.context",
     "JobFailedError": "errors",
     "JobHandle": "jobs.client",
     "JobInterrupted": "errors",

@@ -42,6 +42,7 @@
     |  +- PayloadMissingError (LookupError)   it is not there
     |  +- PayloadCorruptError                 other bytes are there than were put
     |  +- PayloadStoreError                   the payload store did not do what it was asked to
+    |  +- CheckpointInvalidError (ValueError) raised inside a running job: no JSON value, or too large
     +- RecordError                            a record in etcd is corrupt, forged or newer than this version
     +- TerminalError                          raised by a generator: do not try again
     |  +- FileRefusedError                    the file cannot be worked on: outside, binary, empty, huge, gone ...
@@ -60,6 +61,7 @@ All errors pickle.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -355,6 +357,10 @@ class PayloadStoreError(PayloadError):
     outcome = Outcome.UNKNOWN
 
 
+class CheckpointInvalidError(JobError, ValueError):
+    """Raised inside a running job: what it wanted to keep is no JSON value, or too large. The one before stands."""
+
+
 class RecordError(SlurpLeaderError):
     """A record in etcd is corrupt, forged, or of a newer version than this library reads.
 
@@ -399,10 +405,13 @@ class FileRefusedError(TerminalError):
 
 
 class RetryAfterError(SlurpLeaderError):
-    """Raised by a generator: try again, but not before `delay_s` seconds have passed."""
+    """Raised by a generator: try again, but not before `delay_s` (seconds or a `timedelta`) has passed.
+
+    It counts as a failed attempt. The longer of this wait and the usual back-off holds, also over a failover.
+    """
 
     retryable = True
-    delay_s: float = 0.0
+    delay_s: float | timedelta = 0.0
 
 
 class JobInterrupted(SlurpLeaderError):  # noqa: N818 - a signal to stop, not a fault

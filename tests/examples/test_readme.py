@@ -23,13 +23,15 @@ def run(block: str, endpoint: str, folder: Path) -> subprocess.Popen[str]:
         "SLURP_NODE__CLUSTER_ID": f"readme-{uuid.uuid4().hex[:8]}",
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-c", block]
+    program = folder / "program.py"
+    program.write_text(block)
+    command = [sys.executable, str(program)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, text=True)
 
 
-def test_there_are_blocks_for_the_election_for_periodic_work_and_for_the_queue() -> None:
-    assert len(BLOCKS) == 3
+def test_there_are_blocks_for_the_election_for_periodic_work_for_the_queue_and_for_executors() -> None:
+    assert len(BLOCKS) == 4
 
 
 def test_the_election_block_publishes_and_ends_at_ctrl_c(etcd_endpoint: str, tmp_path: Path) -> None:
@@ -69,3 +71,14 @@ def test_the_queue_block_prints_a_result(etcd_endpoint: str, tmp_path: Path) -> 
         process.wait()
     assert process.returncode == 0
     assert "'path': 'src/main.py'" in output
+
+
+def test_the_block_of_executors_prints_a_result_from_a_worker_process(etcd_endpoint: str, tmp_path: Path) -> None:
+    process = run(BLOCKS[3], etcd_endpoint, tmp_path)
+    try:
+        output, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "{'steps': 10}" in output

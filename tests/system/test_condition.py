@@ -69,6 +69,10 @@ OUTAGE = StoreOutage(CLOCK.boottime() - 5, "connection refused")
         ),
         ({"has_ended": True, "reason": Reason.FAILED}, (False, False, False, ["election"])),
         ({"has_ended": True, "engine_failure": ValueError("bug")}, (False, False, False, ["jobs"])),
+        ({"has_ended": True, "executor_failure": OSError("no processes")}, (False, False, False, ["executor"])),
+        ({"executor_trouble": "no worker comes up"}, (True, True, False, ["executor"])),
+        ({"stuck_jobs": 2}, (True, True, False, ["stuck"])),
+        ({"stuck_jobs": 1, "can_kill": True}, (True, True, False, ["stuck"])),
         ({"duplicates": ("f00",)}, (True, True, False, ["duplicate_node"])),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 from slurp_leader.generators.confidence import confidence, evidence
 from slurp_leader.generators.facts import Facts
@@ -81,6 +82,15 @@ class FileContextGenerator:
         self._capacity = remembered_files
         self._readings: OrderedDict[tuple[str, str], _Reading] = OrderedDict()
         self._lock = threading.Lock()  # guards _readings
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To worker processes it goes without what it has read."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_readings")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._readings = OrderedDict()
+        self._lock = threading.Lock()
 
     def generate(self, request: ContextGenerationRequest, job: JobContextLike) -> ContextNode:
         """Make the context node of one file.

@@ -50,6 +50,19 @@ class JobContextLike(Protocol):
         """Tell how far the run is, 0 to 1, for people."""
         ...
 
+    def extend(self, seconds: float) -> float:
+        """Take so many seconds more. Returns how many were granted."""
+        ...
+
+    def checkpoint(self, data: Any) -> None:
+        """Keep a JSON value of up to 64 KiB for the next run of this job."""
+        ...
+
+    @property
+    def restored(self) -> Any:
+        """What the runs before this one kept last; None when there is nothing."""
+        ...
+
 
 @runtime_checkable
 class Generator(Protocol):

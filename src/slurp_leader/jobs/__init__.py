@@ -7,7 +7,7 @@ The life of one job, and the order in which the modules read::
     leading                the term that runs the queue; its parts are
       claims                 claim -> run/{token}-{n}, before any body starts
       breaker                whether to claim at all, while the generator keeps failing
-      runs, runner           run -> the generator, on a thread
+      runs, runner           run -> the generator, where an executor runs it (`executors`), with a `context`
       packing                a result too large for etcd -> the payload store, before the run is told to have ended
       recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
       recovery               what there is to put right: a plan, from how things stand
@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slurp_leader.jobs.client import JobClient
+    from slurp_leader.jobs.context import JobContext
     from slurp_leader.jobs.engine import JobEngine
     from slurp_leader.jobs.handle import JobHandle
     from slurp_leader.jobs.new_job import NewJob
@@ -46,13 +47,12 @@ if TYPE_CHECKING:
     from slurp_leader.jobs.records import JobOutcome, JobStatus
     from slurp_leader.jobs.reports import JobReport
     from slurp_leader.jobs.request import Priority
-    from slurp_leader.jobs.runner import JobContext
     from slurp_leader.jobs.submitter import CancelAnswer
 
 _HOMES = {
     "CancelAnswer": "submitter",
     "JobClient": "client",
-    "JobContext": "runner",
+    "JobContext": "context",
     "JobEngine": "engine",
     "JobHandle": "handle",
     "JobOutcome": "records",

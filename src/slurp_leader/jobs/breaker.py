@@ -27,6 +27,7 @@ _ENDS = {
     RunEnd.RAISED: CallEnd.FAILED,
     RunEnd.TIMED_OUT: CallEnd.FAILED,
     RunEnd.REFUSED: CallEnd.FAILED,
+    RunEnd.NOT_STORED: CallEnd.FAILED,
 }
 
 

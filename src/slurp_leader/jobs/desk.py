@@ -52,6 +52,7 @@ class Site:
         rng: random.Random,
         breaker: BreakerOptions,
         store_limits: StoreLimits,
+        places: int,
     ) -> None:
         self.options = options
         self.keys = keys
@@ -66,6 +67,7 @@ class Site:
         self.out: list[Any] = []
         self.breaker = JobBreaker(breaker, rng, self.say)
         self._next_run_id = 0
+        self._places = places
         self._rules: tuple[QueueControl, Rules] | None = None
 
     @property
@@ -73,7 +75,7 @@ class Site:
         """What is in force for the queue at present: the settings, and before them what operators have ordered."""
         control = self.picture.control
         if self._rules is None or self._rules[0] is not control:
-            self._rules = (control, Rules.of(self.options, control))
+            self._rules = (control, Rules.of(self.options, control, self._places))
         return self._rules[1]
 
     def say(self, command: Any) -> None:

@@ -13,13 +13,16 @@ from typing import Any
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.breaker import NAME, Hold
 from slurp_leader.jobs.commit import CommitStats
+from slurp_leader.jobs.executors.body import Body, Work
+from slurp_leader.jobs.executors.choice import ExecutorChoice, check_choice, executor_for
+from slurp_leader.jobs.executors.worker import ProcessTable
 from slurp_leader.jobs.inventory import Stock
 from slurp_leader.jobs.messages import CollectPayloads, Scale
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.packing import ResultPacker
 from slurp_leader.jobs.quota import StoreLimits, StoreVerdict
 from slurp_leader.jobs.records import JobKeys, JobStatus
-from slurp_leader.jobs.runner import Runner, Work
+from slurp_leader.jobs.runner import Runner
 from slurp_leader.jobs.scheduler import (
     HandBack,
     HandedBack,
@@ -63,16 +66,20 @@ class JobEngine:
         store: Where calls go. Not closed here.
         keyspace: Keys of the cluster.
         options: Workers, limits, retention.
-        work: Does one job.
+        work: Does one job; or a `Body`, which says more.
         node_id: Written into outcomes, for people.
         clock: Source of time.
         handed_back: Called with a token when nothing of that term is under way any more.
         breaker: When a generator that keeps failing is left alone; None: as by default.
         store_limits: How much of the store may be used.
         payloads: Where large results go; None: where `jobs.payload_store` says.
+        executor: Where bodies run; None: as the options say.
+        executor_lost: Called if it will never run anything again, so that another node should lead.
+        processes: What the machine says of processes; needed to run bodies in such.
 
     Raises:
-        ConfigurationError: What `jobs.payload_store` needs is not installed.
+        ConfigurationError: What `jobs.payload_store` needs is not installed, or the body cannot be sent to where it is
+            to run.
     """
 
     def __init__(
@@ -80,11 +87,14 @@ class JobEngine:
         store: Store,
         keyspace: Keyspace,
         options: JobsOptions,
-        work: Work,
+        work: Work | Body,
         *,
         node_id: str,
         clock: Clock,
         handed_back: Callable[[int], None],
+        executor: ExecutorChoice | None = None,
+        executor_lost: Callable[[], None] | None = None,
+        processes: ProcessTable | None = None,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
         rng: random.Random | None = None,
@@ -94,13 +104,28 @@ class JobEngine:
     ) -> None:
         payloads = payloads or open_payload_store(options.payload_store, keyspace.cluster_id)
         rng = rng or random.Random(secrets.randbits(128))
-        self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng, breaker, store_limits)
+        body = work if isinstance(work, Body) else Body(work)
+        self.executor = executor_for(check_choice(executor or options.executor), body, options, clock, processes)
+        """Where bodies run."""
+        slots = options.workers if self.executor.holds_worker else options.coroutines
+        self._scheduler = Scheduler(
+            options, JobKeys(keyspace), node_id, clock, rng, breaker, store_limits, places=slots
+        )
         self._clock = clock
         self._metrics = metrics or NoMetrics()
         self._handed_back = handed_back
         self._loop = Loop("slurp-jobs", self._scheduler, store, clock, self._perform, self._failed)
+        self._executor_lost = executor_lost
+        self._executor_failure: BaseException | None = None
         self._packer = ResultPacker(payloads, options, self._loop.post)
-        self._runner = Runner(work, options.workers, clock, self._packer.post, tracer)
+        self._runner = Runner(
+            self.executor,
+            clock,
+            self._packer.post,
+            longest_extension_s=options.max_extension_s,
+            lost=self._lost_executor,
+            tracer=tracer,
+        )
         self._collector = Collector(payloads) if payloads else None
         self._failure: BaseException | None = None
         self._token = 0
@@ -174,6 +199,16 @@ class JobEngine:
         return self._failure
 
     @property
+    def executor_failure(self) -> BaseException | None:
+        """Why the executor will never run anything again, if so."""
+        return self._executor_failure
+
+    @property
+    def stuck(self) -> int:
+        """Runs that were told to stop, have not, and hold their places."""
+        return self._scheduler.stuck(self._clock.boottime())
+
+    @property
     def totals(self) -> dict[str, int]:
         """Since `start`, measured once a second: jobs ended here by outcome, and batches, items, unknown answers and
         fenced refusals of its commits."""
@@ -197,6 +232,7 @@ class JobEngine:
             "scheduled": scheduled,
             "running": running,
             "claims": len(picture.claims),
+            "stuck": self.stuck,
             "parked": len(picture.parked),
             "bytes": picture.size,
         }
@@ -322,6 +358,7 @@ class JobEngine:
         for live in (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING):
             metrics.set(instruments.QUEUE_JOBS, depth[live.value], status=live.value)
         metrics.set(instruments.PARKED, depth["parked"])
+        metrics.set(instruments.JOBS_STUCK, depth["stuck"])
         verdict = self.store_verdict
         if verdict is not None:
             metrics.set(instruments.STORE_IN_USE, verdict.fill.in_use)
@@ -339,6 +376,12 @@ class JobEngine:
         if stats.fenced:
             self._metrics.add(instruments.FENCED_WRITES, stats.fenced)
         stats.clear()
+
+    def _lost_executor(self, error: BaseException) -> None:
+        """From a thread of the executor."""
+        self._executor_failure = error
+        if self._executor_lost is not None:
+            self._executor_lost()
 
     def _failed(self, error: BaseException) -> None:
         """The scheduler had a bug: it can neither run nor hand back. Its owner must not lead with it."""

@@ -220,8 +220,11 @@ def finish(
     )
 
 
-def put_state(keys: JobKeys, job: Job, before: StateView, after: JobState, settled: Settled) -> Intent:
-    """Record that a job goes on: a failed attempt, or an interruption that was nobody's fault."""
+def put_state(
+    keys: JobKeys, job: Job, before: StateView, after: JobState, settled: Settled, checkpoint: bytes | None = None
+) -> Intent:
+    """Record that a job goes on: a failed attempt, or an interruption that was nobody's fault. `checkpoint`: the record
+    of one that was not written yet."""
     raw = job.job_id.encode()
     queue, state_key = keys.queue + raw, keys.state + raw
 
@@ -234,7 +237,7 @@ def put_state(keys: JobKeys, job: Job, before: StateView, after: JobState, settl
         job.job_id,
         Rank.OUTCOME,
         (mod_revision(queue, job.revision), mod_revision(state_key, before.revision)),
-        (Put(state_key, after.to_value()),),
+        (Put(state_key, after.to_value()), *(() if checkpoint is None else (Put(keys.checkpoint + raw, checkpoint),))),
         settled,
         (Get(queue, keys_only=True), Get(state_key)),
         judge,
@@ -377,6 +380,27 @@ def progress(keys: JobKeys, job: Job, value: bytes, settled: Settled) -> Intent:
         (Put(keys.progress + raw, value),),
         settled,
         (Get(queue, keys_only=True),),
+        judge,
+        lendable=True,
+    )
+
+
+def checkpoint(keys: JobKeys, job: Job, before: StateView, value: bytes, settled: Settled) -> Intent:
+    """Write what the next run of a job is to find. The end of every run moves `state/` or `queue/`, which are compared
+    as captured at claim (PROTOCOL A3): so one that comes late cannot replace that of a newer run."""
+    raw = job.job_id.encode()
+    queue, state_key = keys.queue + raw, keys.state + raw
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        return _judge_revisions(job, before, found)  # written twice it is the same
+
+    return Intent(
+        job.job_id,  # never beside the end of its run
+        Rank.UPKEEP,
+        (mod_revision(queue, job.revision), mod_revision(state_key, before.revision)),
+        (Put(keys.checkpoint + raw, value),),
+        settled,
+        (Get(queue, keys_only=True), Get(state_key, keys_only=True)),
         judge,
         lendable=True,
     )

@@ -16,7 +16,7 @@ import logging
 from typing import Any
 
 from slurp_leader.clock import parse_utc
-from slurp_leader.jobs import intents, recovery, runs
+from slurp_leader.jobs import intents, recovery
 from slurp_leader.jobs.claims import Claims
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.decisions import without_run
@@ -24,7 +24,18 @@ from slurp_leader.jobs.desk import Desk, Site
 from slurp_leader.jobs.grants import Grants
 from slurp_leader.jobs.intent import Settlement
 from slurp_leader.jobs.intents import GrantGate
-from slurp_leader.jobs.messages import HandBack, HandedBack, Lead, Pause, RunEnded, RunProgress, RunStarted, TakeStock
+from slurp_leader.jobs.messages import (
+    HandBack,
+    HandedBack,
+    Lead,
+    Pause,
+    RunCheckpoint,
+    RunEnded,
+    RunExtended,
+    RunProgress,
+    RunStarted,
+    TakeStock,
+)
 from slurp_leader.jobs.orphans import Orphans
 from slurp_leader.jobs.picture import Job, StateView, due_at
 from slurp_leader.jobs.pruner import Pruner
@@ -111,6 +122,10 @@ class Leading:
                 self._runs.on_ended(event, now)
             case RunProgress():
                 self._runs.on_progress(event, now)
+            case RunCheckpoint():
+                self._runs.on_checkpoint(event, now)
+            case RunExtended():
+                self._runs.on_extended(event, now)
             case Lead(term) if term.token == self.term.token:
                 self._go_on(now)
             case Pause(token) if token == self.term.token:
@@ -139,7 +154,7 @@ class Leading:
             self._upkeep.admit(now)
         if self._desk.fenced and not self._stopped_as_fenced:
             self._stopped_as_fenced = True
-            self._runs.abandon()  # sooner than the election finds out
+            self._runs.abandon(now)  # sooner than the election finds out
         self._hand_back_if_idle()
         self._desk.committer.flush(now)
 
@@ -158,18 +173,14 @@ class Leading:
             case "drain":
                 self._runs.stop_all("shutdown", now)
             case "drain end" if self._lent is not None:
-                self._give_up()
+                self._give_up(now)
             case "drain end":
                 self._hand_back()
             case "prune" if self._is_at_work and not self._leaving:
                 self._pruner.work(now)
                 self._desk.timers.set("prune", now + self._pruner.interval_s)
-            case runs.TIMER:
-                self._runs.check_times(now)
-            case runs.HELD_TIMER:
-                self._runs.retry_held(now)
             case _:
-                pass  # of the claims: every step makes those that are due
+                self._runs.on_timer(name, now)  # or of the claims: every step makes those that are due
 
     def _beat(self, now: float) -> None:
         """Prove that this loop moves: renewal of the term depends on it."""
@@ -344,7 +355,7 @@ class Leading:
             return
         gone = picture.revision >= lent.revision and self.term.token not in picture.grants
         if self._desk.fenced or gone:
-            self._give_up()
+            self._give_up(now)
         elif not (len(self._runs) or self._claims.claiming or len(self._desk.committer)) and not self._grant_dropping:
             self._grant_dropping = True
             self._desk.committer.add(intents.drop(lent.key, lent.revision, self._grant_dropped, lendable=True), now)
@@ -353,10 +364,10 @@ class Leading:
         """All is ended, and the successor knows. A grant that was gone already means the same."""
         self._settle_estate()
 
-    def _give_up(self) -> None:
+    def _give_up(self, now: float) -> None:
         """The grant is over: what still runs is told to stop, and nothing of it is accepted any more (I4)."""
         if not self.is_over:
-            self.abandon()
+            self.abandon(now)
             self._settle_estate()
 
     def _settle_estate(self) -> None:
@@ -400,11 +411,11 @@ class Leading:
             self._handed_back = True
             self._desk.say(HandedBack(self.term.token))
 
-    def abandon(self) -> None:
+    def abandon(self, now: float) -> None:
         """The term is over: tell every run to stop. Nothing is written any more, and no answer is awaited."""
         self._calls.forget()
         self._claims.abandon()
-        self._runs.abandon()
+        self._runs.abandon(now)
 
     # ------------------------------------------------------------ reports
 

@@ -86,12 +86,33 @@ class RunProgress:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class RunExtended:
+    """Event: a run has given itself more time."""
+
+    run_id: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunCheckpoint:
+    """Event: what the next run of the job is to find, as JSON text."""
+
+    run_id: int
+    data: bytes
+
+
+OfRun = RunStarted | RunEnded | RunProgress | RunExtended | RunCheckpoint
+"""Events about one run."""
+
+
 # ---------------------------------------------------------------- commands
 
 
 @dataclass(frozen=True, slots=True)
 class StartRun:
-    """Command: run this job. `fencing_token`: revision of the claim; it grows with every run of the same job."""
+    """Command: run this job. `fencing_token`: revision of the claim; it grows with every run of the same job.
+    `restored`: the newest checkpoint of the runs before, as JSON text."""
 
     run_id: int
     job: Job
@@ -99,6 +120,7 @@ class StartRun:
     attempt: int
     fencing_token: int
     term: Term
+    restored: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -26,6 +27,16 @@ def _check_payload_store(url: str) -> str:
     if problem:
         raise ValueError(problem)
     return url
+
+
+class ExecutorName(StrEnum):
+    """Where bodies run."""
+
+    AUTO = "auto"
+    """Coroutines for a generator that is an ``async def``, else threads."""
+    THREADS = "threads"
+    COROUTINES = "coroutines"
+    PROCESSES = "processes"
 
 
 class JobsOptions(Options):
@@ -54,6 +65,26 @@ class JobsOptions(Options):
     age_step: Duration = Field(default=timedelta(seconds=60), ge=timedelta(milliseconds=10), le=timedelta(days=7))
     """Waiting that lifts a job by one class of priority, up to `high`; 10 ms to 7 d. Longer: priorities count for more,
     and jobs of low ones wait longer under load."""
+    executor: ExecutorName = ExecutorName.AUTO
+    """Where generators run, if they do not say: auto, threads, coroutines or processes. auto: on one event loop for an
+    async def, else on threads. processes: slower to begin, but what does not stop is killed; the generator has to be
+    found by name."""
+
+    coroutines: Count = Field(default=100, ge=1, le=10_000)
+    """Jobs that run at once on the leader when they are coroutines, 1 to 10,000; `workers` counts then for nothing.
+    More: more throughput for work that waits, more that is interrupted when the leader dies."""
+
+    kill_grace: Duration = Field(default=timedelta(milliseconds=100), ge=timedelta(0), le=timedelta(seconds=4))
+    """How long a job in a worker process that was told to stop may take before it is killed, 0 to 4 s. Longer: more
+    time to clean up, a later end. When the term is lost it is killed at once."""
+
+    process_memory: Size = Field(default=0, ge=0, le=1024 * 1024 * _MIB)
+    """Memory that a worker process and what it has started may take before it is killed, 0 to 1 TiB; 0: any. More:
+    larger jobs, and more that they can take from the others. Looked at four times a second."""
+
+    max_extension: Duration = Field(default=timedelta(hours=1), ge=timedelta(0), le=timedelta(days=7))
+    """By how much a job may prolong one run, in all, 0 to 7 d. Longer: a job that extends itself for ever holds its
+    worker for longer."""
 
     max_attempts: Count = Field(default=3, ge=1, le=100)
     """Failed attempts after which a job ends `failed`, 1 to 100. More: rides out longer faults of what the generator
@@ -176,6 +207,11 @@ class JobsOptions(Options):
     def age_step_s(self) -> float:
         """Waiting that lifts a job by one class, in seconds."""
         return self.age_step.total_seconds()
+
+    @property
+    def max_extension_s(self) -> float:
+        """By how much one run may be prolonged in seconds."""
+        return self.max_extension.total_seconds()
 
     @property
     def drain_timeout_s(self) -> float:

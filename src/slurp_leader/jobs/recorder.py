@@ -19,7 +19,7 @@ from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.messages import JobEnded
 from slurp_leader.jobs.packing import inline_size, too_large_error
 from slurp_leader.jobs.picture import Job, StateView
-from slurp_leader.jobs.records import JobOutcome, JobState, JobStatus
+from slurp_leader.jobs.records import JobOutcome, JobState, JobStatus, checkpoint_value
 from slurp_leader.jobs.run import Run
 from slurp_leader.telemetry.events import LogEvent
 
@@ -39,6 +39,7 @@ class _Ending:
     over: Over
     started_at: str | None = None
     has_progress: bool = False
+    has_checkpoint: bool = False
     wait_s: float = 0.0
     run_s: float = 0.0
     is_run: bool = False
@@ -65,11 +66,13 @@ class Recorder:
         decision = after_run(job.spec, before.state, run.number, report, desk.utcnow, desk.rng, op)
         if isinstance(decision, Finish):
             wait_s = max(0.0, run.claimed_at - run.ready_at)
-            ending = _Ending(job, before, run.number, over, run.started_at, run.has_progress, wait_s, duration_s, True)
+            left = (run.started_at, run.has_progress, run.has_checkpoint)
+            ending = _Ending(job, before, run.number, over, *left, wait_s, duration_s, True)
             self._finish(ending, decision, op, now)
         else:
             settled = partial(self._went_on, job.job_id, report, decision.state, over)
-            desk.committer.add(intents.put_state(desk.keys, job, before, decision.state, settled), now)
+            late = None if run.checkpoint is None else checkpoint_value(run.number, run.checkpoint)
+            desk.committer.add(intents.put_state(desk.keys, job, before, decision.state, settled, late), now)
 
     def record_end(self, job: Job, before: StateView, finish: Finish, now: float) -> None:
         """End a job that is not running."""
@@ -123,6 +126,8 @@ class Recorder:
             extra.append(keys.cancel + raw)
         if ending.has_progress or ending.before.revision:  # an earlier run may have left progress too
             extra.append(keys.progress + raw)
+        if ending.has_checkpoint or ending.before.revision:
+            extra.append(keys.checkpoint + raw)
         settled = partial(self._finished, ending, finish, outcome, tuple(extra))
         intent = intents.finish(
             keys, ending.job, ending.before, outcome, value, tuple(extra), settled, lendable=ending.is_run

@@ -15,6 +15,7 @@ kept where a record is written anew (`JobState`), or goes on in another one (the
 ``b/done/{id}``            `JobOutcome`: how it ended; of a large result the reference of its payload
 ``b/idem/{hash}``          which job an idempotency key stands for
 ``b/progress/{id}``        the newest progress of a running job
+``b/checkpoint/{id}``      what its next run is to find; goes with the outcome
 =========================  ==========================================================================================
 
 Status of a job: in ``done/`` it has ended; in a *live* entry of a claim it runs; with a `run_at` in ``state/`` it is
@@ -74,6 +75,7 @@ class JobKeys:
 
     __slots__ = (
         "cancel",
+        "checkpoint",
         "closed",
         "control",
         "done",
@@ -97,6 +99,7 @@ class JobKeys:
         self.floor, self.closed = self.control + b"floor", self.control + b"closed"
         self.queue_control = self.control + b"queue"
         self.done, self.idem, self.progress = b + b"done/", b + b"idem/", b + b"progress/"
+        self.checkpoint = b + b"checkpoint/"
 
     def grant_of(self, token: int) -> bytes:
         """Key of the grant that the term with this token left behind."""
@@ -625,6 +628,19 @@ def parked_value(reason: str) -> bytes:
 
 def progress_value(run: int, fraction: float, note: str) -> bytes:
     return to_json({"schema": SCHEMA, "run": run, "fraction": fraction, "note": note})
+
+
+def checkpoint_value(run: int, data: bytes) -> bytes:
+    """A checkpoint as it is stored. `data`: JSON text."""
+    return b'{"schema":%d,"run":%d,"data":%s}' % (SCHEMA, run, data)
+
+
+def read_checkpoint(key: bytes, value: bytes) -> bytes:
+    """The JSON text in a checkpoint record. Raises RecordError when it cannot be read."""
+    data = read_object(key, value)
+    if "data" not in data:
+        raise _bad("checkpoint record", key, KeyError("data"))
+    return to_json(data["data"])
 
 
 # ---------------------------------------------------------------- reading fields

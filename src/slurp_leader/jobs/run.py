@@ -35,6 +35,12 @@ class Run:
         record_at: When its end is recorded even if the worker has not come back.
         started_at: Date at which its body began.
         progress_at: When progress was written last.
+        extended_s: By how much it has prolonged itself.
+        is_recalled: Whether it is known what earlier runs have left.
+        recalling: It is being read.
+        restored: What they have left.
+        checkpoint: Its own newest, as long as that is not written.
+        checkpoint_due: From when on one may be written.
     """
 
     run_id: int
@@ -51,8 +57,24 @@ class Run:
     record_at: float = NEVER
     started_at: str | None = None
     progress_at: float = -NEVER
+    extended_s: float = 0.0
+    is_recalled: bool = False
+    recalling: bool = False
+    restored: bytes | None = None
+    checkpoint: bytes | None = None
+    checkpoint_due: float = -NEVER
 
     @property
     def has_progress(self) -> bool:
         """Whether a progress record was written, or asked for."""
         return self.progress_at != -NEVER
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether one was written, or asked for."""
+        return self.checkpoint is not None or self.checkpoint_due != -NEVER
+
+    @property
+    def timeout_s(self) -> float:
+        """How long it may take."""
+        return self.job.spec.limits.timeout_s + self.extended_s

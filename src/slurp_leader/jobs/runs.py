@@ -5,20 +5,29 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from slurp_leader.jobs import intents
+from slurp_leader.jobs import checkpoints, intents
+from slurp_leader.jobs.checkpoints import Checkpoints
 from slurp_leader.jobs.claims import Claims
 from slurp_leader.jobs.decisions import RunEnd, RunReport, cancelled_error, error_of
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.intent import Rank, Settlement
-from slurp_leader.jobs.messages import RunEnded, RunProgress, RunStarted, StartRun, StopRun
+from slurp_leader.jobs.messages import (
+    RunCheckpoint,
+    RunEnded,
+    RunExtended,
+    RunProgress,
+    RunStarted,
+    StartRun,
+    StopRun,
+)
 from slurp_leader.jobs.recorder import Recorder
 from slurp_leader.jobs.records import progress_value
 from slurp_leader.jobs.run import Phase, Run
 from slurp_leader.jobs.workers import Workers
 from slurp_leader.telemetry.events import LogEvent
 
-TIMER = "runs"
-HELD_TIMER = "held"
+_TIMER = "runs"
+_HELD_TIMER = "held"
 
 STOP_GRACE_S = 5.0
 """How long a run that was told to stop may take before its end is recorded without it."""
@@ -42,6 +51,7 @@ class Runs:
         self._workers = workers
         self._claims = claims
         self._recorder = recorder
+        self._checkpoints = Checkpoints(desk, self._recalled)
         self._runs: dict[int, Run] = {}
         self._of_job: dict[str, Run] = {}
         self._accepting = True
@@ -57,7 +67,16 @@ class Runs:
     @property
     def longest_timeout_s(self) -> float:
         """The longest time that a run under way may take; 0 when there is none."""
-        return max((run.job.spec.limits.timeout_s for run in list(self._runs.values())), default=0.0)
+        return max((run.timeout_s for run in list(self._runs.values())), default=0.0)
+
+    def on_timer(self, name: str, now: float) -> None:
+        """The time of a timer has come, perhaps one of these."""
+        if name == _TIMER:
+            self.check_times(now)
+        elif name == _HELD_TIMER:
+            self.retry_held(now)
+        elif name == checkpoints.TIMER:
+            self._checkpoints.write_due(self._runs.values(), now)
 
     # ------------------------------------------------------------ start
 
@@ -74,18 +93,39 @@ class Runs:
             self._conclude(run, RunReport(RunEnd.INTERRUPTED), now)
         elif not self._accepting:
             run.phase = Phase.HELD
+        elif run.before.revision and not run.is_recalled:
+            run.phase = Phase.HELD
+            self._workers.started(run.run_id, run.job.spec)  # it takes its place meanwhile
+            self._checkpoints.recall(run)
         else:
             run.phase = Phase.GIVEN
             self._workers.started(run.run_id, run.job.spec)
-            attempt = run.before.state.attempts + 1
-            self._desk.say(StartRun(run.run_id, run.job, run.number, attempt, run.claim_revision, self._desk.term))
+            attempt, term = run.before.state.attempts + 1, self._desk.term
+            command = StartRun(run.run_id, run.job, run.number, attempt, run.claim_revision, term, run.restored)
+            self._desk.say(command)
+
+    def _recalled(self, run: Run, now: float) -> None:
+        """It is known what earlier runs have left, or the read failed, and is tried again."""
+        if self._runs.get(run.run_id) is not run or run.phase is not Phase.HELD:
+            return
+        if run.is_recalled:
+            self._start(run, now)
+        else:
+            self._desk.timers.set_no_later(_HELD_TIMER, now + _HELD_AGAIN_S)
 
     def on_started(self, event: RunStarted, now: float) -> None:
         run = self._runs.get(event.run_id)
         if run is not None:
             run.started_at = self._desk.today
             if run.stop_reason is None:
-                self._record_no_later(run, now + run.job.spec.limits.timeout_s)
+                self._record_no_later(run, now + run.timeout_s)
+
+    def on_extended(self, event: RunExtended, now: float) -> None:
+        """A run has prolonged itself, within what `JobContext.extend` allows. Too late once it was told to stop."""
+        run = self._runs.get(event.run_id)
+        if run is not None and run.phase is Phase.GIVEN and run.stop_reason is None:
+            run.extended_s += event.seconds
+            run.record_at += event.seconds
 
     # ------------------------------------------------------------ suspended, proved again, leaving
 
@@ -101,7 +141,7 @@ class Runs:
     def retry_held(self, now: float) -> None:
         """Start what is held, if that may be."""
         if self._accepting:
-            for run in [run for run in self._runs.values() if run.phase is Phase.HELD]:
+            for run in [run for run in self._runs.values() if run.phase is Phase.HELD and not run.recalling]:
                 self._start(run, now)
 
     def leave(self, now: float) -> None:
@@ -137,7 +177,7 @@ class Runs:
         if given_up or run.stop_reason is not None:
             self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)
         else:
-            self._desk.timers.set_no_later(HELD_TIMER, now + _HELD_AGAIN_S)
+            self._desk.timers.set_no_later(_HELD_TIMER, now + _HELD_AGAIN_S)
 
     def _explained(self, run: Run, report: RunReport) -> RunReport:
         """A run that was told to stop ended because of that, whatever it raised; a result it still had counts."""
@@ -158,10 +198,13 @@ class Runs:
         return RunReport(RunEnd.CANCELLED, error=cancelled_error(wish))
 
     def _conclude(self, run: Run, report: RunReport, now: float, duration_s: float = 0.0) -> None:
+        if run.phase is Phase.HELD:
+            self._workers.release(run.run_id)  # it had taken a place while it was being prepared
         run.phase = Phase.ENDING
         self._desk.breaker.ended(run.permit, report, duration_s, now)
         if run.has_progress:
             self._desk.committer.withdraw(Rank.PROGRESS, run.job.job_id)
+        self._checkpoints.leave_to_the_end(run)
         self._recorder.record_run(run, report, duration_s, partial(self._over, run), now)
 
     def _over(self, run: Run, now: float) -> None:
@@ -197,11 +240,14 @@ class Runs:
             if run.phase is Phase.GIVEN and run.stop_reason is None:
                 self._stop(run, reason, now)
 
-    def abandon(self) -> None:
+    def abandon(self, now: float) -> None:
         """The term is over (I4): tell every run to stop. Nothing is written any more."""
         for run in self._runs.values():
             self._desk.breaker.withdrawn(run.permit)
-            if run.phase is not Phase.HELD:
+            if run.phase is Phase.HELD:
+                self._workers.release(run.run_id)
+            else:
+                self._workers.told_to_stop(run.run_id, now + STOP_GRACE_S)
                 self._desk.say(StopRun(run.run_id, "term_lost"))
 
     def check_times(self, now: float) -> None:
@@ -216,16 +262,17 @@ class Runs:
                 self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)
         upcoming = [run.record_at for run in self._runs.values() if run.phase is Phase.GIVEN]
         if upcoming:
-            self._desk.timers.set(TIMER, min(upcoming))
+            self._desk.timers.set(_TIMER, min(upcoming))
 
     def _stop(self, run: Run, reason: str, now: float) -> None:
         run.stop_reason = reason
         self._record_no_later(run, now + STOP_GRACE_S)
+        self._workers.told_to_stop(run.run_id, now + STOP_GRACE_S)
         self._desk.say(StopRun(run.run_id, reason))
 
     def _record_no_later(self, run: Run, at: float) -> None:
         run.record_at = at
-        self._desk.timers.set_no_later(TIMER, at)
+        self._desk.timers.set_no_later(_TIMER, at)
 
     # ------------------------------------------------------------ progress
 
@@ -240,9 +287,15 @@ class Runs:
         desk.committer.withdraw(Rank.PROGRESS, run.job.job_id)
         desk.committer.add(intents.progress(desk.keys, run.job, value, _ignore), now)
 
+    def on_checkpoint(self, event: RunCheckpoint, now: float) -> None:
+        """What the next run is to find. One of a run that is over comes too late."""
+        run = self._runs.get(event.run_id)
+        if run is not None and run.phase is not Phase.ENDING:
+            self._checkpoints.take(run, event.data, now)
+
 
 def _timed_out(run: Run) -> RunReport:
-    limit_s = run.job.spec.limits.timeout_s
+    limit_s = run.timeout_s
     return RunReport(RunEnd.TIMED_OUT, error=error_of("timeout", f"the run took longer than {limit_s:g} s"))
 
 

@@ -26,6 +26,7 @@ from slurp_leader.jobs.messages import (
     Lead,
     Lost,
     Note,
+    OfRun,
     Pause,
     RunEnded,
     RunProgress,
@@ -59,6 +60,7 @@ class Scheduler:
         rng: Jitter and operation ids.
         breaker: When a generator that keeps failing is left alone; None: as by default.
         store_limits: How much of the store may be used.
+        places: Slots that there are, where no operator has ordered another number; None: as many as there are workers.
     """
 
     def __init__(
@@ -70,13 +72,16 @@ class Scheduler:
         rng: random.Random,
         breaker: BreakerOptions | None = None,
         store_limits: StoreLimits | None = None,
+        *,
+        places: int | None = None,
     ) -> None:
         limits = store_limits or StoreLimits()
-        self._site = Site(options, keys, node_id, clock, rng, breaker or BreakerOptions(), limits)
+        places = options.workers if places is None else places
+        self._site = Site(options, keys, node_id, clock, rng, breaker or BreakerOptions(), limits, places)
         self.inventory = Inventory(keys.mirrored)
         """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
         self._workers = Workers()
-        self._scaled_to = options.workers
+        self._scaled_to = places
         self._leading: Leading | None = None
         self._estates: list[Leading] = []  # terms that were handed over, with work that has not ended
         self._winds_down = False
@@ -101,6 +106,10 @@ class Scheduler:
     def _all(self) -> list[Leading]:
         return [*self._estates, self._leading] if self._leading else self._estates
 
+    def stuck(self, now: float) -> int:
+        """Runs that were told to stop, have not, and hold their places. From any thread."""
+        return self._workers.stuck(now)
+
     @property
     def leading(self) -> Leading | None:
         """The term at work, for reports; None while this node does not lead."""
@@ -112,8 +121,8 @@ class Scheduler:
         return sum(estate.running for estate in self._estates)
 
     def step(self, event: Any, now: float) -> list[Any]:
-        """Take one event: what a `Follower` delivers, `Lead` ... `Lost`, `RunStarted`, `RunEnded`, `RunProgress`,
-        `Answer`, `Tick`."""
+        """Take one event: what a `Follower` delivers, `Lead` ... `Lost`, what is told of runs (`OfRun`), `Answer`,
+        `Tick`."""
         return self.step_many((event,), now)
 
     def step_many(self, events: Sequence[Any], now: float) -> list[Any]:
@@ -139,7 +148,7 @@ class Scheduler:
 
     def _concerned(self, event: Any) -> Sequence[Leading]:
         """Whose event it is: a run is of one term only, and one that no term knows is told to the present one."""
-        if self._estates and isinstance(event, RunStarted | RunEnded | RunProgress):
+        if self._estates and isinstance(event, OfRun):
             owners = [estate for estate in self._estates if estate.has_run(event.run_id)]
             if owners:
                 return owners
@@ -162,7 +171,7 @@ class Scheduler:
             case Lead():
                 self._lead(event.term, now)
             case Lost():
-                self._lose(event.token)
+                self._lose(event.token, now)
             case HandedOver():
                 self._hand_over(event, now)
             case WindDown():
@@ -201,7 +210,7 @@ class Scheduler:
     def _lead(self, term: Term, now: float) -> None:
         if self._leading is None or self._leading.term.token != term.token:
             if self._leading is not None:
-                self._leading.abandon()
+                self._leading.abandon(now)
             self._leading = Leading(self._site, self._workers, term, now)
             if self._winds_down:
                 self._leading.wind_down(now)
@@ -216,10 +225,10 @@ class Scheduler:
         leading.begin(now)
         leading.lend(event.lent, now)
 
-    def _lose(self, token: int) -> None:
+    def _lose(self, token: int, now: float) -> None:
         """Stop what runs (I4). What it still writes is refused by the fence."""
         if self._leading is not None and self._leading.term.token == token:
-            self._leading.abandon()
+            self._leading.abandon(now)
             self._leading = None
         self._site.out.append(HandedBack(token))  # nothing of it is under way, and this loop moves
 

@@ -18,6 +18,7 @@ class Workers:
         self._occupied: dict[int, Spec] = {}
         self._slots = 0
         self._memory = 0
+        self._due_back: dict[int, float] = {}  # told to stop, and until when they should have
         self._typical_s = 1.0
 
     def started(self, run_id: int, spec: Spec) -> None:
@@ -26,10 +27,20 @@ class Workers:
         self._memory += spec.memory
 
     def release(self, run_id: int) -> None:
+        self._due_back.pop(run_id, None)
         spec = self._occupied.pop(run_id, None)
         if spec is not None:
             self._slots -= spec.slots
             self._memory -= spec.memory
+
+    def told_to_stop(self, run_id: int, back_by: float) -> None:
+        """This run should come back by then. Until it does its place is taken, and given to nobody else."""
+        if run_id in self._occupied:
+            self._due_back.setdefault(run_id, back_by)
+
+    def stuck(self, now: float) -> int:
+        """Runs that were told to stop and have not. From any thread."""
+        return sum(back_by <= now for back_by in list(self._due_back.values()))
 
     def learn(self, duration_s: float) -> None:
         """Take note of how long a run took."""
@@ -47,7 +58,8 @@ class Workers:
         milliseconds of work, and a job that was interrupted is run alone before anything is held against it (A14).
         """
         free = rules.workers - self._slots - claiming.slots
-        ahead = min(int(rules.workers * _AHEAD_WINDOW_S / max(self._typical_s, 1e-5)), 2 * MOST_ENTRIES)
+        moving = rules.workers - len(self._due_back)
+        ahead = min(int(moving * _AHEAD_WINDOW_S / max(self._typical_s, 1e-5)), 2 * MOST_ENTRIES)
         return Room(max(0, free), max(0, ahead + min(0, free)), rules.memory - self._memory - claiming.memory)
 
 

@@ -56,6 +56,14 @@ class Facts:
     """Why this leader claims no job."""
     store: StoreVerdict | None = None
     """How full the store is, where this node leads."""
+    executor_failure: BaseException | None = None
+    """Why jobs will never run here again, though the scheduler does."""
+    executor_trouble: str = ""
+    """Why jobs cannot run here at present."""
+    stuck_jobs: int = 0
+    """Runs that were told to stop, have not, and hold their workers."""
+    can_kill: bool = False
+    """Whether a run that does not stop is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
         *_for_good(facts),
         *_of_the_store(facts, clock),
         *_of_the_queue(facts, clock),
+        *_of_the_executor(facts),
         *_of_the_service(facts, clock),
         *_of_settings(facts),
     ]
@@ -110,7 +119,7 @@ def _for_good(facts: Facts) -> list[Problem]:
     restart = "see the log, put right what it names, then start this process anew"
     if lost is not None:
         problems.append(Problem("store", str(lost) or repr(lost), restart, ends_life=True, stops_requests=True))
-    elif facts.has_ended and not facts.is_stopping and facts.engine_failure is None:
+    elif facts.has_ended and not facts.is_stopping and facts.engine_failure is None and not facts.executor_failure:
         reason = facts.reason.value if facts.reason else "unknown"
         message = f"this node stands for election no more: {reason}"
         problems.append(Problem("election", message, restart, ends_life=True))
@@ -119,6 +128,9 @@ def _for_good(facts: Facts) -> list[Problem]:
         problems.append(
             Problem("jobs", message, "report this bug, with the log; start this process anew", ends_life=True)
         )
+    if facts.executor_failure is not None:
+        message = f"jobs cannot run here any more, so this node leads no more: {facts.executor_failure!r}"
+        problems.append(Problem("executor", message, restart, ends_life=True))
     return problems
 
 
@@ -183,6 +195,23 @@ def _of_the_queue(facts: Facts, clock: Clock) -> list[Problem]:
     )
     message = f"jobs wait, because the generator kept failing; {tried}. What failed last: {hold.error or 'unknown'}"
     return [Problem("generator_fails", message, "put right what the message names; the queue goes on by itself")]
+
+
+def _of_the_executor(facts: Facts) -> list[Problem]:
+    problems = []
+    if facts.executor_trouble and facts.executor_failure is None:
+        message = f"jobs cannot run here at present: {facts.executor_trouble}"
+        problems.append(
+            Problem("executor", message, "put right what the message names; it is tried again all the time")
+        )
+    if facts.stuck_jobs:
+        what = "1 job does" if facts.stuck_jobs == 1 else f"{facts.stuck_jobs} jobs do"
+        message = f"{what} not stop although told to, and hold as many workers"
+        fix = "have the generator call job.check() between steps, or run it in processes, which are killed; " + (
+            "see what holds its process" if facts.can_kill else "only a new start of the process frees the workers"
+        )
+        problems.append(Problem("stuck", message, fix))
+    return problems
 
 
 def _of_the_service(facts: Facts, clock: Clock) -> list[Problem]:

@@ -24,12 +24,13 @@ from slurp_leader.election.options import ElectionOptions
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
+from slurp_leader.jobs.executors.body import Body
+from slurp_leader.jobs.executors.choice import ExecutorChoice
 from slurp_leader.jobs.quota import StoreLimits
 from slurp_leader.jobs.records import JobKeys
-from slurp_leader.jobs.runner import Work
 from slurp_leader.periodic import Periodic, Task
 from slurp_leader.periodic import Work as PeriodicWork
-from slurp_leader.resources import MachineMeter
+from slurp_leader.resources import MachineMeter, ProcessTree
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
@@ -59,6 +60,7 @@ class Node:
     Args:
         settings: Of the node.
         work: Does one job.
+        executor: Where it does; None: as the settings say.
         election_store: For the election alone, so that job traffic cannot delay a renewal. Closed here.
         jobs_store: For everything else. Not closed here.
         clock: Source of time.
@@ -72,11 +74,12 @@ class Node:
     def __init__(
         self,
         settings: SlurpSettings,
-        work: Work,
+        work: Body,
         election_store: Store,
         jobs_store: Store,
         *,
         clock: Clock,
+        executor: ExecutorChoice | None = None,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
         hooks: Hooks | None = None,
@@ -97,7 +100,7 @@ class Node:
         self._clock = clock
         self._metrics = metrics
         self.election = self._new_election(hooks)
-        self.engine = self._new_engine(work, tracer)
+        self.engine = self._new_engine(work, executor, tracer)
         self.failover = self._new_failover()
         """What is left at a handover, and what this node found of it."""
         self._periodic = self._new_periodic(periodic or {})
@@ -127,7 +130,7 @@ class Node:
         election.add_owner(_OWNER)
         return election
 
-    def _new_engine(self, work: Work, tracer: Tracer | None) -> JobEngine:
+    def _new_engine(self, work: Body, executor: ExecutorChoice | None, tracer: Tracer | None) -> JobEngine:
         return JobEngine(
             self._jobs_store,
             self._keyspace,
@@ -136,6 +139,9 @@ class Node:
             node_id=self._settings.node.id,
             clock=self._clock,
             handed_back=self._on_handed_back,
+            executor=executor,
+            executor_lost=self._give_up,
+            processes=ProcessTree(),
             metrics=self._metrics,
             tracer=tracer,
             breaker=self._settings.breaker,
@@ -213,6 +219,10 @@ class Node:
             engine_failure=engine.failure,
             hold=engine.hold() if election.term is not None else None,
             store=engine.store_verdict,
+            executor_failure=engine.executor_failure,
+            executor_trouble=engine.executor.trouble,
+            stuck_jobs=engine.stuck,
+            can_kill=engine.executor.can_kill,
         )
 
     # ------------------------------------------------------------ what the threads below say
@@ -266,9 +276,10 @@ class Node:
 
     def _readiness(self) -> Readiness:
         """Whether this node could take over: it can, once the scheduler has seen all that was written before."""
-        if self.engine.failure is not None or self.failure is not None:
+        engine = self.engine
+        if engine.failure is not None or engine.executor_failure is not None or self.failure is not None:
             return Readiness(unfit="this node cannot run jobs")
-        return Readiness(self.engine.seen_revision)
+        return Readiness(engine.seen_revision)
 
     def _longest_run_s(self) -> float:
         """How long what runs here may take from now on, with what it takes to write that down."""

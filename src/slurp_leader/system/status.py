@@ -11,7 +11,7 @@ from slurp_leader.system.condition import Facts, date_of, hold_as_fields, proble
 from slurp_leader.system.leader_view import describe_leader
 from slurp_leader.system.node import Node
 
-_QUEUE = ("jobs", "pending", "scheduled", "running", "parked", "claims", "bytes")
+_QUEUE = ("jobs", "pending", "scheduled", "running", "parked", "claims", "bytes", "stuck")
 
 
 def status_of(
@@ -23,7 +23,9 @@ def status_of(
         ``election``: name, state, why, the own term, who leads, the vacancy, and the last renewal of an own term.
         ``guard``: whether a crash guard runs, its pid where it is a child, and what it lacks; None: there is none.
         ``queue``: live jobs by status and what this node has seen; None for a client. Only a leader tells pending,
-        scheduled and running apart. ``hold`` in it: why this leader claims none, and until when; else None.
+        scheduled and running apart. ``hold`` in it: why this leader claims none, and until when; else None. ``stuck``:
+        runs that were told to stop, have not, and hold their workers.
+        ``executor``: where jobs run here, and whether one that does not stop is killed; None for a client.
         ``statistics``: of the jobs that ended here in the last minutes: rate, success ratio, and how long they waited
         and ran, in all and by role; None for a client.
         ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
@@ -35,6 +37,7 @@ def status_of(
         "election": _election(facts, election, node, observer, clock),
         "guard": _guard(node),
         "queue": _queue(facts, node, clock) if node else None,
+        "executor": _executor(node) if node else None,
         "statistics": node.engine.statistics() if node else None,
         "failover": node.failover.last.to_fields() if node and node.failover.last else None,
         "commits": node.engine.totals if node else None,
@@ -90,6 +93,11 @@ def _queue(facts: Facts, node: Node, clock: Clock) -> dict[str, Any]:
     depth, hold = node.engine.depth(), facts.hold
     counts = {name: depth[name] for name in _QUEUE}
     return {**counts, "hold": hold_as_fields(hold, clock) if hold else None}
+
+
+def _executor(node: Node) -> dict[str, Any]:
+    executor = node.engine.executor
+    return {"name": executor.name, "can_kill": executor.can_kill, "trouble": executor.trouble or None}
 
 
 def _store(facts: Facts, node: Node | None, clock: Clock) -> dict[str, Any]:

@@ -16,20 +16,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Unpack
+from functools import partial
+from typing import Any, Unpack, overload
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState
 from slurp_leader.election.hooks import Hooks
-from slurp_leader.errors import LifecycleError, RecordError, RequestInvalidError, TerminalError
+from slurp_leader.errors import LifecycleError, RequestInvalidError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
+from slurp_leader.jobs.executors.body import Body
+from slurp_leader.jobs.executors.choice import ExecutorChoice, check_body, check_choice
+from slurp_leader.jobs.executors.foreign import PoolSource
+from slurp_leader.jobs.options import ExecutorName
 from slurp_leader.jobs.quota import StoreLimits
-from slurp_leader.jobs.records import JobKeys, Spec
+from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.request import ContextGenerationRequest
 from slurp_leader.jobs.result import ContextGenerationResult
-from slurp_leader.jobs.runner import JobContext
 from slurp_leader.jobs.unled import Signs
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import StatusResult, Store
@@ -56,7 +60,7 @@ from slurp_leader.system.requests import SubmitFields, new_job
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
 from slurp_leader.system.views import JOBS_VERBS, JobsView
-from slurp_leader.system.work import GenerateFunction, GeneratorLike, GeneratorT, function_of
+from slurp_leader.system.work import ErrorTypes, GeneratorLike, GeneratorT, body_of, refuse_local
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
@@ -118,6 +122,9 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         settings: Settings, the path of a settings file, or None: environment and discovered file.
         generator: What does the work: an object with ``generate(request, job)``, or a function of these. None: the
             generator that comes with the library, over ``generator.workspace_root``.
+        executor: Where the generator runs: ``"threads"``, ``"coroutines"``, ``"processes"``, any
+            `concurrent.futures.Executor`, or a function that makes one. None: as the generator or ``jobs.executor``
+            says. A pool that is handed in is not shut down.
         candidate: Whether this node stands for election. False: it only submits, waits and looks.
         stores: Makes stores; None: etcd, as the settings say.
         clock: Source of time.
@@ -133,6 +140,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         settings: SettingsLike = None,
         *,
         generator: GeneratorLike | None = None,
+        executor: ExecutorChoice | None = None,
         candidate: bool = True,
         stores: StoreFactory | None = None,
         clock: Clock | None = None,
@@ -142,7 +150,9 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self.candidate = candidate
-        self._generate: GenerateFunction | None = None
+        self._body: Body | None = None
+        self._executor = None if executor is None else check_choice(executor)
+        self._own_executor: ExecutorName | PoolSource | None = None  # what the generator says of itself
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._hooks = Hooks(self.settings.election.name, self.settings.election.hook_timeout_s, metrics)
@@ -173,17 +183,60 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         if generator is not None:
             self.generator(generator)
 
-    def generator(self, generate: GeneratorT) -> GeneratorT:
-        """Set what does the work, and return it. A decorator for functions; takes objects with a ``generate`` method
-        too. All candidates of one cluster must have the same.
+    @overload
+    def generator(
+        self,
+        generate: GeneratorT,
+        /,
+        *,
+        executor: ExecutorChoice | None = None,
+        retry_on: ErrorTypes | None = None,
+        no_retry_on: ErrorTypes = (),
+    ) -> GeneratorT: ...
+
+    @overload
+    def generator(
+        self,
+        generate: None = None,
+        /,
+        *,
+        executor: ExecutorChoice | None = None,
+        retry_on: ErrorTypes | None = None,
+        no_retry_on: ErrorTypes = (),
+    ) -> Callable[[GeneratorT], GeneratorT]: ...
+
+    def generator(
+        self,
+        generate: Any = None,
+        /,
+        *,
+        executor: ExecutorChoice | None = None,
+        retry_on: ErrorTypes | None = None,
+        no_retry_on: ErrorTypes = (),
+    ) -> Any:
+        """Set what does the work, and return it. A decorator for functions, with or without arguments; takes objects
+        with a ``generate`` method too. All candidates of one cluster must have the same.
+
+        Args:
+            generate: The generator.
+            executor: Where it runs, unless the system was told otherwise when it was made.
+            retry_on: Types of errors that are worth another attempt; what else it raises ends the job `failed` at once.
+                None: all are. A run out of time is tried again whatever this says, as is `RetryAfterError`.
+            no_retry_on: Types of errors that are not, whatever `retry_on` says.
 
         Raises:
             LifecycleError: The system is running.
-            ConfigurationError: It cannot be called with a request and a job.
+            ConfigurationError: It cannot be called with a request and a job, or not be found by name where it is to
+                run; or another argument is wrong.
         """
+        if generate is None:
+            return partial(self.generator, executor=executor, retry_on=retry_on, no_retry_on=no_retry_on)
         if self._running_parts is not None:
             raise LifecycleError("set the generator before start()")
-        self._generate = function_of(generate)
+        own = None if executor is None else check_choice(executor)
+        refuse_local(self._executor or own or self.settings.jobs.executor, generate)
+        self._body = body_of(generate, retry_on, no_retry_on)
+        self._own_executor = own
         return generate
 
     # ------------------------------------------------------------ life
@@ -193,14 +246,16 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
 
         Raises:
             LifecycleError: Started already.
-            ConfigurationError: The workspace of the built-in generator is not there. Nothing was started.
+            ConfigurationError: The workspace of the built-in generator is not there, or the generator cannot be sent
+                to where it is to run. Nothing was started.
         """
         self._leave_to_parent()
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("the system is running; stop() it first")
-            if self.candidate and self._generate is None:
-                self._generate = self._built_in_generator()
+            if self.candidate:
+                self._body = self._body or body_of(self._built_in_generator(), None, ())
+                check_body(self._executor_choice, self._body)
             store = self._make_store()
             election = ElectionKeys.of(self._keyspace, self.settings.election.name)
             client = JobClient(
@@ -259,12 +314,14 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         return clean
 
     def _new_node(self, jobs_store: Store) -> Node:
+        assert self._body is not None
         return Node(
             self.settings,
-            self._work,
+            self._body,
             self._make_store(),
             jobs_store,
             clock=self._clock,
+            executor=self._executor_choice,
             metrics=self._metrics,
             tracer=self._tracer,
             hooks=self._hooks,
@@ -481,20 +538,15 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             self._clock,
         )
 
-    def _work(self, spec: Spec, job: JobContext) -> Any:
-        """Do one job: on a thread of the pool."""
-        try:
-            request = ContextGenerationRequest.from_wire(spec.payload)
-        except RecordError as error:
-            raise TerminalError(f"the request cannot be read: {error}", code="request_invalid") from error
-        assert self._generate is not None
-        return self._generate(request, job)
+    @property
+    def _executor_choice(self) -> ExecutorName | PoolSource:
+        return self._executor or self._own_executor or self.settings.jobs.executor
 
-    def _built_in_generator(self) -> GenerateFunction:
+    def _built_in_generator(self) -> GeneratorLike:
         from slurp_leader.generators import FileContextGenerator  # parsers load when they are needed
 
         options = self.settings.generator
-        return FileContextGenerator(options.workspace_root, max_bytes=options.max_bytes).generate
+        return FileContextGenerator(options.workspace_root, max_bytes=options.max_bytes)
 
 
 _PENDING: Any = object()

@@ -44,6 +44,8 @@ class LogEvent(StrEnum):
     JOB_INTERRUPTED = "job.interrupted"
     JOB_CANCEL_REQUESTED = "job.cancel_requested"
     JOB_STUCK = "job.stuck"
+    CHECKPOINT_UNREADABLE = "checkpoint.unreadable"
+    EXECUTOR_LOST = "executor.lost"
     GRANT_ENDED = "grant.ended"
     JOB_LATE_RESULT = "job.late_result"
     FAILOVER_CHECKED = "failover.checked"

@@ -109,6 +109,9 @@ JOBS_RETRIED = Instrument("slurp.jobs.retried", Kind.COUNTER, "{job}", "Attempts
 JOBS_INTERRUPTED = Instrument(
     "slurp.jobs.interrupted", Kind.COUNTER, "{job}", "Runs of an earlier term that were put back"
 )
+JOBS_STUCK = Instrument(
+    "slurp.jobs.stuck", Kind.GAUGE, "{job}", "Runs that were told to stop, did not, and hold their worker"
+)
 JOB_WAIT = Instrument("slurp.job.wait.duration", Kind.HISTOGRAM, "s", "From becoming due to the start of the run")
 JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome",))
 CIRCUIT_STATE = Instrument(
