@@ -8,7 +8,7 @@ VENV ?= $(shell [ -w . ] && echo .venv || echo "$${XDG_CACHE_HOME:-$$HOME/.cache
 CONSTRAINTS ?= constraints.txt
 TOOLS ?= dev
 # Test processes side by side. They mostly wait, for leases and for programs that start.
-WORKERS ?= 3
+WORKERS ?= 4
 # More words for the command: make test ARGS='tests/etcd -x', make demo ARGS='--nodes 5'.
 ARGS ?=
 

@@ -1,5 +1,6 @@
 """A web service that takes requests on every instance and works on them on one: ``uvicorn fastapi_service:app``.
 
+In a container: ``slurp guard -- uvicorn fastapi_service:app``, so that a killed instance gives its lease back at once.
 Run as a script it starts, asks itself once, and stops. It needs FastAPI and an etcd (``slurp etcd dev``).
 All nodes of one cluster id must have the same generator, so this example has a cluster of its own.
 """

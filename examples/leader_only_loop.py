@@ -1,7 +1,8 @@
 """Something that must happen on one node only, without any queue: a loop that only the leader runs.
 
-Start it twice: the second one waits. End the first one with Ctrl-C and the second goes on at once. Kill it with
-``kill -9`` and the second goes on when the lease has run out. It needs an etcd (``slurp etcd dev``), and no generator.
+Start it twice: the second one waits. End the first one with Ctrl-C, or kill it with ``kill -9``, and the second goes on
+at once: a crash guard gives the lease back. In a container it has to be process 1: ``slurp guard -- python
+leader_only_loop.py``. It needs an etcd (``slurp etcd dev``), and no generator.
 """
 
 import os

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 _END = b"\0"
@@ -25,13 +25,20 @@ class Signals:
 
     Args:
         numbers: Which ones. What is ignored, as under ``nohup``, stays ignored.
+        last_act: Called before the second one ends the process, on a thread of ours: for what would outlive it. Must
+            not block for long.
     """
 
-    def __init__(self, numbers: Iterable[int] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -> None:
+    def __init__(
+        self,
+        numbers: Iterable[int] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+        last_act: Callable[[], None] = lambda: None,
+    ) -> None:
         self.first = threading.Event()
         self.number = 0
         """Of the first one; 0: none came yet, whatever `first` says: others may set that too."""
         self._numbers = tuple(numbers)
+        self._last_act = last_act
 
     def __enter__(self) -> Signals:
         global _heard
@@ -73,7 +80,10 @@ class Signals:
 
     def _take(self, number: int) -> None:
         if self.number:
-            os._exit(128 + number)
+            try:
+                self._last_act()
+            finally:
+                os._exit(128 + number)
         self.number = number
         self.first.set()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cli.conftest import Slurp
-from slurp_leader import SlurpLeaderSystem, SlurpSettings
+from slurp_leader import LeaderChanged, LeaderControl, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli.overview import overview, read
 from slurp_leader.clock import SystemClock
 from slurp_leader.etcd.local import EtcdCluster, EtcdProcess
@@ -118,6 +118,23 @@ def test_leader_transfer_hands_the_lead_over(slurp: Slurp, node: SlurpLeaderSyst
 def test_leader_watch_begins_with_how_things_stand(slurp: Slurp, node: SlurpLeaderSystem) -> None:
     assert "node-a leads (epoch 1" in slurp("leader", "watch", "--count", 1).out
     assert slurp("leader", "watch", "--count", 1, "--json").json["leader"]["node_id"] == "node-a"
+
+
+@pytest.mark.parametrize(
+    ("missed", "words"),
+    [
+        (0, ""),
+        (3, " (missed before this one: 3)"),
+        (None, " (changes before this one were missed; nobody knows how many)"),
+    ],
+)
+def test_leader_watch_says_what_it_could_not_tell(
+    slurp: Slurp, cluster: str, monkeypatch: pytest.MonkeyPatch, missed: int | None, words: str
+) -> None:
+    changes = [LeaderChanged(None, 7, missed=missed)]
+    monkeypatch.setattr(LeaderControl, "watch", lambda self: iter(changes))
+    assert slurp("leader", "watch", "--count", 1).out.rstrip("\n").endswith(f"nobody leads{words}")
+    assert slurp("leader", "watch", "--count", 1, "--json").json["missed"] == missed
 
 
 def test_status_without_quorum_says_that_it_is_the_quorum(

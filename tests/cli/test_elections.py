@@ -33,7 +33,6 @@ def test_a_command_is_about_the_election_that_is_named(slurp: Slurp, reports: Le
     assert slurp("leader", "orders", "--json").json["orders"] == {}
     assert slurp("leader", "--election", "reports", "show", "--json").json["leader"]["node_id"] == "node-r"
     assert slurp("status", "--election", "reports", "--json").json["leader"]["node_id"] == "node-r"
-    assert slurp("failover", "show", "--election", "reports", "--json").json["election"] == "reports"
     assert slurp("leader", "explain", "--election", "reports").out.startswith("node-r leads since ")
     wrong = slurp("leader", "show", "--election", "a/b", "--json")
     assert (wrong.code, wrong.error["type"]) == (78, "ConfigurationError")

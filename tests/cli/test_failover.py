@@ -38,6 +38,15 @@ def test_a_manifest_is_shown_and_verified(slurp: Slurp, cluster: str, etcd_store
     assert slurp("failover", "show", "--epoch", 4).code == slurp("failover", "verify", "--epoch", 4).code == 5
 
 
+def test_it_is_about_the_queue_of_the_cluster_and_names_no_election(slurp: Slurp, cluster: str) -> None:
+    for verb in ("show", "verify", "manifest"):
+        told = slurp("failover", verb, "--json").json
+        assert told["cluster_id"] == cluster
+        assert "election" not in told
+        assert slurp("failover", verb, "--election", "reports").code == 2
+    assert slurp("failover", "--election", "reports", "show").code == 2
+
+
 def test_a_mismatch_is_named_and_is_a_failure(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
     left = leave(etcd_store, cluster, 3, queue=2)
     result = slurp("failover", "verify", "--epoch", 3)

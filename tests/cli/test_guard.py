@@ -22,6 +22,7 @@ from slurp_leader.term import Term, Trust
 from support.calls import Recorder
 from support.waiting import WAIT_S, until
 
+from .conftest import Slurp
 from .test_processes import PROGRAM, Start, finish, read_until, start
 
 __all__ = ["start"]
@@ -131,6 +132,12 @@ def test_a_program_that_stands_still_is_guarded_on(start: Start) -> None:
 _UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
+@pytest.fixture
+def long_leases(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that nobody here waits for: what ends sooner was given back. `until` ends by itself after 20 s."""
+    monkeypatch.setenv("SLURP_ELECTION__LEASE_TTL", "300")
+
+
 def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
     recorder: Recorder[Any] = Recorder()
     standby = LeaderElection(name, SlurpSettings.load(node={"id": "standby"}))
@@ -140,8 +147,9 @@ def _watch(name: str) -> tuple[LeaderElection, Recorder[Any]]:
 
 @pytest.mark.etcd
 @pytest.mark.parametrize("how", ["plain", "pid 1", "in a namespace of its own"])
-def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster: str, how: str) -> None:
-    """The TTL is 15 s and more than a test would wait for here is not given: `until` ends by itself after 20 s."""
+def test_when_the_guarded_program_dies_the_next_one_leads(
+    start: Start, cluster: str, long_leases: None, how: str
+) -> None:
     if how != "plain" and os.geteuid() != 0:
         pytest.skip("only root can make a PID namespace")
     if how == "pid 1":
@@ -169,24 +177,53 @@ def test_when_the_guarded_program_dies_the_next_one_leads(start: Start, cluster:
         guarded.stdout.close()
 
 
+_LEFT_BEHIND = 'echo $$; "$0" -c "$1" & echo $!; wait'
+"""A program that leaves a node behind when it dies; tells their pids."""
+
+
 @pytest.mark.etcd
 def test_a_node_that_outlives_the_program_keeps_its_lease(start: Start, cluster: str) -> None:
     """It lives and believes. Only what is dead is given back, also when the guard ends."""
-    script = 'echo $$; "$0" -c "$1" & echo $!; wait'
-    guarded = start("guard", "--", "sh", "-c", script, sys.executable, NODE)
+    guarded = start("guard", "--", "sh", "-c", _LEFT_BEHIND, sys.executable, NODE)
     program, node = (int(read_until(guarded.stdout, "")) for _ in range(2))
     try:
         read_until(guarded.stdout, "leading")
-        os.kill(program, signal.SIGKILL)
-        assert guarded.wait(WAIT_S) == 137
         with LeaderObserver("guarded") as observer:
-            assert observer.get(WAIT_S, fresh=True) is not None
+            before = observer.get(WAIT_S, fresh=True)
+            assert before is not None
+            os.kill(program, signal.SIGKILL)
+            assert guarded.wait(WAIT_S) == 137  # by then a guard has given back what it wants to
+            assert observer.get(WAIT_S, fresh=True) == before  # a term it lost would have been followed by another
     finally:
         os.kill(node, signal.SIGKILL)
 
 
 @pytest.mark.etcd
-def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: str) -> None:
+def test_process_1_ends_a_node_that_outlives_the_program_and_gives_its_lease_back(
+    cluster: str, long_leases: None
+) -> None:
+    """The kernel would end it a moment later, when nobody is left to give anything back."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a PID namespace")
+    script = _LEFT_BEHIND.replace("wait", "read -r _")
+    command = [*_UNSHARE, *PROGRAM, "guard", "--", "sh", "-c", script, sys.executable, NODE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as guarded:
+        assert guarded.stdin is not None
+        try:
+            read_until(guarded.stdout, "leading")
+            standby, seen = _watch("guarded")
+            with standby:
+                leader = standby.wait_for_leader(WAIT_S)
+                guarded.stdin.write("\n")
+                guarded.stdin.flush()  # the program ends, and the node lives on
+                changed = seen.until(lambda event: getattr(event, "leader", None) not in (None, leader))
+                assert changed.leader.node_id == "standby"
+        finally:
+            guarded.kill()
+
+
+@pytest.mark.etcd
+def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: str, long_leases: None) -> None:
     guarded = start("guard", "--", sys.executable, "-c", NODE)
     read_until(guarded.stdout, "leading")
     node = _python_below(guarded.pid)
@@ -404,6 +441,57 @@ def test_a_program_that_does_not_end_is_killed(start: Start, cluster: str) -> No
     leading.send_signal(signal.SIGINT)
     leading.communicate(timeout=WAIT_S)
     assert leading.returncode == 130
+
+
+@pytest.mark.etcd
+def test_a_second_stop_ends_the_program_too_also_without_a_guard(
+    start: Start, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURP_ELECTION__GUARD", "false")
+    script = 'trap "echo asked" TERM; echo $$; while :; do sleep 0.05; done'
+    leading = start("lead", "--name", "scripts", "--", "bash", "-c", script)
+    program = os.pidfd_open(int(read_until(leading.stdout, "")))
+    try:
+        leading.send_signal(signal.SIGTERM)
+        read_until(leading.stdout, "asked")
+        leading.send_signal(signal.SIGTERM)
+        assert leading.wait(WAIT_S) == 143
+        assert select.select([program], [], [], WAIT_S)[0], "the program runs on"
+    finally:
+        os.close(program)
+
+
+def test_who_quits_at_once_starts_no_program_any_more() -> None:
+    leads = _Lead(cast("Any", None), cast("Any", _Terms()), ["true"], 10.0)
+    leads._kill_at_once()
+    assert leads._start({}) is None
+
+
+@pytest.mark.parametrize(("stop_timeout", "held_s"), [("2s", 65), ("5m", 300)])
+def test_the_term_is_held_for_as_long_as_the_program_may_take_to_end(
+    slurp: Slurp, monkeypatch: pytest.MonkeyPatch, stop_timeout: str, held_s: float
+) -> None:
+    """Else the program would run on beside that of the next leader."""
+    monkeypatch.setenv("SLURP_ELECTION__STOP_TIMEOUT", stop_timeout)
+    held: list[float] = []
+
+    def run(self: _Lead) -> int:
+        held.append(self._election.settings.election.stop_timeout_s)
+        return 0
+
+    monkeypatch.setattr(_Lead, "run", run)
+    assert slurp("lead", "--grace", 60, "--", "true").code == 0
+    assert held == [held_s]
+    assert slurp("lead", "--grace", 3600, "--", "true").code == 2
+
+
+def test_a_death_that_was_seen_leaves_the_number_of_the_program_taken() -> None:
+    """Its group is killed after that, which must not be another one by then."""
+    process = subprocess.Popen(["true"])
+    with _Death(process) as death:
+        assert death.wait(WAIT_S)
+    assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    assert process.wait() == 0
 
 
 @pytest.mark.etcd

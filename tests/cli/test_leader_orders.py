@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,15 @@ import pytest
 from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli import orders
-from slurp_leader.cli.asking import asking
+from slurp_leader.cli.asking import Asked, asking
 from slurp_leader.cli.options import Invocation
-from slurp_leader.store import Put, Store
+from slurp_leader.election import ElectionKeys
+from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.records import LeaderRecord
+from slurp_leader.errors import StoreTimeoutError
+from slurp_leader.store import Grant, Put, Store
+from slurp_leader.store.keyspace import Keyspace
+from support.calls import do, get
 from support.waiting import WAIT_S, until
 
 
@@ -86,9 +93,11 @@ def test_pin_moves_the_lead(slurp: Slurp, node: SlurpLeaderSystem, other: SlurpL
 
 
 def test_step_down_hands_over_or_gives_back(slurp: Slurp, node: SlurpLeaderSystem) -> None:
-    alone = slurp("leader", "step-down", "--json").json
+    alone = slurp("leader", "step-down", "--by", "alice", "--why", "new disk", "--json").json
     assert (alone["from"], alone["leader"]) == ("node-a", None)
     assert node.wait_for_leadership(WAIT_S)
+    told = [each for each in slurp("leader", "history", "--json").json["entries"] if each["kind"] == "order"]
+    assert [(each["action"], each["by"], each["why"]) for each in told] == [("step_down", "alice", "new disk")]
     with SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"})) as second:
         until(lambda: len(second.leader.simulate().rows) == 2)
         done = slurp("leader", "step-down", "--json").json
@@ -221,14 +230,45 @@ def test_force_tells_who_leads_next_or_that_nobody_does_yet(
 ) -> None:
     told = slurp("leader", "force", "--yes", "--json").json
     assert (told["action"], told["leader"]["node_id"], told["leader"]["epoch"]) == ("force", "node-a", 2)
-    monkeypatch.setattr(orders, "_leader_once", lambda _asked, _is_it: None)
+    monkeypatch.setattr(orders, "_leader_once", lambda _asked, _is_it: orders._Seen())
     assert slurp("leader", "force", "--yes").out.splitlines()[1] == "nobody leads yet"
 
 
 def test_the_wait_for_the_next_leader_ends(slurp: Slurp, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "_LONGEST_LOOK_S", 0.1)
     with asking(Invocation()) as asked:
-        assert orders._leader_once(asked, bool) is None
+        assert orders._leader_once(asked, bool) == orders._Seen()
     with asking(Invocation(timeout=0.1)) as asked:
         until(lambda: not asked.store.remaining_s())
-        assert orders._leader_once(asked, bool) is None  # etcd is not given the time to answer: said, and no failure
+        # etcd is not given the time to answer: said, and no failure
+        assert orders._leader_once(asked, bool) == orders._Seen(is_known=False)
+
+
+@pytest.mark.parametrize("order", [("pin", "node-x"), ("block", "node-x")], ids=" ".join)
+def test_an_order_that_stands_is_told_of_where_etcd_does_not_say_who_leads_after_it(
+    slurp: Slurp, cluster: str, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    def silent(_: Asked) -> None:
+        raise StoreTimeoutError("nothing was heard")
+
+    monkeypatch.setattr(Asked, "leader", silent)
+    told = slurp("leader", *order, "--json")
+    assert (told.code, told.json["changed"], "leader" in told.json) == (0, True, False)
+    assert "the order stands, but etcd did not say who leads now: nothing was heard" in told.err
+    again = slurp("leader", *order)
+    assert again.code == 0
+    assert len(again.out.splitlines()) == 1  # that nobody leads is not known
+
+
+def test_a_wish_that_nobody_obeys_in_time_is_taken_back(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
+    """It would be obeyed when the leader wakes up, with nobody waiting for it any more."""
+    keys = ElectionKeys.of(Keyspace(cluster), "slurp")
+    lease = do(etcd_store, Grant(secrets.randbits(62), 60)).lease_id
+    for name in ("node-a", "node-b"):
+        each = Candidate(name, f"s-{name}", lease, 60)
+        do(etcd_store, Put(keys.candidate(each.session), each.to_value(), lease=lease))
+    silent = LeaderRecord("node-a", "s-node-a", "ab" * 16, 60, 1)
+    do(etcd_store, Put(keys.leader, silent.to_value(), lease=lease))
+    told = slurp("leader", "transfer", "--to", "node-b", "--timeout", 4, "--json")
+    assert (told.code, told.error["reason"], told.error["outcome"]) == (75, "timeout", "not_applied")
+    assert get(etcd_store, keys.transfer) is None

@@ -198,3 +198,8 @@ def test_ages_are_short(seconds: float, text: str) -> None:
 
 def test_durations_are_short() -> None:
     assert (format_seconds(0.0123), format_seconds(12.34)) == ("12 ms", "12.3 s")
+
+
+def test_heads_that_come_from_a_record_are_made_harmless_as_cells_are(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table([Column("\x1b[31mEVIL\nline")], [["cell"]])
+    assert capsys.readouterr().out.splitlines() == ["\\x1b[31mEVIL\\nline", "cell"]

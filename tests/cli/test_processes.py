@@ -150,7 +150,7 @@ def test_a_second_node_with_the_same_id_is_told_so_in_the_log(
 
 def test_a_node_goes_on_while_etcd_is_not_there(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURP_ETCD__ENDPOINTS", "127.0.0.1:9")
-    node = start("run", "--timeout", "0.5")
+    node = start("run")
     assert "etcd.endpoints" in read_until(node.stderr, "trying on")
     assert node.poll() is None
     node.send_signal(signal.SIGTERM)

@@ -51,6 +51,29 @@ def test_an_unreachable_etcd_is_said_in_one_line(
     assert result.error["type"] == "StoreUnavailableError"
 
 
+NEVER_GIVES_UP: list[tuple[str, ...]] = [
+    ("run",),
+    ("lead", "--", "true"),
+    ("guard", "--", "true"),
+    ("config", "show"),
+    ("config", "validate"),
+    ("config", "init"),
+    ("config", "schema"),
+    ("etcd", "dev"),
+    ("demo",),
+]
+
+
+@pytest.mark.parametrize("command", NEVER_GIVES_UP, ids=" ".join)
+def test_what_never_gives_up_takes_no_timeout(slurp: Slurp, command: tuple[str, ...]) -> None:
+    verbs = [word for word in command if word not in {"--", "true"}]
+    assert "--timeout" not in slurp(*verbs, "--help").out
+    before = slurp("--timeout", 1, *command)
+    assert before.code == 2
+    assert "it takes no --timeout" in before.err
+    assert slurp(*verbs, "--timeout", 1, *command[len(verbs) :]).code == 2
+
+
 @pytest.fixture(scope="module")
 def paused_etcd() -> Any:
     try:

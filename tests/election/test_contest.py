@@ -14,7 +14,14 @@ from slurp_leader.election import (
     ResignWanted,
     StopWanted,
 )
-from slurp_leader.election.history.entries import KEPT, HistoryRecord, election_key
+from slurp_leader.election.history.entries import (
+    KEPT,
+    ActionRecord,
+    HistoryRecord,
+    action_key,
+    election_key,
+    read_entries,
+)
 from slurp_leader.election.operator import Forced, OperatorRecord, Order
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import Cause
@@ -22,7 +29,7 @@ from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
 from slurp_leader.failover.manifest import FailoverKeys
-from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
+from slurp_leader.store import Delete, Event, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
 from support.electing import (
     KEYS,
     KEYSPACE,
@@ -96,6 +103,34 @@ def test_when_the_best_does_nothing_the_next_one_comes_within_the_bound() -> Non
     world.run_for(OPTIONS.rank_wait_s * 0.7)
     assert not poor.terms
     world.run_until(lambda: poor.leads, within_s=OPTIONS.rank_wait_s * 0.4)
+
+
+def test_when_a_later_one_comes_is_drawn_so_that_two_with_one_place_do_not_come_at_once() -> None:
+    def comes_after(seed: int) -> float:
+        world = World(seed)
+        leader, poor, rich = three(world)
+        rich.host.pause()
+        crash(leader)
+        began = world.clock.now
+        world.run_until(lambda: poor.leads, within_s=OPTIONS.rank_wait_s + 0.1)
+        return world.clock.now - began
+
+    waits = [comes_after(seed) for seed in range(6)]
+    assert max(waits) - min(waits) > 0.02
+
+
+def test_the_weights_of_the_settings_decide_who_goes_first() -> None:
+    shares = dict.fromkeys(("resources", "uptime", "network", "experience"), 0.0) | {"capability": 1.0}
+    options = ElectionOptions(lease_ttl=10, **{f"weight_{name}": share for name, share in shares.items()})
+    world = World()
+    leader = leading_node(world, "a", options)
+    able = node(world, "b", options, free=BUSY, capabilities=("project_manager",))
+    idle = node(world, "c", options, free=IDLE)
+    world.run_for(3)
+    crash(leader)
+    world.run_until(lambda: able.leads, within_s=0.2)
+    assert not idle.terms
+    assert history(world, 2).weights.to_fields() == shares
 
 
 def test_the_wait_counts_from_the_vacancy_and_no_event_restarts_it() -> None:
@@ -692,6 +727,53 @@ def test_with_nobody_to_hand_over_to_it_gives_the_term_back_and_its_wish_is_gone
     assert leader.leads  # the wish meant the old term, and no other
 
 
+def orders_told(world: World) -> list[ActionRecord]:
+    """What the history tells of operators."""
+    entries, unreadable = read_entries(world.apply(Get(KEYS.history, prefix_end(KEYS.history))).kvs)
+    assert not unreadable
+    return [each for each in entries if isinstance(each, ActionRecord)]
+
+
+def test_a_term_given_back_for_an_operator_is_told_of_with_who_wished_it_in_the_same_transaction() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    released: list[Write] = []
+    world.on_write.append(lambda write: released.append(write) if any(_frees(each) for each in write.events) else None)
+    wish(world, by="ops", why="reboot", steps_down=True)
+    world.run_until(lambda: leader_key(world) is None, within_s=5)
+    (told,) = orders_told(world)
+    assert (told.action, told.epoch, told.by, told.why) == ("step_down", 1, "ops", "reboot")
+    assert [write.revision for write in released] == [told.revision]
+    world.run_until(lambda: len(leader.terms) == 2, within_s=10)
+    leader.seat.post(ResignWanted(0.0))
+    world.run_until(lambda: len(leader.terms) == 3, within_s=10)
+    assert len(orders_told(world)) == 1  # who gives it back by itself tells nothing of an operator
+
+
+def _frees(event: Event) -> bool:
+    return event.kind is EventKind.DELETE and event.kv.key == KEYS.leader
+
+
+def test_a_step_down_that_is_a_handover_is_told_of_once() -> None:
+    world = World()
+    _, _, rich = three(world, lending=LENDING)
+    wish(world, by="ops", why="reboot", steps_down=True)
+    world.run_until(lambda: rich.leads, within_s=3)
+    assert orders_told(world) == []
+    assert history(world, 2).by == "ops"
+
+
+def test_only_the_newest_step_downs_are_remembered() -> None:
+    world = World()
+    world.apply(Put(KEYS.epoch, epoch_value(KEPT)))
+    world.apply(Put(action_key(KEYS, 1, "step-down"), ActionRecord("step_down", 1, "ops").to_value()))
+    world.apply(Put(action_key(KEYS, 2, "step-down"), ActionRecord("step_down", 2, "ops").to_value()))
+    leading_node(world, "a")
+    wish(world, by="ops", steps_down=True)
+    world.run_until(lambda: leader_key(world) is None, within_s=5)
+    assert [each.epoch for each in orders_told(world)] == [2, KEPT + 1]
+
+
 def test_in_a_frozen_election_it_does_not_give_the_term_back() -> None:
     world = World()
     leader = leading_node(world, "a")
@@ -837,7 +919,7 @@ def test_being_handed_the_lead_again_and_again_is_no_sign_of_losing_it() -> None
         world.run_until(lambda to=to: (second if to == "b" else first).leads, within_s=5)
     world.run_for(30)
     assert first.leads
-    assert [each.unfit for each in candidates(world).values()] == ["", ""]
+    assert [(each.unfit, each.cooling) for each in candidates(world).values()] == [("", False), ("", False)]
 
 
 def test_an_order_is_obeyed_at_once_also_right_after_a_leader_looked_for_a_successor() -> None:

@@ -10,12 +10,14 @@ import pytest
 from election.conftest import OPTIONS, Stand, Standing
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionState, Identity, Reason, StateChanged
+from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NoLeaderError, NotLeaderError
 from slurp_leader.store import Delete, Revoke, Store
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
-from support.calls import PATIENCE_S, do, get
+from support.calls import PATIENCE_S, Recorder, do, get
 from support.etcd import EtcdServers, open_etcd
+from support.virtual import writes_key
 
 
 def leading(stand: Stand, store: Store, node_id: str = "a", **more: Any) -> Standing:
@@ -114,6 +116,20 @@ def test_a_listener_that_raises_harms_neither_the_renewal_nor_the_others(
     leader.heard.until(becomes(ElectionState.LEADER))
     leader.wait_for_heartbeats(2)
     assert leader.election.is_leader
+
+
+def test_hooks_are_told_of_a_term_once_although_its_trust_was_interrupted(
+    stand: Stand, memory_store: MemoryStore
+) -> None:
+    hooks, said = Hooks(OPTIONS.name, 5), Recorder[str]()
+    hooks.add(HookKind.LEADING, lambda: said("leading"))
+    hooks.add(HookKind.LOST, lambda: said("lost"))
+    leader = leading(stand, memory_store, hooks=hooks)
+    memory_store.faults.refuse_full(2, when=writes_key(leader.keys.heartbeat))
+    leader.heard.until(becomes(ElectionState.SUSPENDED))
+    assert leader.heard.until(becomes(ElectionState.LEADER)).reason is Reason.RENEWED
+    assert leader.stop()
+    assert said.rest() == ["leading", "lost"]
 
 
 def test_a_listener_that_blocks_does_not_stop_the_renewal(stand: Stand, memory_store: MemoryStore) -> None:

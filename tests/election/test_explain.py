@@ -184,6 +184,19 @@ def test_it_was_put_back_behind_one_that_had_led_until_then() -> None:
     assert "n-b let others go first, with 0.90 against 0.80 for n-a: it is not fit" in in_force("n-b", record, A, B)
 
 
+def test_who_led_until_now_is_behind_one_that_won_too_often_whatever_the_scores() -> None:
+    stand = [candidate("n-a", 0.3, cooling=True), candidate("n-b", 0.9)]
+    record = record_of(*stand, rules={"gave_up": "s-n-b"})
+    assert "n-b let others go first, with 0.90 against 0.30 for n-a: it led last" in in_force("n-b", record, *stand)
+
+
+def test_of_two_that_are_unfit_the_one_that_led_until_now_is_behind_whatever_the_scores() -> None:
+    stand = [candidate("n-a", 0.3, unfit="ill"), candidate("n-b", 0.9, unfit="ill")]
+    found = free("n-b", vacant(*stand, session="s-n-b"))
+    assert "n-b lets others go first, with 0.90 against 0.30 for n-a: it is not fit: ill; it led last" in found
+    assert "equal" not in found
+
+
 def test_of_two_that_let_others_go_first_the_score_decides() -> None:
     ills = [candidate("n-a", 0.8, unfit="ill"), candidate("n-b", 0.6, unfit="ill too")]
     assert "n-b scored 0.60 against 0.80 for n-a; most" in in_force("n-b", record_of(*ills), *ills)
@@ -349,13 +362,31 @@ def test_it_does_not_campaign(orders: OperatorRecord, rules: dict[str, Any], bec
     assert free("n-b", vacant(*stand, orders=orders)) == f"Nobody leads. n-b does not campaign: {because}."
 
 
-def test_what_an_election_asks_for_is_known_before_anybody_ever_led() -> None:
+def test_each_candidate_is_held_to_what_its_own_settings_ask_for() -> None:
+    """As it judges itself: a plain election and one that requires something are one election. Known before anybody ever
+    led, too."""
     picky = replace(B, requires=("lead",), min_nodes=3)
     never = Situation(9, candidates=(A, picky))
-    assert free("n-a", never) == (
-        "Nobody leads. n-a does not campaign: it lacks the capability lead; 2 of at least 3 nodes stand "
+    assert free("n-b", never) == (
+        "Nobody leads. n-b does not campaign: it lacks the capability lead; 2 of at least 3 nodes stand "
         "(election.min_nodes)."
     )
+    assert free("n-a", never) == "Nobody leads. n-a goes first: it campaigns as soon as it sees that."
+
+
+def test_what_one_candidate_requires_keeps_no_other_from_being_the_pinned_one_that_could_lead() -> None:
+    pinned = vacant(A, replace(B, requires=("lead",)), orders=NO_ORDERS.pin("n-a", OPS))
+    assert free("n-a", pinned) == "Nobody leads. n-a goes first: it campaigns as soon as it sees that."
+
+
+def test_where_the_leader_hands_over_its_own_settings_say_who_can() -> None:
+    able = candidate("n-b", 0.6, capabilities=("lead",))
+    leader = replace(A, requires=("lead",), inputs=replace(A.inputs, capabilities=("lead",)))
+    picky = replace(C, requires=("moon",))
+    rules = led_by(record_of(leader), leader, able, picky).by_the_leader
+    assert (rules.requires, rules.able) == (("lead",), frozenset({"n-a", "n-b"}))
+    gone = led_by(record_of(leader), able, picky).by_the_leader
+    assert (gone.requires, gone.able) == ((), frozenset({"n-b", "n-c"}))
 
 
 def test_who_led_until_it_died_is_told_of_and_why_nobody_follows() -> None:

@@ -9,8 +9,8 @@ from slurp_leader.election.handover import Lending
 from slurp_leader.election.operator import Order
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.transfer import Stage, TransferRecord
-from slurp_leader.store import Delete, Put, Txn
-from support.electing import KEYS, LENDING, leading_node, node, order
+from slurp_leader.store import Delete, Put, Revoke, Txn
+from support.electing import KEYS, LENDING, leader_key, leading_node, node, order
 from support.virtual import World, request_lost
 
 
@@ -96,6 +96,31 @@ def test_who_wins_again_and_again_lets_others_go_first() -> None:
     other.host.resume()
     world.run_until(lambda: other.leads, within_s=1)
     assert len(winner.terms) == 4
+
+
+@pytest.mark.parametrize(
+    ("wins", "later_s", "is_first"), [(3, 0, True), (4, 0, False), (4, 240, False), (4, 310, True)]
+)
+def test_more_than_three_wins_in_five_minutes_put_the_best_behind_the_others(
+    wins: int, later_s: float, is_first: bool
+) -> None:
+    """Somebody else has led since: who merely led until now goes last anyway."""
+    world = World()
+    best = leading_node(world, free=Free(0.9, 0.9, 0.9))
+    for won in range(2, wins + 1):
+        world.apply(Delete(KEYS.leader))
+        world.run_until(lambda won=won: len(best.terms) == won, within_s=0.5)  # type: ignore[misc]
+    poor, between = (node(world, name, free=Free(0.1, 0.1, 0.1)) for name in "bc")
+    world.run_for(later_s + 3)
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, best.term.token, "w", "c").to_value()))
+    world.run_until(lambda: between.leads, within_s=3)
+    world.run_for(3)
+    between.host.crash()
+    key = leader_key(world)
+    assert key is not None
+    world.apply(Revoke(key.lease))
+    world.run_until(lambda: best.leads or poor.leads, within_s=0.2)
+    assert best.leads is is_first
 
 
 def test_where_all_have_won_again_and_again_nobody_is_waited_for() -> None:

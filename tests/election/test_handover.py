@@ -9,9 +9,9 @@ import pytest
 from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted
 from slurp_leader.election.operator import OperatorRecord, Order
 from slurp_leader.election.records import LeaderRecord
-from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
-from slurp_leader.store import Delete, EventKind, Get, Put, Request, Revoke, Txn, prefix_end
+from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Request, Revoke, Txn, prefix_end
 from support.electing import (
     KEYS,
     LENDING,
@@ -129,6 +129,35 @@ def test_a_candidate_that_does_not_answer_is_passed_over() -> None:
     leader.stop()
     world.run_until(lambda: third.leads, within_s=2.0)
     assert vacancies(world) == 0
+
+
+def test_a_candidate_that_has_not_seen_all_that_came_before_the_offer_answers_when_it_has() -> None:
+    world = World()
+    seen = [1]
+    leader = leading_node(world, "a", lending=LENDING)
+    other = node(world, "b", lending=LENDING, ready=lambda: Readiness(seen[0]))
+    world.run_for(0.5)
+    wish(world, leader.term.token)
+    world.run_for(0.5)
+    offer = transfer(world)
+    assert offer is not None
+    assert offer.stage is Stage.OFFERED
+    assert not world.apply(Get(KEYS.ack)).kvs
+    seen[0] = world.apply(Get(KEYS.transfer)).kvs[0].mod_revision
+    world.run_until(lambda: other.leads, within_s=0.5)
+
+
+def test_an_answer_that_arrives_when_its_offer_was_given_up_leaves_nothing_behind() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    rule = world.order(late(5.0), writes_key(KEYS.ack), host=other.host)
+    wish(world, leader.term.token)
+    world.run_for(4)
+    assert rule.met > 0
+    assert refusal(world) == "silent"
+    world.run_for(8)
+    assert not world.apply(Get(KEYS.ack)).kvs
+    assert leader.leads
 
 
 def test_work_that_cannot_be_lent_ends_before_the_key_moves() -> None:
@@ -380,6 +409,23 @@ def test_while_it_is_in_doubt_no_heartbeat_is_sent_but_the_lease_is_renewed() ->
     assert len(puts_of(world.log, KEYS.heartbeat)) == beats
     assert leader_key(world) is not None
     assert not leader.leads
+
+
+def test_a_renewal_that_is_under_way_when_it_is_decided_sends_no_heartbeat_after_its_keepalive() -> None:
+    world = World()
+    leader, other, watch = pair(world, LENDING)
+    slow = world.order(fine(0.3, 0.3), lambda request: isinstance(request, KeepAlive), host=leader.host, times=1)
+    world.run_until(lambda: slow.met == 1)
+    in_doubt = world.order(request_lost(), hands_over)
+    wish(world, leader.term.token)
+    world.run_until(lambda: in_doubt.met == 1, within_s=0.3)
+    beats = len(puts_of(world.log, KEYS.heartbeat))
+    world.run_for(1)
+    assert len(puts_of(world.log, KEYS.heartbeat)) == beats
+    world.rules.remove(in_doubt)
+    world.run_until(lambda: other.leads, within_s=3)
+    assert vacancies(world) == 0
+    assert watch.violations == []
 
 
 def test_what_runs_stops_when_the_proof_is_over_and_it_is_still_in_doubt_who_leads() -> None:

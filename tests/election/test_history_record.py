@@ -166,6 +166,7 @@ def test_a_record_is_never_so_large_that_nobody_could_be_elected() -> None:
         altered(orders={"frozen": 1}),
         altered(weights={"capability": 1}),
         altered(weights={"speed": 1}),
+        altered(weights={"speed": 0.5, "capability": "much"}),
         altered(weights=[]),
         altered(candidates={}),
         altered(candidates="abc"),
@@ -179,7 +180,8 @@ def test_a_record_is_never_so_large_that_nobody_could_be_elected() -> None:
         altered(candidates=standing_with(place=-1)),
         altered(candidates=standing_with(place=0.5)),
         altered(candidates=standing_with(absolute="x")),
-        altered(candidates=standing_with(absolute=[{"cause": "mood", "text": ""}])),
+        altered(candidates=standing_with(absolute=[{"cause": "", "text": ""}])),
+        altered(candidates=standing_with(absolute=[{"cause": ["mood"], "text": ""}])),
         altered(candidates=standing_with(soft=[{"cause": "unfit", "text": 1}])),
         altered(candidates=standing_with(soft=[{"cause": "unfit"}])),
         altered(candidates=standing_with(soft=[1])),
@@ -191,6 +193,25 @@ def test_what_is_no_history_is_refused(value: bytes) -> None:
         HistoryRecord.from_value(kv(value))
     assert refused.value.key == election_key(KEYS, 8).decode()  # type: ignore[attr-defined]
     assert read_entries([kv(value)]) == ([], 1)
+
+
+def test_a_cause_of_a_later_version_stays_the_word_that_it_is() -> None:
+    soft = [{"cause": "too_hot", "text": "it is too hot"}, {"cause": "unfit", "text": "it is ill"}]
+    record = HistoryRecord.from_value(kv(altered(candidates=standing_with(soft=soft))))
+    (read,) = record.standings
+    assert read.verdict.causes == ("too_hot", Cause.UNFIT)
+    assert read.verdict.text == "it is too hot; it is ill"
+    assert read_again(record) == record
+
+
+def test_of_the_weights_of_a_later_version_those_that_are_known_keep_their_proportions() -> None:
+    usual = Weights().to_fields()
+    idle = HistoryRecord.from_value(kv(altered(weights={**usual, "moon": 0.0})))
+    assert idle.weights.to_fields() == pytest.approx(usual)
+    halved = {name: share / 2 for name, share in usual.items()}
+    record = HistoryRecord.from_value(kv(altered(weights={**halved, "moon": 0.5})))
+    assert record.weights.to_fields() == pytest.approx(usual)
+    assert read_again(record).weights.to_fields() == pytest.approx(usual)
 
 
 @given(JSON, st.sampled_from([None, *told([]).to_fields()]), st.none() | st.sampled_from([*standing_with()[0]]))

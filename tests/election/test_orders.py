@@ -14,6 +14,7 @@ from slurp_leader.election.history.entries import KEPT, ActionRecord, action_key
 from slurp_leader.election.operator import OperatorRecord, Order, read_operator
 from slurp_leader.election.orders import Ordered, Orders
 from slurp_leader.election.ranking.candidates import Candidate
+from slurp_leader.election.ranking.scoring import ScoreInputs
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.errors import (
     ConfigurationError,
@@ -142,6 +143,34 @@ def test_without_an_answer_in_time_it_is_said_that_the_order_may_be_in_force(
     assert caught.value.outcome is Outcome.UNKNOWN
 
 
+def test_where_only_the_look_before_it_fails_the_order_is_known_not_to_be_in_force(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    orders = orders_of(memory_store, keyspace, rpc_timeout_s=SHORT_S)
+    memory_store.faults.lose_request(when=lambda request: not gives_an_order(request))
+    with pytest.raises(StoreTimeoutError) as caught:
+        orders.freeze()
+    assert caught.value.outcome is Outcome.NOT_APPLIED
+    assert in_force(memory_store, keyspace).frozen is None
+
+
+def test_no_call_of_an_order_is_given_longer_than_the_order_itself(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    class Watched:
+        def __init__(self) -> None:
+            self.given: list[float] = []
+
+        def call(self, request: Request[object], timeout_s: float) -> object:
+            self.given.append(timeout_s)
+            return memory_store.call(request, timeout_s)
+
+    store = Watched()
+    orders_of(store, keyspace, timeout_s=2.0).freeze()  # type: ignore[arg-type]  # only calls are made
+    assert len(store.given) > 2
+    assert max(store.given) <= 2.0
+
+
 def test_two_who_order_at_once_are_both_obeyed(memory_store: MemoryStore, keyspace: Keyspace) -> None:
     names = [f"node-{number}" for number in range(8)]
     threads = [
@@ -239,6 +268,24 @@ def test_force_says_who_goes_first_where_nobody_leads(memory_store: MemoryStore,
     assert orders_of(memory_store, keyspace).force("b").changed
     with pytest.raises(NoLeaderError):
         orders_of(memory_store, keyspace).force()
+
+
+@pytest.mark.parametrize(("picky", "is_refused"), [("d", True), ("b", False)])
+def test_whether_the_pinned_one_could_lead_is_judged_by_the_settings_of_who_is_named(
+    memory_store: MemoryStore, keyspace: Keyspace, picky: str, is_refused: bool
+) -> None:
+    """As that one will do it itself. What a third one requires is its own matter."""
+    a_leader(memory_store, keyspace, "a", "b", "c", "d")
+    requires_more = Candidate(picky, f"s-{picky}", 4711, 60, inputs=ScoreInputs(("lead",)), requires=("lead",))
+    value = requires_more.to_value()
+    do(memory_store, Put(keys_of(keyspace).candidate(requires_more.session), value, lease=4711))
+    orders_of(memory_store, keyspace).pin("c")
+    if is_refused:
+        with pytest.raises(OrderRefusedError) as caught:
+            orders_of(memory_store, keyspace).force("b")
+        assert caught.value.reason == "pinned_elsewhere"
+    else:
+        assert orders_of(memory_store, keyspace).force("b").changed
 
 
 def test_force_hits_no_other_term_than_the_one_it_was_meant_for(memory_store: MemoryStore, keyspace: Keyspace) -> None:

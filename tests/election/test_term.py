@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -49,6 +50,23 @@ def test_waiting_ends_at_once_when_the_term_is_to_be_given_back() -> None:
     assert not term.wait(0.0)
     threading.Thread(target=term.leaving.set).start()
     assert term.wait(60.0)
+
+
+def test_who_waits_is_not_stuck() -> None:
+    clock = VirtualClock(10.0)
+    beats: list[float] = []
+
+    class Leaving(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            beats.append(term.progress.at)
+            clock.now += timeout or 0.0
+            return False
+
+    term = Term("x", 2, 1, "a", "s", "t", b"leader", b"mine", clock, leaving=Leaving())
+    term.wait(60.0)
+    assert beats[0] == 10.0
+    assert max(after - before for before, after in itertools.pairwise([*beats, term.progress.at])) <= 1.0
+    assert term.progress.at == 70.0
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import Future
+from typing import TypeVar
 
 import pytest
 
+from slurp_leader.cli.connection import DeadlineStore
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys, Wish
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import HandoverError, Outcome
-from slurp_leader.store import Grant, Put, Store
+from slurp_leader.store import Grant, Put, Request, Store
 from slurp_leader.store.keyspace import Keyspace
-from support.calls import do, get
+from slurp_leader.store.memory import MemoryStore
+from support.calls import do, get, put
 
+R = TypeVar("R")
 SHORT_S = 0.05
 
 
@@ -46,3 +52,43 @@ def test_whether_a_leader_steps_down_is_not_known_when_it_says_nothing(store: St
         wish.step_down("", SHORT_S)
     assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.UNKNOWN)
     assert get(store, ElectionKeys.of(keyspace, "slurp").transfer) is None
+
+
+def test_of_the_time_that_there_is_a_part_is_kept_for_taking_it_back(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    """So it is taken back over a store, too, that is given no more time for its answers once the time is over."""
+
+    class Watched(DeadlineStore):
+        def __init__(self) -> None:
+            super().__init__(memory_store, 2.0, SystemClock())
+            self.left: list[float] = []
+
+        def call(self, request: Request[R], timeout_s: float) -> Future[R]:
+            self.left.append(self.remaining_s())
+            return super().call(request, timeout_s)
+
+    wish_of(memory_store, keyspace)
+    store = Watched()
+    wish = Wish(store, ElectionKeys.of(keyspace, "slurp"), "slurp", SystemClock(), 5.0, "ops")
+    with pytest.raises(HandoverError) as caught:
+        wish.transfer("b", "", store.remaining_s())
+    assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.NOT_APPLIED)
+    assert min(store.left) > 0
+
+
+@pytest.mark.parametrize("stage", [Stage.WISHED, Stage.OFFERED])
+def test_a_wish_does_not_go_over_one_that_is_under_way(store: Store, keyspace: Keyspace, stage: Stage) -> None:
+    """Whoever wished before would wait for an answer that nobody gives."""
+    wish, keys = wish_of(store, keyspace), ElectionKeys.of(keyspace, "slurp")
+    leader = get(store, keys.leader)
+    assert leader is not None
+    standing = TransferRecord(stage, leader.mod_revision, "of another").to_value()
+    revision = put(store, keys.transfer, standing)
+    for ask in (lambda: wish.transfer("b", "", SHORT_S), lambda: wish.step_down("", SHORT_S)):
+        with pytest.raises(HandoverError) as caught:
+            ask()
+        assert (caught.value.reason, caught.value.outcome) == ("busy", Outcome.NOT_APPLIED)
+    kept = get(store, keys.transfer)
+    assert kept is not None
+    assert (kept.mod_revision, kept.value) == (revision, standing)

@@ -21,7 +21,7 @@ from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
-from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Ready, Told, encode
+from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, encode
 from slurp_leader.store import EventKind, Get, Grant, Store
 from slurp_leader.store.follow import Changes, Follower
 from slurp_leader.telemetry.events import LogEvent
@@ -124,6 +124,51 @@ os.kill(os.getpid(), signal.SIGKILL)
     )
     await_deletion(changes)
     await_end(program)
+
+
+def test_a_death_is_seen_although_parent_and_socket_of_the_guard_live_on(
+    etcd_endpoint: str, etcd_store: Store, prefix: bytes, changes: Recorder[Any]
+) -> None:
+    """Only the pidfd tells: who dies is not the parent, and somebody else has the socket."""
+    lease_id = new_lease_id()
+    do(etcd_store, Grant(lease_id, 60))
+    put(etcd_store, prefix + b"key", b"mine", lease_id)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    code = f"from slurp_leader.guard.child import main; main({os.getpid()})"
+    with ours, theirs:
+        guard = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=theirs, env={**os.environ, "PYTHONPATH": str(SOURCES)}
+        )
+        program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        try:
+            pidfd = os.pidfd_open(program.pid)
+            hello = Hello(1, route_of(EtcdOptions(endpoints=[etcd_endpoint])), program.pid)
+            socket.send_fds(ours, [encode(hello)], [pidfd])
+            os.close(pidfd)
+            ours.send(encode(Hold(1, lease_id, 60, 0)))
+            program.kill()
+            await_deletion(changes)
+            assert guard.wait(20) == 0
+        finally:
+            for process in (program, guard):
+                process.kill()
+                process.wait()
+
+
+def test_a_forked_child_says_nothing_in_the_name_of_its_parent(guarded: Any, changes: Recorder[Any]) -> None:
+    guarded(
+        """
+child = os.fork()
+if child == 0:
+    guard.drop(lease)
+    guard.beat(lease)
+    guard.close()
+    os._exit(0)
+os.waitpid(child, 0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    await_deletion(changes)
 
 
 def test_standing_still_gives_the_lease_back(guarded: Any, changes: Recorder[Any]) -> None:
@@ -313,7 +358,8 @@ def test_who_was_silent_for_too_long_learns_that_the_lease_is_given_back(client:
 def test_who_was_frozen_together_with_the_guard_goes_on_when_it_has_answered(client: GuardClient) -> None:
     lease_id = new_lease_id()
     client.hold(lease_id, 60, 2.0)
-    beats_until(client, lease_id, Told.YES)
+    while client.problem:  # else it would be frozen before it has begun to count
+        beats_until(client, lease_id, Told.YES)
     assert client.guard_pid is not None
     os.kill(client.guard_pid, signal.SIGSTOP)
     threading.Event().wait(2.5)

@@ -88,6 +88,27 @@ def test_a_check_that_hangs_is_not_started_twice_and_holds_up_no_other(
     assert starts.next() == "start"
 
 
+def test_what_a_check_says_before_anybody_waits_for_it_is_told_at_once(told: Recorder[str]) -> None:
+    """The thread tells what it knows between beginning a check and waiting for it; a quick one ends meanwhile."""
+    patient = HealthOptions(interval=3600, timeout=3600, failure_threshold=1)
+    checks, ended = HealthChecks(patient, SystemClock(), told), threading.Event()
+    tell, check = checks._tell, checks._check
+
+    def tell_and_dawdle() -> None:
+        tell()
+        assert ended.wait(PATIENCE_S)
+
+    def check_and_say(*begun: Any) -> None:
+        check(*begun)
+        ended.set()
+
+    checks._tell, checks._check = tell_and_dawdle, check_and_say  # type: ignore[method-assign]
+    checks.add("disk", lambda: False)
+    checks.start()
+    assert told.next() == "health checks fail: disk"
+    checks.stop()
+
+
 def test_what_is_not_critical_is_only_shown(checks: HealthChecks, told: Recorder[str]) -> None:
     seen: Recorder[int] = Recorder()
     numbers = iter(range(1000))

@@ -18,6 +18,20 @@ def rig() -> Rig:
     return Rig()
 
 
+# ---------------------------------------------------------------- progress
+
+
+def test_a_scheduler_proves_that_it_moves_also_with_nothing_to_do_and_only_while_it_does(rig: Rig) -> None:
+    rig.node.lead()
+    rig.world.run_for(20)
+    term, clock = rig.node.term, rig.node.host.clock
+    assert term is not None
+    assert clock.boottime() - term.progress.at <= 1.0
+    rig.node.host.pause()
+    rig.world.run_for(10)
+    assert clock.boottime() - term.progress.at >= 10.0
+
+
 # ---------------------------------------------------------------- paused
 
 

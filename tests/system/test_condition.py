@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slurp_leader import JobInterrupted
+from slurp_leader import JobInterrupted, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionState, Reason
 from slurp_leader.election.events import Trouble
@@ -19,6 +19,7 @@ from slurp_leader.store import Grant
 from slurp_leader.store.follow import FollowFailed
 from slurp_leader.store.port import StoreOutage
 from slurp_leader.system.condition import Facts, health_of
+from slurp_leader.telemetry.metrics import Instrument, NoMetrics
 from support.waiting import WAIT_S, until
 
 CLOCK = SystemClock()
@@ -157,6 +158,35 @@ def test_a_node_whose_scheduler_failed_gives_the_lead_to_one_that_works(make_sys
     assert not broken.is_leader
     health = broken.health()
     assert (health["live"], [problem["what"] for problem in health["problems"]]) == (False, ["jobs"])
+
+
+class _Hanging(NoMetrics):
+    """Holds up the scheduler, which measures on its own thread."""
+
+    def __init__(self) -> None:
+        self.hangs, self.let_go = threading.Event(), threading.Event()
+
+    def record(self, instrument: Instrument, value: float, **attributes: str) -> None:
+        if self.hangs.is_set() and threading.current_thread().name == "slurp-jobs":
+            self.let_go.wait(WAIT_S)
+
+
+def test_a_node_whose_scheduler_hangs_gives_the_lead_to_one_that_works(shared: Any, make_system: Any) -> None:
+    """Its lease is renewed by another thread, and would be for ever."""
+    metrics = _Hanging()
+    settings = SlurpSettings(node={"id": "stuck"}, election={"lease_ttl": 3, "stall_timeout": 2})
+    stuck = SlurpLeaderSystem(settings, generator=lambda request, job: "stuck", stores=shared, metrics=metrics)
+    with stuck:
+        assert stuck.wait_for_leadership(WAIT_S)
+        term = stuck.require_term()
+        sound = make_system(lambda request, job: "sound")
+        metrics.hangs.set()
+        sound.submit("a.py")  # what becomes of it is measured by the leader
+        assert term.lost.wait(WAIT_S)
+        assert stuck.status()["election"]["reason"] == "stalled"
+        assert sound.wait_for_leadership(WAIT_S)
+        assert sound.submit("b.py").result(WAIT_S).value == "sound"
+        metrics.let_go.set()
 
 
 def test_a_dead_scheduler_is_not_waited_for_when_a_term_is_given_back(make_system: Any) -> None:

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from slurp_leader import LeaderElection, LeaderObserver, SlurpLeaderSystem, SlurpSettings
+from slurp_leader.election import ElectionKeys
 from slurp_leader.election.history.entries import ActionRecord, HistoryRecord
+from slurp_leader.election.ranking.candidates import read_candidates
 from slurp_leader.errors import ConfigurationError, LifecycleError
+from slurp_leader.store import Get, prefix_end
+from slurp_leader.store.keyspace import Keyspace
 from support.waiting import WAIT_S, until
 
 
@@ -66,6 +70,20 @@ def test_a_system_requires_the_project_manager_and_an_election_requires_nothing(
     asked = SlurpSettings(node=lacking.node, election={"lease_ttl": 3, "requires": []})
     with SlurpLeaderSystem(asked, generator=lambda request, job: {}, stores=shared) as system:
         assert system.wait_for_leadership(WAIT_S)
+
+
+@pytest.mark.parametrize("face", ["election", "system"])
+def test_a_candidate_publishes_what_is_free_of_its_machine(shared: Any, face: str) -> None:
+    standing: Any = election(shared, "a")
+    if face == "system":
+        settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3})
+        standing = SlurpLeaderSystem(settings, generator=lambda request, job: {}, stores=shared)
+    with standing:
+        assert standing.wait_for_leadership(WAIT_S)
+        keys = ElectionKeys.of(Keyspace(standing.settings.node.cluster_id), "slurp" if face == "system" else "reports")
+        kvs = shared.store.call(Get(keys.candidates, prefix_end(keys.candidates)), WAIT_S).result().kvs
+        (published,) = read_candidates(kvs)
+        assert published.inputs.memory_free is not None  # the processor is measured between two looks
 
 
 def test_a_veto_is_told_of_by_health(shared: Any) -> None:

@@ -49,7 +49,7 @@ def test_an_observer_sees_terms_come_and_go_and_leaves_no_trace(shared: Any) -> 
 def test_an_answer_from_memory_says_how_old_it_is_and_a_fresh_one_is_etcds(shared: Any) -> None:
     with election(shared, "a") as standing, observer(shared) as leader:
         assert standing.wait_for_leadership(WAIT_S)
-        seen = leader.wait(WAIT_S)
+        seen = leader.wait_for_leader(WAIT_S)
         assert next(each.leader for each in standing.observe() if each.leader) == seen  # it has heard of itself
         from_memory = (leader.get(), standing.get_leader(WAIT_S))
         for info in (*from_memory, leader.get(fresh=True), standing.get_leader(fresh=True)):
@@ -97,7 +97,7 @@ def test_awaited_verbs(shared: Any) -> None:
     async def serve() -> list[str | None]:
         leader = observer(shared)
         async with leader, election(shared, "a"):
-            assert (await leader.aio.wait(WAIT_S)).node_id == "a"
+            assert (await leader.aio.wait_for_leader(WAIT_S)).node_id == "a"
             assert (await leader.aio.get(fresh=True)).node_id == "a"
             async for change in leader.observe():
                 return [change.leader.node_id if change.leader else None]

@@ -81,8 +81,8 @@ def test_work_that_has_to_beat_and_does_not_loses_its_term(cluster: dict[str, An
     def work(term: Any) -> str:
         if not stuck.is_set():
             stuck.set()
-            term.lost.wait(WAIT_S)  # as a loop that hangs: it does not beat
-            ended.set()
+            if term.lost.wait(WAIT_S):  # as a loop that hangs: it does not beat
+                ended.set()
             term.check()
         return f"token {term.token}"
 

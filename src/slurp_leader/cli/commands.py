@@ -19,7 +19,13 @@ Body = Callable[..., int | None]
 
 
 def command(
-    app: typer.Typer, name: str, *, json: bool = True, election: bool = False, **typer_options: Any
+    app: typer.Typer,
+    name: str,
+    *,
+    json: bool = True,
+    election: bool = False,
+    timeout: bool = True,
+    **typer_options: Any,
 ) -> Callable[[Body], Body]:
     """Make a command of a function. Its docstring is the help.
 
@@ -28,15 +34,18 @@ def command(
         name: What is typed.
         json: Whether it has data to write, and so takes ``--json``.
         election: Whether it is about one election, and so takes ``--election``.
+        timeout: Whether it gives up when etcd does not answer, and so takes ``--timeout``.
         typer_options: Passed to ``Typer.command``.
     """
 
     def register(body: Body) -> Body:
-        left_out = {*(() if json else ("as_json",)), *(() if election else ("election",))}
-        common = {name: value for name, value in COMMON.items() if name not in left_out}
+        takes = {"as_json": json, "election": election, "timeout": timeout}
+        common = {name: value for name, value in COMMON.items() if takes.get(name, True)}
 
         def run(ctx: typer.Context, **given: Any) -> None:
             before = ctx.find_object(Invocation) or Invocation()
+            if not timeout and before.timeout is not None:
+                raise typer.BadParameter("it takes no --timeout: it does not give up", ctx)
             after = {name: given.pop(name) if name in common else default for name, (_, default) in COMMON.items()}
             code = perform(before.merged(after), body, given)
             if code:

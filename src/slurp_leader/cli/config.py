@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
         short_help="The settings.",
         no_args_is_help=True,
     )
-    command(config, "show")(show)
-    command(config, "validate")(validate)
-    command(config, "init", json=False)(init)
-    command(config, "schema", json=False)(schema)
+    command(config, "show", timeout=False)(show)
+    command(config, "validate", timeout=False)(validate)
+    command(config, "init", json=False, timeout=False)(init)
+    command(config, "schema", json=False, timeout=False)(schema)
     app.add_typer(config)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurp_leader.cli.options import Invocation
 from slurp_leader.clock import Clock, SystemClock
+from slurp_leader.errors import LifecycleError
 
 if TYPE_CHECKING:
     from slurp_leader.settings import SlurpSettings
@@ -98,6 +99,24 @@ def client(call: Invocation, settings: SlurpSettings, *, log_level: str = "criti
     finally:
         store.close()
         undo()
+
+
+def check_live(system: SlurpLeaderSystem, timeout_s: float) -> None:
+    """See whether a system can go on. An outage of etcd does not end it.
+
+    Raises:
+        StoreError: It cannot: etcd refuses us, or is another one than before.
+        LifecycleError: It cannot, for another reason.
+    """
+    health = system.health()
+    if health["live"]:
+        return
+    if not health["problems"]:
+        raise LifecycleError("the system was stopped by the program itself; nothing is left to run")
+    worst = health["problems"][0]
+    if worst["what"] == "store":
+        system.ping(timeout_s)  # mostly fails in the same way, and so with the right exit code
+    raise LifecycleError(f"this node cannot go on: {worst['message']}; {worst['fix']}")
 
 
 @contextmanager

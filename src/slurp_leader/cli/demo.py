@@ -12,7 +12,7 @@ from slurp_leader.cli.options import Invocation
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "demo")(demo)
+    command(app, "demo", timeout=False)(demo)
 
 
 def demo(

@@ -24,7 +24,7 @@ DEFAULT_PORT = 2379
 
 def register(app: typer.Typer) -> None:
     etcd = typer.Typer(name="etcd", help="An etcd for development.", no_args_is_help=True)
-    command(etcd, "dev")(dev)
+    command(etcd, "dev", timeout=False)(dev)
     app.add_typer(etcd)
 
 

@@ -1,4 +1,7 @@
-"""``slurp failover``: what leaders left to their successors, and whether it is so."""
+"""``slurp failover``: what leaders left to their successors, and whether it is so.
+
+It is about the queue, of which a cluster has one; so there is no election to name.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slurp_leader.cli.commands import about_one_election, command
+from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import reading
 from slurp_leader.cli.documents import as_document
 from slurp_leader.cli.exits import Exit
@@ -33,10 +36,9 @@ _COLUMNS = (
 
 def register(app: typer.Typer) -> None:
     failover = typer.Typer(name="failover", help="See what leaders left to their successors.", no_args_is_help=True)
-    about_one_election(failover)
-    command(failover, "show", election=True)(show)
-    command(failover, "verify", election=True)(verify)
-    command(failover, "manifest", election=True)(manifest)
+    command(failover, "show")(show)
+    command(failover, "verify")(verify)
+    command(failover, "manifest")(manifest)
     app.add_typer(failover)
 
 
@@ -56,7 +58,8 @@ def show(call: Invocation, epoch: EpochOption = None) -> int:
     kept = [each for each in kept if epoch is None or each.epoch == epoch]
     output = call.output()
     if output.as_json:
-        output.json({"election": settings.election.name, "failovers": [as_document(each.to_fields()) for each in kept]})
+        told = [as_document(each.to_fields()) for each in kept]
+        output.json({"cluster_id": settings.node.cluster_id, "failovers": told})
     elif kept:
         output.table(_COLUMNS, [row for each in kept for row in _rows(each, output)])
         for error in [error for each in kept for error in each.errors]:
@@ -82,7 +85,7 @@ def verify(call: Invocation, epoch: EpochOption = None) -> int:
         found = verify_kept(store, keyspace, epoch, SystemClock(), call.timeout_s, settings.jobs.in_force())
     output = call.output()
     if output.as_json:
-        output.json({"election": settings.election.name, **as_document(found.to_fields())})
+        output.json({"cluster_id": settings.node.cluster_id, **as_document(found.to_fields())})
     else:
         of = f"epoch {found.epoch}" if found.epoch else "nothing"
         output.line(f"{of}: {found.verdict.value}" + (f": {found.why}" if found.why else ""))
@@ -105,7 +108,7 @@ def manifest(call: Invocation) -> None:
     if output.as_json:
         output.json(
             {
-                "election": settings.election.name,
+                "cluster_id": settings.node.cluster_id,
                 "revision": stock.revision,
                 "at": at,
                 "counts": dict(stock.counts),

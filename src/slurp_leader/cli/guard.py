@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +24,15 @@ from slurp_leader.guard.parent import NOT_FOUND, NOT_RUNNABLE
 from slurp_leader.signals import Signals
 
 if TYPE_CHECKING:
+    from slurp_leader.settings import SlurpSettings
     from slurp_leader.system import LeaderElection
     from slurp_leader.term import Term
 
 _LOOK_S = 0.2
+_STOP_RESERVE_S = 5
+"""How much longer than the program may take to end the term is held at least: for noticing that, and for killing it."""
+_LONGEST_GRACE_S = 3600 - _STOP_RESERVE_S
+"""`election.stop_timeout` is an hour at most."""
 _RUN_GUARD = (
     "import sys; n = int(sys.argv[1]); sys.path[:] = sys.argv[2:n + 2]; "
     "from slurp_leader.guard.parent import main; main(sys.argv[n + 2:])"
@@ -38,8 +44,8 @@ CommandArgument = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "guard", json=False)(guard)
-    command(app, "lead", json=False)(lead)
+    command(app, "guard", json=False, timeout=False)(guard)
+    command(app, "lead", json=False, timeout=False)(lead)
 
 
 def guard(call: Invocation, cmd: CommandArgument = None) -> int:
@@ -62,26 +68,41 @@ def lead(
     cmd: CommandArgument = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the election. (default: election.name)")] = None,
     grace: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How long it may take to end when it is told to.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=_LONGEST_GRACE_S,
+            help="How long it may take to end when it is told to. The term is held for it.",
+        ),
     ] = 10.0,
 ) -> int:
     """Run a program, in any language, on the leader only.
 
     It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back, as in a
-    handover, it gets SIGTERM, and after --grace SIGKILL; when the term is lost, it is killed before the lease ends. If
-    this command is killed or stopped, its crash guard kills the program before the next leader can start.
+    handover, it gets SIGTERM, and after --grace SIGKILL; so long the next leader waits, whatever election.stop_timeout
+    says. When the term is lost, it is killed before the lease ends. If this command is killed or stopped, its crash
+    guard kills the program before the next leader can start.
 
     After a term this node stands again, and the program is started anew when it leads again. This command ends when a
-    signal tells it to, with 128 and the number of it. It ends, too, when the program ends by itself in a term that is
-    not being given back: what is left in its process group is killed, and the exit code is the program's.
+    signal tells it to, with 128 and the number of it; a second one kills the program and ends it at once. It ends, too,
+    when the program ends by itself in a term that is not being given back: what is left in its process group is killed,
+    and the exit code is the program's.
     """
     from slurp_leader.system import LeaderElection
 
     wanted = _checked(cmd, "lead")
     settings = call.settings()
     with logging_of(call, settings):
-        election = LeaderElection(name, settings)
+        election = LeaderElection(name, _with_time_to_end(settings, grace))
         return _Lead(call, election, wanted, grace).run()
+
+
+def _with_time_to_end(settings: SlurpSettings, grace_s: float) -> SlurpSettings:
+    """The settings, with a stop that waits until the program has ended: it must not run beside the next leader's."""
+    options = settings.election
+    stop_timeout = max(options.stop_timeout, timedelta(seconds=grace_s + _STOP_RESERVE_S))
+    return settings.model_copy(update={"election": options.but(stop_timeout=stop_timeout)})
 
 
 def _checked(cmd: list[str] | None, verb: str) -> list[str]:
@@ -99,7 +120,10 @@ class _Lead:
         self._cmd = cmd
         self._grace_s = grace_s
         self._clock = SystemClock()
-        self._signals = Signals()
+        self._signals = Signals(last_act=self._kill_at_once)
+        self._lock = threading.Lock()  # guards the two below
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_quitting = False
         self._code: int | None = None
         self._error: BaseException | None = None
 
@@ -134,34 +158,58 @@ class _Lead:
             Its exit code, where it ended by itself. None: the term was to be given back by then, or was over. That is
             asked after its death was seen: whichever came first, somebody else is to lead, and we stand by.
         """
-        if self._signals.first.is_set():
-            return None
         environment = {**os.environ, TOKEN: str(term.token), EPOCH: str(term.epoch)}
         environment.pop(GUARD_SOCKET, None)  # the socket is not passed on
         try:
-            process = subprocess.Popen(self._cmd, env=environment, process_group=0)
+            process = self._start(environment)
         except OSError as error:
             self._call.output().say(f"{self._cmd[0]}: {error.strerror}")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+        if process is None:
+            return None
         try:
             self._election.kill_on_death(process.pid)
-            self._await(process, term)
-            is_over = process.poll() is None or term.should_stop
-            if process.poll() is None:
+            has_ended = self._await(process, term)
+            is_over = not has_ended or term.should_stop
+            if not has_ended:
                 self._stop(process, term)
         finally:
-            _signal_group(process, signal.SIGKILL)  # what it has left behind would run on without the term
+            with self._lock:
+                _signal_group(process, signal.SIGKILL)  # what it has left behind would run on without the term
+                self._process = None
             process.wait()
             self._election.kill_on_death(0)
         if is_over:
             return None
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
-    def _await(self, process: subprocess.Popen[bytes], term: Term) -> None:
-        """Wait until the program ends, or has to."""
+    def _start(self, environment: dict[str, str]) -> subprocess.Popen[bytes] | None:
+        """Start the program; None: we are told to end.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        with self._lock:  # so that whoever quits at once finds it
+            if self._is_quitting or self._signals.first.is_set():
+                return None
+            self._process = subprocess.Popen(self._cmd, env=environment, process_group=0)
+            return self._process
+
+    def _kill_at_once(self) -> None:
+        """We quit: the program must not outlive us, also where no guard sees to that."""
+        with self._lock:
+            self._is_quitting = True
+            if self._process is not None:
+                _signal_group(self._process, signal.SIGKILL)
+
+    def _await(self, process: subprocess.Popen[bytes], term: Term) -> bool:
+        """Wait until the program ends, or has to. Whether it was seen to end."""
         with _Death(process) as death:
-            while not term.should_stop and not death.wait(min(_LOOK_S, term.remaining_s())):
+            while not term.should_stop:
+                if death.wait(min(_LOOK_S, term.remaining_s())):
+                    return True
                 term.beat()
+        return False
 
     def _stop(self, process: subprocess.Popen[bytes], term: Term) -> None:
         """Ask it to end, and give it the time it has: until the lease may end, at most. After that it is made to."""
@@ -174,7 +222,8 @@ class _Lead:
 
 
 class _Death:
-    """Waits for the end of a child without reaping it in between."""
+    """Waits for the end of a child. Where the kernel has pidfds, as Linux since 5.3, that does not reap it: its number
+    stays taken, so that its group can be killed without hitting another one."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -194,8 +243,8 @@ class _Death:
     def wait(self, seconds: float) -> bool:
         """Whether it has ended, within this time."""
         if self._descriptor is not None:
-            select.select([self._descriptor], [], [], max(0.0, seconds))
-            return self._process.poll() is not None
+            readable, _, _ = select.select([self._descriptor], [], [], max(0.0, seconds))
+            return bool(readable)
         try:
             self._process.wait(max(0.001, seconds))
         except subprocess.TimeoutExpired:

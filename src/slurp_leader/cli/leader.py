@@ -13,10 +13,11 @@ import typer
 from slurp_leader.cli import elections, orders, why
 from slurp_leader.cli.asking import asking
 from slurp_leader.cli.commands import about_one_election, command
-from slurp_leader.cli.connection import client
+from slurp_leader.cli.connection import check_live, client
 from slurp_leader.cli.documents import leader_as_json, leads
 from slurp_leader.cli.options import Invocation
 from slurp_leader.clock import SystemClock, format_utc
+from slurp_leader.errors import LifecycleError
 
 if TYPE_CHECKING:
     from slurp_leader.election import LeaderChanged
@@ -78,7 +79,10 @@ def watch(
     call: Invocation,
     count: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many lines.")] = None,
 ) -> None:
-    """Print who leads, and then every change, until Ctrl-C. With --json one object a line."""
+    """Print who leads, and then every change, until Ctrl-C. With --json one object a line.
+
+    An outage of etcd does not end it. It fails when etcd refuses to be watched, or is another one than before.
+    """
     output, settings = call.output(), call.settings()
     with client(call, settings, log_level="warning") as system:
         for number, change in enumerate(_interruptible(system.leader.watch()), 1):
@@ -89,23 +93,31 @@ def watch(
                 output.line(f"{at}  {_change_as_text(change)}")
             if number == count:
                 return
+        check_live(system, call.timeout_s)
+        raise LifecycleError("the watch has ended, and it is not known why; start it again")
 
 
 def _interruptible(changes: Iterator[LeaderChanged]) -> Iterator[LeaderChanged]:
-    """Hand changes on, such that Ctrl-C is heard between them.
+    """Hand changes on, such that Ctrl-C is heard between them. Ends when there will be none any more.
 
     A signal that arrives just before the main thread begins to wait without limit is seen when that wait ends: never.
     """
-    arrived: SimpleQueue[LeaderChanged] = SimpleQueue()
+    arrived: SimpleQueue[LeaderChanged | None] = SimpleQueue()
 
     def carry() -> None:
         for change in changes:
             arrived.put(change)
+        arrived.put(None)
 
     threading.Thread(target=carry, name="slurp-watch-leader", daemon=True).start()
     while True:
-        with suppress(Empty):
-            yield arrived.get(timeout=_LOOK_S)
+        try:
+            change = arrived.get(timeout=_LOOK_S)
+        except Empty:
+            continue
+        if change is None:
+            return
+        yield change
 
 
 def _change_as_json(change: LeaderChanged, at: str) -> dict[str, Any]:
@@ -114,9 +126,17 @@ def _change_as_json(change: LeaderChanged, at: str) -> dict[str, Any]:
         "leader": leader_as_json(change.leader),
         "revision": change.revision,
         "vacancy_s": change.vacancy_s,
+        "missed": change.missed,
     }
 
 
 def _change_as_text(change: LeaderChanged) -> str:
     vacancy = "" if change.vacancy_s is None else f", after {change.vacancy_s:.3f} s without a leader"
-    return f"{leads(change.leader)}{vacancy}"
+    return f"{leads(change.leader)}{vacancy}{_missed(change.missed)}"
+
+
+def _missed(count: int | None) -> str:
+    """What could not be told right before a change, in words."""
+    if count is None:
+        return " (changes before this one were missed; nobody knows how many)"
+    return f" (missed before this one: {count})" if count else ""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slurp_leader.cli.commands import command
-from slurp_leader.cli.connection import telemetry
+from slurp_leader.cli.connection import check_live, telemetry
 from slurp_leader.cli.exits import answer_to
 from slurp_leader.cli.loading import load_app
 from slurp_leader.cli.options import Invocation
-from slurp_leader.errors import LifecycleError, StoreDeniedError, StoreError
+from slurp_leader.errors import StoreDeniedError, StoreError
 from slurp_leader.signals import Signals
 
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 """How often the node is asked whether it can go on."""
+_ANSWER_S = 2.0
+"""How long etcd may take to an answer here, before it is said that it gives none. Nothing else depends on it."""
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "run", json=False)(run)
+    command(app, "run", json=False, timeout=False)(run)
 
 
 def run(
@@ -62,7 +64,7 @@ def _serve(call: Invocation, system: SlurpLeaderSystem) -> int:
     with Signals() as signals, system:
         _greet(call, system)
         while not signals.first.wait(_LOOK_S):
-            _check(system, call.timeout_s)
+            check_live(system, _ANSWER_S)
         drain_s = system.settings.jobs.drain_timeout_s
         output.say(f"stopping: what runs may end (up to {drain_s:g} s); once more to quit at once")
         if not system.stop():
@@ -80,30 +82,12 @@ def _greet(call: Invocation, system: SlurpLeaderSystem) -> None:
     output = call.output()
     output.say(f"node {node.id} of cluster {node.cluster_id!r}; Ctrl-C to stop")
     try:
-        system.ping(call.timeout_s)
+        system.ping(_ANSWER_S)
     except StoreDeniedError:
         raise
     except StoreError as error:
         answer = answer_to(error)
         output.say(f"{error}; {answer.fix if answer else ''}; trying on")
-
-
-def _check(system: SlurpLeaderSystem, timeout_s: float) -> None:
-    """See whether the node can go on. An outage of etcd does not end it.
-
-    Raises:
-        StoreError: It cannot: etcd refuses us, or is another one than before.
-        LifecycleError: It cannot, for another reason.
-    """
-    health = system.health()
-    if health["live"]:
-        return
-    if not health["problems"]:
-        raise LifecycleError("the system was stopped by the program itself; nothing is left to run")
-    worst = health["problems"][0]
-    if worst["what"] == "store":
-        system.ping(timeout_s)  # mostly fails in the same way, and so with the right exit code
-    raise LifecycleError(f"this node cannot go on: {worst['message']}; {worst['fix']}")
 
 
 @contextmanager

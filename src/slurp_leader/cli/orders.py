@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -173,7 +174,7 @@ def transfer(
     """Hand the lead over to another node, without a moment in which nobody leads. Jobs in flight go on."""
     with asking(call, by) as asked:
         asked.say_who_stands(*([to] if to else []))
-        done = asked.wish().transfer(to, why, call.timeout_s, dry_run=dry_run)
+        done = asked.wish().transfer(to, why, asked.store.remaining_s(), dry_run=dry_run)
     output = call.output()
     if output.as_json:
         output.json(
@@ -198,7 +199,7 @@ def step_down(call: Invocation, why: Why = "", by: By = None) -> None:
     with asking(call, by) as asked:
         asked.say_who_stands()
         pinned_to = asked.orders().situation().operator.pinned_to
-        done = asked.wish().step_down(why, call.timeout_s)
+        done = asked.wish().step_down(why, asked.store.remaining_s())
     output = call.output()
     if pinned_to == done.before:
         output.say(f"the lead is pinned to {pinned_to}, which takes it again when it is fit: `unpin` or `block` it")
@@ -242,11 +243,11 @@ def force(
         output = call.output()
         if not output.as_json:
             output.line(f"the term of the election {asked.name!r} is over; {to or 'another'} goes first")
-        leader = _leader_once(asked, lambda leader: leader is not None and leader.token > done.revision)
+        seen = _leader_once(asked, lambda leader: leader is not None and leader.token > done.revision)
     if output.as_json:
-        output.json({**_as_json(done, asked.name), "leader": leader_as_json(leader)})
-    else:
-        output.line(leads(leader) if leader else "nobody leads yet")
+        output.json({**_as_json(done, asked.name), **seen.to_fields()})
+    elif seen.is_known:
+        output.line(leads(seen.leader) if seen.leader else "nobody leads yet")
 
 
 # ---------------------------------------------------------------- what they share
@@ -291,15 +292,12 @@ def _give(
         election = f"the election {asked.name!r}"
         if not output.as_json:
             output.line(said(election) if done.changed else f"nothing changed: {already(election, done.orders)}")
-        leader = asked.leader() if until else None
-        has_to_move = until is not None and not until(leader)
-        if until and has_to_move and not missing:  # nobody waits for a node that is not there
-            leader = _leader_once(asked, until)
+        seen = _leader_once(asked, until, waits=not missing) if until else None  # nobody waits for who is not there
     if output.as_json:
-        output.json({**_as_json(done, asked.name), **({"leader": leader_as_json(leader)} if until else {})})
-    elif until and has_to_move:
-        output.line(leads(leader))
-        if not until(leader):
+        output.json({**_as_json(done, asked.name), **(seen.to_fields() if seen else {})})
+    elif until and seen and seen.is_known and not seen.is_at_once:
+        output.line(leads(seen.leader))
+        if not until(seen.leader):
             output.say(f"that has not changed yet: `slurp leader explain {named[0]}` tells why")
 
 
@@ -317,22 +315,43 @@ def _is_led_by(leader: LeaderInfo | None, node_id: str) -> bool:
     return leader is not None and leader.record is not None and leader.record.node_id == node_id
 
 
-def _leader_once(asked: Asked, is_it: Callable[[LeaderInfo | None], bool]) -> LeaderInfo | None:
-    """Who leads once that is as wanted; after a short time who leads anyway, if anybody.
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen of the lead after an order.
+
+    Attributes:
+        leader: Who leads; None: nobody.
+        is_known: Whether etcd said so.
+        is_at_once: Whether the lead was at the first look as the order wants it.
+    """
+
+    leader: LeaderInfo | None = None
+    is_known: bool = True
+    is_at_once: bool = False
+
+    def to_fields(self) -> dict[str, Any]:
+        """As plain data; nothing where nothing is known."""
+        return {"leader": leader_as_json(self.leader)} if self.is_known else {}
+
+
+def _leader_once(asked: Asked, is_it: Callable[[LeaderInfo | None], bool], *, waits: bool = True) -> _Seen:
+    """Who leads once that is as wanted; after a short time, or at once unless it `waits`, who leads anyway, if anybody.
 
     The order stands, whatever happens here: where etcd falls silent, that is said, and is no failure of it.
     """
-    waits, tries = threading.Event(), int(min(_LONGEST_LOOK_S, asked.store.remaining_s()) / _LOOK_EVERY_S)
+    pause, tries = threading.Event(), int(min(_LONGEST_LOOK_S, asked.store.remaining_s()) / _LOOK_EVERY_S)
     leader = None
     try:
-        for _ in range(max(1, tries)):
+        for look in range(max(1, tries if waits else 1)):
+            if look:
+                pause.wait(_LOOK_EVERY_S)
             leader = asked.leader()
             if is_it(leader):
-                break
-            waits.wait(_LOOK_EVERY_S)
+                return _Seen(leader, is_at_once=not look)
     except StoreError as error:
-        asked.call.output().say(f"etcd did not say who leads now: {error}")
-    return leader
+        asked.call.output().say(f"the order stands, but etcd did not say who leads now: {error}")
+        return _Seen(is_known=False)
+    return _Seen(leader)
 
 
 def _ask(question: str) -> None:

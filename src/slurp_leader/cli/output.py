@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slurp_leader.cli.options import Color
@@ -146,10 +146,11 @@ class Output:
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         """Rows under their heads."""
         printed = [[printable(cell) for cell in row] for row in rows]
+        heads = [replace(column, title=printable(column.title)) for column in columns]  # they may come from a record
         if self.console.is_terminal:
-            self._fitted_table(columns, printed)
+            self._fitted_table(heads, printed)
         else:
-            _full_table(columns, printed)
+            _full_table(heads, printed)
 
     @property
     def console(self) -> Console:

@@ -19,7 +19,7 @@ from slurp_leader.telemetry.logs import configure_logging
 
 CLUSTER = "demo"
 LEASE_TTL_S = 3
-"""The shortest that is allowed. A killed leader is missed when its lease has run out."""
+"""The shortest that is allowed. A killed leader is missed at once; this counts where its crash guard cannot run."""
 
 
 def demo_settings(endpoint: str, name: str, root: Path) -> SlurpSettings:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election.candidacy import Candidacy
 from slurp_leader.election.desk import Desk
-from slurp_leader.election.history.entries import HistoryRecord, remember
+from slurp_leader.election.history.entries import ActionRecord, HistoryRecord, remember, remember_step_down
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.ranking.candidates import Candidate, CandidateView, read_candidates
 from slurp_leader.election.ranking.eligible import (
@@ -174,6 +174,11 @@ class Contest:
         """
         judged = standings(candidates, self._circumstances(candidates), self._options.weights)
         return self._remember(record, judged, by=wish.by, why=wish.why)
+
+    def tell_given_back(self, epoch: int, wish: TransferRecord) -> Told:
+        """What the transaction that gives a term back writes of it: who had the leader step down, and why."""
+        at = format_utc(self._clock.utcnow())
+        return remember_step_down(self._keys, ActionRecord("step_down", epoch, wish.by, wish.why, at))
 
     def _remember(self, record: LeaderRecord, judged: list[Standing], **more: object) -> Told:
         view = self._view

@@ -152,6 +152,7 @@ class Election:
         self._finished = False
         self._gave_all_back = False
         self._started = False
+        self._stopping = False
         self._owners: set[str] = set()
         self._awaited: set[str] = set()
         self._idle_owners: dict[str, int] = {}  # with the token of the term they are done with
@@ -191,6 +192,7 @@ class Election:
         with self._changed:
             if not self._started:
                 return True
+            self._stopping = True
         self._loop.post(StopWanted(hands_over))
         with self._changed:
             self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + _LONGEST_GOODBYE_S)
@@ -481,7 +483,7 @@ class Election:
             self.hooks.call(HookKind.LEADING, event.term)
         if event.state in (ElectionState.CANDIDATE, ElectionState.FOLLOWER) and event.term is not None:
             self.hooks.call(HookKind.LOST, event.term, event.reason)
-        if event.state is ElectionState.CANDIDATE:
+        if event.state is ElectionState.CANDIDATE and not self._stopping:  # who stops stands by for nothing
             self.hooks.call(HookKind.STANDBY)
 
     def _on_leader(self, event: LeaderChanged) -> None:

@@ -573,7 +573,8 @@ class Elector:
         if self._stopping:
             self._timers.set("stop", now + _LETTING_GO_S)
         if holds_key:
-            release = Attempt(transactions.release(self._keys, reign.term), None, key_is_free)
+            told = self._contest.tell_given_back(reign.term.epoch, reign.wished) if reign.wished is not None else ()
+            release = Attempt(transactions.release(self._keys, reign.term, told), None, key_is_free)
             self._attempts.begin(release, session.timing.rpc_timeout_s)
 
     def _on_resign(self, pause_s: float, now: float) -> None:

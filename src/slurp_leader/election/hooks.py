@@ -1,14 +1,15 @@
 """Hooks: what a service wants to do when it stands by, is elected, leads, or has lost.
 
 ======================  ===================================================================================
-``on_standby()``        stands, and somebody else leads or nobody does
+``on_standby()``        stands, and somebody else leads or nobody does; not while it is being stopped
 ``on_elected(term)``    the key is taken and proved, nobody is told yet; may veto: raise, or return False
 ``on_leading(term)``    leads from now on
 ``on_lost(term, why)``  the term is over
 ======================  ===================================================================================
 
 They run on threads of their own, in order; renewal never waits for one. `on_elected` has a thread for each term, so
-that one that hangs holds up no other; when its time is over it counts as a veto.
+that one that hangs holds up no other, and none holds it up: an `on_standby` that is slow may end after it. When its
+time is over it counts as a veto.
 """
 
 from __future__ import annotations

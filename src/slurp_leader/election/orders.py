@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
@@ -25,8 +25,9 @@ from slurp_leader.election.history.entries import (
 )
 from slurp_leader.election.history.explain import Explanation, explain
 from slurp_leader.election.history.simulate import Simulation, simulate
-from slurp_leader.election.history.situation import Situation, look_at
+from slurp_leader.election.history.situation import Ask, Situation, look_at
 from slurp_leader.election.operator import Forced, OperatorRecord, Order
+from slurp_leader.election.ranking.eligible import Cause, eligible
 from slurp_leader.election.ranking.scoring import parse_weights
 from slurp_leader.election.records import ElectionKeys
 from slurp_leader.errors import ConfigurationError, NoLeaderError, OrderRefusedError, Outcome, StoreError
@@ -72,8 +73,8 @@ class Orders:
     Each order raises:
         ConfigurationError: A name or a reason cannot be written down. Nothing was ordered.
         OrderRefusedError: A later version of this library wrote what is ordered. Nothing was ordered.
-        StoreError: etcd did not answer within `timeout_s`; `outcome` says whether the order may be in force. It can be
-            repeated: an order that is in force already changes nothing.
+        StoreError: etcd did not answer within `timeout_s`; `outcome` says whether the order may be in force: where only
+            the look before it failed, it is not. It can be repeated: an order that is in force already changes nothing.
 
     Args:
         store: Where calls go.
@@ -82,7 +83,7 @@ class Orders:
         clock: Source of time, and of dates for people.
         rpc_timeout_s: Deadline of one call.
         by: Who orders, for people.
-        timeout_s: Longest time for one order.
+        timeout_s: Longest time for one order, in seconds.
     """
 
     def __init__(
@@ -186,7 +187,9 @@ class Orders:
             raise OrderRefusedError(f"{to} does not stand in the election {self._election!r}", reason="unknown")
         if to and now.record is not None and now.record.node_id == to:
             raise OrderRefusedError(f"{to} leads already", reason="itself")
-        if to and orders.pinned_to not in ("", to) and orders.pinned_to in now.circumstances.able:
+        rules = now.own_rules()
+        judged = [eligible(each, rules(each)) for each in now.candidates if each.node_id == to]
+        if judged and all(Cause.PINNED_ELSEWHERE in verdict.causes for verdict in judged):
             raise OrderRefusedError(
                 f"the lead is pinned to {orders.pinned_to} {orders.pinned}; unpin it first", reason="pinned_elsewhere"
             )
@@ -233,22 +236,20 @@ class Orders:
             StoreError: etcd did not answer.
         """
         now = self.situation()
-        circumstances = replace(now.circumstances, gave_up="")  # an election among all, also who leads
-        in_force = (circumstances, now.weights)
+        rules = now.own_rules(gave_up="")  # an election among all, also who leads
+        in_force = (rules, now.weights)
         tried = parse_weights(weights, now.weights)
-        return simulate(
-            now.candidates, circumstances, tried, rank_wait_s=rank_wait_s, leader=now.record, in_force=in_force
-        )
+        return simulate(now.candidates, rules, tried, rank_wait_s=rank_wait_s, leader=now.record, in_force=in_force)
 
     def history(self) -> tuple[list[Entry], int]:
         """Elections and orders, the oldest first, and how many records could not be read."""
-        return read_entries(self._history_kvs())
+        return read_entries(self._history_kvs(self._ask))
 
-    def _history_kvs(self) -> tuple[Any, ...]:
+    def _history_kvs(self, ask: Ask) -> tuple[Any, ...]:
         kvs: list[Any] = []
         key = self._keys.history
         while True:
-            page = self._ask(Get(key, prefix_end(self._keys.history), limit=_PAGE))
+            page = ask(Get(key, prefix_end(self._keys.history), limit=_PAGE))
             kvs += page.kvs
             if not page.more:
                 return tuple(kvs)
@@ -263,7 +264,7 @@ class Orders:
         deadline = self._clock.boottime() + self._timeout_s
         order = Order(self._by, why, format_utc(self._clock.utcnow()))
         while True:
-            now = look_at(self._ask, self._keys)  # nothing is in doubt here: an etcd that is away is told of at once
+            now = look_at(self._asks_until(deadline), self._keys)  # an etcd that is away is told of at once
             if now.operator_is_later:  # to write over it would undo all that is ordered
                 raise OrderRefusedError(
                     "a later version of slurp_leader wrote the orders in force: give orders with that version",
@@ -292,34 +293,47 @@ class Orders:
             ),
             failure=(Get(entry), Get(keys.operator)),
         )
-        result: TxnResult = self._again_and_again(lambda: self._ask(txn), deadline)
+        result: TxnResult = self._until_definite(txn, deadline)
         if result.succeeded:
-            self._make_room()
+            self._make_room(deadline)
             return Ordered(action, wanted.orders, result.header.revision)
         own = result.results[0].kvs  # type: ignore[union-attr]  # the first read of the branch
         return Ordered(action, wanted.orders, own[0].mod_revision) if own else None
 
-    def _make_room(self) -> None:
+    def _make_room(self, deadline: float) -> None:
         """The oldest actions beyond `KEPT` go. Nothing depends on it: a later order does it anew."""
+        ask = self._asks_until(deadline)
         try:
-            actions = action_keys(self._history_kvs())
+            actions = action_keys(self._history_kvs(ask))
             for key in actions[: max(0, len(actions) - KEPT)][:_PAGE]:
-                self._ask(Delete(key))
+                ask(Delete(key))
         except StoreError:
             pass
 
-    def _again_and_again(self, call: Callable[[], Any], deadline: float) -> Any:
-        failures, in_doubt = 0, False
+    def _until_definite(self, txn: Txn, deadline: float) -> TxnResult:
+        ask, failures, in_doubt = self._asks_until(deadline), 0, False
         while True:
             try:
-                return call()
+                answer: TxnResult = ask(txn)
             except StoreError as error:
                 in_doubt |= error.outcome is Outcome.UNKNOWN
                 failures += 1
-                if not error.retryable or self._clock.boottime() >= deadline:
+                pause = pause_s(failures)
+                if not error.retryable or self._clock.boottime() + pause >= deadline:
                     error.outcome = Outcome.UNKNOWN if in_doubt else error.outcome
                     raise
-            threading.Event().wait(pause_s(failures))
+                threading.Event().wait(pause)
+            else:
+                return answer
+
+    def _asks_until(self, deadline: float) -> Ask:
+        """Asks as `_ask` does, but no call of it lasts beyond the deadline."""
+
+        def ask(request: Request[Any]) -> Any:
+            left_s = max(0.0, deadline - self._clock.boottime())
+            return self._store.call(request, min(self._rpc_timeout_s, left_s)).result()
+
+        return ask
 
     def _ask(self, request: Request[Any]) -> Any:
         return self._store.call(request, self._rpc_timeout_s).result()

@@ -9,7 +9,8 @@
 ``m/election/{name}/control/operator``    `operator.OperatorRecord`: what operators ordered; survives leaders
 ``m/election/{name}/candidates/{session}``  (leased) `ranking.candidates.Candidate`; by each candidate, now and then
 ``b/history/{name}/{epoch}``              `history.entries.HistoryRecord`: in the transaction that begins the term
-``b/history/{name}/{epoch}-{id}``         `history.entries.ActionRecord`: in the transaction that an order is
+``b/history/{name}/{epoch}-{id}``         `history.entries.ActionRecord`: in the transaction that an order is; or, under
+                                          ``{epoch}-step-down``, that gives a term back as an operator wished
 ``m/nodes/{node_id}/{session}`` (leased)  `node_value`; by each candidate
 ========================================  =========================================================
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from slurp_leader.election.events import Reason
 from slurp_leader.election.options import LeaseTiming
+from slurp_leader.election.transfer import TransferRecord
 from slurp_leader.store import Header
 from slurp_leader.term import Term
 
@@ -30,6 +31,7 @@ class Reign:
         lease_until: The lease lives at least until then, whatever becomes of heartbeats.
         leaving: Why it will be given back; None: it will not.
         pause_s: How long this node stands back after that.
+        wished: By whose wish; None: by its own.
         heartbeat_revision: Of the last heartbeat; None while one is under way, or in doubt.
         resume_by: After a handover that failed, the key is kept so long for the heartbeat that proves the term again.
     """
@@ -46,6 +48,7 @@ class Reign:
     lease_until: float = float("-inf")
     leaving: Reason | None = None
     pause_s: float = 0.0
+    wished: TransferRecord | None = None
     heartbeat_revision: int | None = None
     resume_by: float = float("-inf")
 

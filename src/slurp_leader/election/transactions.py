@@ -131,11 +131,18 @@ def heartbeat(keys: ElectionKeys, term: Term, value: bytes) -> Txn:
     return Txn(compares=term.fence(), success=(Put(keys.heartbeat, value),), failure=read_election(keys))
 
 
-def release(keys: ElectionKeys, term: Term) -> Txn:
-    """Give the key back by token. Never by name, and never by revoking the lease (A16)."""
+def release(keys: ElectionKeys, term: Term, told: Told = ()) -> Txn:
+    """Give the key back by token. Never by name, and never by revoking the lease (A16).
+
+    Args:
+        keys: Of the election.
+        term: The one that ends.
+        told: What is written with it, for people.
+    """
+    # With the wish that it may obey (A24).
     return Txn(
         compares=term.fence(),
-        success=(Delete(keys.leader), Delete(keys.transfer), *read_election(keys)),  # with the wish it may obey (A24)
+        success=(Delete(keys.leader), Delete(keys.transfer), *told, *read_election(keys)),
         failure=read_election(keys),
     )
 

@@ -69,6 +69,7 @@ class HealthChecks:
         self._checks: dict[str, _Running] = {}
         self._thread: threading.Thread | None = None
         self._stopped = True
+        self._has_news = False  # something to look at came, perhaps while the thread was not waiting for it
         self._told = ""
 
     def add(
@@ -106,7 +107,7 @@ class HealthChecks:
                 raise ConfigurationError(f"health check {name!r}: there is one of that name already")
             state = CheckState(self._options.failure_threshold)
             self._checks[name] = _Running(check, state, self._clock.boottime())
-            self._wake.notify_all()
+            self._wake_up()
             if not self._stopped:
                 self._begin()
 
@@ -123,7 +124,7 @@ class HealthChecks:
         """Run no more. A check that is under way is not waited for."""
         with self._wake:
             self._stopped = True
-            self._wake.notify_all()
+            self._wake_up()
             thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -161,14 +162,18 @@ class HealthChecks:
             with self._wake:
                 if self._stopped or self._thread is not threading.current_thread():
                     return
-                now = self._clock.boottime()
+                now, self._has_news = self._clock.boottime(), False
                 for running in self._checks.values():
                     self._look(running, now)
                 pause_s = min((self._next_at(each) for each in self._checks.values()), default=now) - now
             self._tell()
             with self._wake:
-                if not self._stopped:
-                    self._wake.wait(min(max(pause_s, 0.0), _LONGEST_WAIT_S))
+                self._wake.wait_for(lambda: self._has_news, min(max(pause_s, 0.0), _LONGEST_WAIT_S))
+
+    def _wake_up(self) -> None:
+        """With the lock held: have the thread look, now or, where it is about something else, right after that."""
+        self._has_news = True
+        self._wake.notify_all()
 
     @staticmethod
     def _next_at(running: _Running) -> float:
@@ -206,7 +211,7 @@ class HealthChecks:
                 running.due_at = now + running.check.interval_s
                 if not was_late or not error:
                     self._note(running, error, now)
-            self._wake.notify_all()
+            self._wake_up()
 
     def _note(self, running: _Running, error: str, now: float) -> None:
         was_failing = running.state.is_failing

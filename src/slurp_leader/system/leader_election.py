@@ -164,7 +164,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         clock: Source of time.
         metrics: Where measurements go.
         needs_progress: Whether the term ends when its work does not call ``term.beat()`` (or wait in ``term.wait``) for
-            `election.stall_timeout`: a leader that is stuck makes room by itself.
+            `election.stall_timeout`: a leader that is stuck makes room by itself. Periodic work does not beat for you.
         reaches_etcd: Whether `stores` lead to the etcd of the settings, so that a crash guard can reach it by itself;
             None: only when no `stores` are given.
         followers: Watches the keys of the election; None: a watch of its own. `Elections` shares one among many.
@@ -440,8 +440,9 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         """Wait until this process leads, then call ``work(term)`` and return what it returns.
 
         `work` should come to its end when ``term.should_stop`` (``while not term.wait(60): ...``). If the term was
-        lost under it, it is called anew with the next one. When it returns or raises, the term is given back.
-        Starts and stops the election if it is not running.
+        lost under it, it is called anew with the next one. When it returns or raises, the term is handed over or given
+        back; in a frozen election, where nobody could take it up, it is kept until the election is stopped. Starts and
+        stops the election if it is not running.
 
         Raises:
             LifecycleError: The election ended, and `work` had not come to its end within a term.

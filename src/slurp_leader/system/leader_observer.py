@@ -23,7 +23,9 @@ from slurp_leader.system.leader_view import Access, LeaderView
 from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.system.parts import ElectionView
 
-_VERBS = frozenset({"explain", "get", "history", "orders", "sighting", "simulate", "start", "stop", "wait"})
+_VERBS = frozenset(
+    {"explain", "get", "history", "orders", "sighting", "simulate", "start", "stop", "wait", "wait_for_leader"}
+)
 
 
 @dataclass(slots=True)

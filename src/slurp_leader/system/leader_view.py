@@ -87,7 +87,7 @@ class LeaderView:
         self._access = access
 
     def __repr__(self) -> str:
-        return "<LeaderView: get, sighting, wait, observe, history, explain>"
+        return "<LeaderView: get, sighting, wait_for_leader, observe, history, explain>"
 
     def get(self, timeout: float = 5.0, *, fresh: bool = False) -> LeaderInfo | None:
         """Who leads, as last heard; None when nobody does, or when etcd did not say within `timeout` seconds.
@@ -118,7 +118,7 @@ class LeaderView:
         observer.wait_until_known(timeout)
         return observer.sighting
 
-    def wait(self, timeout: float | None = None) -> LeaderInfo:
+    def wait_for_leader(self, timeout: float | None = None) -> LeaderInfo:
         """Wait until anybody leads.
 
         Raises:
@@ -126,6 +126,10 @@ class LeaderView:
             LifecycleError: Not started.
         """
         return self._access.observer().wait_for_leader(timeout)
+
+    def wait(self, timeout: float | None = None) -> LeaderInfo:
+        """The shorter name of `wait_for_leader`."""
+        return self.wait_for_leader(timeout)
 
     def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
         """Every change of leader from now on, vacancies too, in order and without loss, beginning with how things
@@ -222,7 +226,9 @@ class LeaderControl(LeaderView):
 
     def __init__(self, access: Access) -> None:
         super().__init__(access)
-        self.aio = AsyncFace(lambda name: getattr(self, name), LEADER_VERBS | {"get", "sighting", "wait"})
+        self.aio = AsyncFace(
+            lambda name: getattr(self, name), LEADER_VERBS | {"get", "sighting", "wait", "wait_for_leader"}
+        )
         """The verbs that wait, awaited: ``await election.control.aio.explain()``."""
 
     def __repr__(self) -> str:

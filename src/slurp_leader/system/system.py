@@ -85,8 +85,9 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
     """A node, or with ``candidate=False`` a client. Safe to use from any thread.
 
     What was started lives until `stop`, like a thread: also when nobody refers to it any more. A process that ends
-    without `stop` ends at once, and the next leader comes when the lease has run out. A child process that was forked
-    off holds no part of it: there it does not lead and is not running, and it cannot connect to etcd.
+    without `stop` ends at once; the crash guard gives its lease back, and what ran is run again by the next leader. A
+    child process that was forked off holds no part of it: there it does not lead and is not running, and it cannot
+    connect to etcd.
 
     ::
 

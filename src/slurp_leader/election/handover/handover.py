@@ -292,7 +292,7 @@ class Handover:
             self._refuse(session, reign.term, record, reason)
         elif now < reign.term.trust.until:
             if record.steps_down and self._view.operator.frozen is None:
-                reign.leaving, reign.pause_s = Reason.RESIGNED, _STANDS_BACK_S
+                reign.leaving, reign.pause_s, reign.wished = Reason.RESIGNED, _STANDS_BACK_S, record
             self.begin(session, reign.term, now, record)
 
     def _refuse(self, session: Session, term: Term, record: TransferRecord, reason: str) -> None:

@@ -39,6 +39,8 @@ from slurp_leader.store import (
 from slurp_leader.store.requests import CompareOp
 
 _LONGEST_WHY = 500
+_LONGEST_RESERVE_S = 1.0
+"""Two calls to an etcd that answers take much less."""
 
 _MESSAGES = {
     "nobody": "no node was named",
@@ -121,7 +123,7 @@ class Wish:
         Args:
             to: Node id of the successor; None: the best candidate.
             why: For people.
-            timeout_s: Longest wait.
+            timeout_s: Longest wait, in seconds. A part of it, at most 1 s, is kept for taking the wish back.
             dry_run: Only tell who would be asked first.
 
         Raises:
@@ -138,8 +140,9 @@ class Wish:
         if dry_run:
             return Transferred(_info(situation), asked[0].node_id, before, is_dry_run=True)
         wish = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, to or "", self._by, why)
-        wished_at = self._write(situation, leader, wish, began + timeout_s)
-        successor = self._follow(leader, wished_at, began + timeout_s, steps_down=False)
+        deadline = began + _to_be_obeyed_s(timeout_s)
+        wished_at = self._write(situation, leader, wish, deadline)
+        successor = self._follow(leader, wished_at, deadline, steps_down=False)
         assert successor is not None
         assert successor.node_id is not None
         return Transferred(successor, successor.node_id, before, self._clock.boottime() - began)
@@ -149,7 +152,7 @@ class Wish:
 
         Args:
             why: For people.
-            timeout_s: Longest wait. The leader's work in flight may have to end first.
+            timeout_s: Longest wait, as of `transfer`. The leader's work in flight may have to end first.
 
         Raises:
             ConfigurationError, NoLeaderError, HandoverError, StoreError: As `transfer`; with a frozen election also
@@ -160,8 +163,9 @@ class Wish:
         situation, leader = self._look()
         before = situation.record.node_id if situation.record else None
         wish = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, "", self._by, why, steps_down=True)
-        wished_at = self._write(situation, leader, wish, began + timeout_s)
-        successor = self._follow(leader, wished_at, began + timeout_s, steps_down=True)
+        deadline = began + _to_be_obeyed_s(timeout_s)
+        wished_at = self._write(situation, leader, wish, deadline)
+        successor = self._follow(leader, wished_at, deadline, steps_down=True)
         return SteppedDown(successor, before, self._clock.boottime() - began)
 
     # ------------------------------------------------------------ before anything is written
@@ -304,6 +308,12 @@ class Wish:
 
     def _call(self, request: Any) -> Any:
         return self._store.call(request, self._rpc_timeout_s).result()
+
+
+def _to_be_obeyed_s(timeout_s: float) -> float:
+    """How long a wish may stand. The rest of the time is for taking it back: one that stays is obeyed later on, when
+    nobody waits for it any more."""
+    return timeout_s - min(_LONGEST_RESERVE_S, timeout_s / 4)
 
 
 def _check(why: str) -> None:

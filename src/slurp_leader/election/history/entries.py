@@ -1,11 +1,13 @@
 """What is kept of elections, for people: who was elected, who else stood, why, and what operators did. Pure values.
 
-Written in the very transaction that begins a term, or that an operator's order is: what is in force has its entry, and
-nothing else has one. The newest `KEPT` of each kind stay. Nothing is decided by it.
+Written in the very transaction that begins a term, that an operator's order is, or that gives a term back because one
+wished for it: what is in force has its entry, and nothing else has one. The newest `KEPT` of each kind stay. Nothing is
+decided by it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +32,8 @@ _LARGEST = 64 * 1024
 """Bytes of a record. It stands in the transaction that ends a vacancy: were it so large that etcd refuses it, nobody
 could be elected, whatever the reason. So it tells less instead."""
 _LONGEST_S = 1e12
+_COMPONENTS = tuple(Weights().to_fields())
+_STEP_DOWN = "step-down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class HistoryRecord:
                 standings=standings,
                 stood=fields.whole(data.get("stood", len(standings))),
                 circumstances=circumstances,
-                weights=Weights(**data.get("weights", {})),
+                weights=_weights(data.get("weights", {})),
                 token=kv.mod_revision,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -136,7 +140,8 @@ class ActionRecord:
     """What an operator ordered.
 
     Attributes:
-        action: freeze, unfreeze, pin, unpin, block, unblock, require_version or force.
+        action: freeze, unfreeze, pin, unpin, block, unblock, require_version, force, or step_down where nobody could
+            take over, so that the term was given back (else the next term tells of it).
         epoch: Of the newest term when it was ordered.
         by, why, at: Who, why, when (UTC, by that machine's clock).
         what: The node or the version it is about; empty: none.
@@ -190,6 +195,14 @@ def remember(keys: ElectionKeys, record: HistoryRecord) -> tuple[Put | Delete, .
     return (put, Delete(election_key(keys, record.epoch - KEPT))) if record.epoch > KEPT else (put,)
 
 
+def remember_step_down(keys: ElectionKeys, record: ActionRecord) -> tuple[Put | Delete, ...]:
+    """What the transaction that gives a term back writes of who wished for that. Once a term, so it needs no id; the
+    oldest makes room."""
+    put = Put(action_key(keys, record.epoch, _STEP_DOWN), record.to_value())
+    oldest = record.epoch - KEPT
+    return (put, Delete(action_key(keys, oldest, _STEP_DOWN))) if oldest > 0 else (put,)
+
+
 def read_entries(kvs: Iterable[KeyValue]) -> tuple[list[Entry], int]:
     """Elections and actions in the order in which they happened, and how many records could not be read."""
     entries: list[Entry] = []
@@ -234,11 +247,34 @@ def _standing(data: Mapping[str, Any]) -> Standing:
 
 
 def _hindrance_fields(hindrance: Hindrance) -> dict[str, str]:
-    return {"cause": hindrance.cause.value, "text": hindrance.text}
+    return {"cause": str(hindrance.cause), "text": hindrance.text}
 
 
 def _hindrances(data: Any) -> tuple[Hindrance, ...]:
-    return tuple(Hindrance(Cause(each["cause"]), fields.words(each["text"])) for each in _list(data))
+    return tuple(Hindrance(_cause(each["cause"]), fields.words(each["text"])) for each in _list(data))
+
+
+def _cause(data: Any) -> str:
+    """One of a later version, which this one does not know, stays the word that it is."""
+    word = fields.name(data)
+    try:
+        return Cause(word)
+    except ValueError:
+        return word
+
+
+def _weights(data: Any) -> Weights:
+    """Of the components that this version knows. Where a later one has more, the known ones count among themselves as
+    much as they do there: so they sum to 1 here, too."""
+    if not isinstance(data, dict):
+        raise TypeError(f"{data!r:.80} is not an object")
+    known = {name: data[name] for name in _COMPONENTS if name in data}
+    if len(known) == len(data):
+        return Weights(**known)
+    shares = {name: fields.number(known.get(name, 0), 1) for name in _COMPONENTS}
+    if not (total := math.fsum(shares.values())):
+        raise ValueError("no component of a score that is known here counts anything")
+    return Weights(**{name: share / total for name, share in shares.items()})
 
 
 def _list(data: Any) -> list[Any]:

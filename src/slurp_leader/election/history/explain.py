@@ -14,7 +14,7 @@ from slurp_leader.election.history.entries import ActionRecord, Entry, HistoryRe
 from slurp_leader.election.history.situation import Situation
 from slurp_leader.election.history.table import Row, in_the_way, number, rows_of, seconds
 from slurp_leader.election.ranking.candidates import Candidate
-from slurp_leader.election.ranking.eligible import Standing, lets_others_go_first, standings
+from slurp_leader.election.ranking.eligible import Standing, lateness, lets_others_go_first, standings
 from slurp_leader.election.ranking.scoring import Weights
 
 _MOST_ACTIONS = 3
@@ -98,7 +98,7 @@ def _told(situation: Situation) -> HistoryRecord | None:
 
 def _of_a_vacancy(node_id: str, situation: Situation, rank_wait_s: float) -> Explanation:
     led = situation.newest.session if situation.newest is not None else ""
-    judged = standings(situation.candidates, replace(situation.circumstances, gave_up=led), situation.weights)
+    judged = standings(situation.candidates, situation.own_rules(gave_up=led), situation.weights)
     rows = rows_of(judged, rank_wait_s)
     return Explanation(node_id, f"Nobody leads. {_in_a_vacancy(node_id, judged, situation, rows)}", rows=rows)
 
@@ -135,7 +135,7 @@ def _why_nobody(judged: list[Standing]) -> str:
 
 def _of_a_term_untold(node_id: str, situation: Situation) -> Explanation:
     """Somebody leads, but there is no record of how that came about: another version wrote it, or it was removed."""
-    judged = standings(situation.candidates, replace(situation.circumstances, gave_up=""), situation.weights)
+    judged = standings(situation.candidates, situation.own_rules(gave_up=""), situation.weights)
     leader = situation.record
     rows = rows_of(judged, None, leader.session if leader else "")
     if leader is None:
@@ -267,7 +267,7 @@ def _wish(record: HistoryRecord) -> str:
 
 def _at_present(node_id: str, situation: Situation) -> Iterator[str]:
     """What would stand against it, were there an election now."""
-    mine = _best(node_id, standings(situation.candidates, situation.circumstances, situation.weights))
+    mine = _best(node_id, standings(situation.candidates, situation.own_rules(), situation.weights))
     if mine is None:
         return
     if mine.verdict.absolute:
@@ -299,8 +299,7 @@ def _behind(mine: Standing, ahead: Standing, weights: Weights, *, past: bool = F
     """Why a candidate comes after another one: the first thing in which they differ, in the order that counts."""
     node, other = mine.candidate.node_id, ahead.candidate.node_id
     scores = f"{number(mine.score.total)} against {number(ahead.score.total)} for {other}"
-    put_back = lets_others_go_first(mine.verdict) or (mine.verdict.soft and not ahead.verdict.soft)
-    if put_back and not lets_others_go_first(ahead.verdict):
+    if lateness(mine.verdict) > lateness(ahead.verdict):
         return f"{node} {'let' if past else 'lets'} others go first, with {scores}: {mine.verdict.text}"
     if ahead.candidate.warm and not mine.candidate.warm:
         return f"{node} {'had' if past else 'has'} not yet seen all that it needs to lead at once, with {scores}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from slurp_leader.election.history.table import Row, in_the_way, number, rows_of, seconds
 from slurp_leader.election.ranking.candidates import Candidate
-from slurp_leader.election.ranking.eligible import Cause, Circumstances, Standing, score_tie, standings
+from slurp_leader.election.ranking.eligible import Cause, Circumstances, OwnRules, Standing, score_tie, standings
 from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.election.records import LeaderRecord
 
@@ -47,18 +47,18 @@ class Simulation:
 
 def simulate(
     candidates: Iterable[Candidate],
-    circumstances: Circumstances,
+    circumstances: Circumstances | OwnRules,
     weights: Weights,
     *,
     rank_wait_s: float,
     leader: LeaderRecord | None,
-    in_force: tuple[Circumstances, Weights] | None = None,
+    in_force: tuple[Circumstances | OwnRules, Weights] | None = None,
 ) -> Simulation:
     """Who would go first if an election were held now.
 
     Args:
         candidates: Who stands.
-        circumstances: Orders and requirements to try.
+        circumstances: Orders and requirements to try, as `standings` takes them.
         weights: Those to try.
         rank_wait_s: `ElectionOptions.rank_wait`, in seconds.
         leader: Who leads at present; None: nobody.

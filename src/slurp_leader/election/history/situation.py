@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from slurp_leader.election.history.entries import HistoryRecord, election_key
 from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.ranking.candidates import Candidate, read_candidates
-from slurp_leader.election.ranking.eligible import Circumstances
+from slurp_leader.election.ranking.eligible import Circumstances, OwnRules
 from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.election.records import ElectionKeys, LeaderRecord, read_epoch
-from slurp_leader.errors import RecordError
+from slurp_leader.errors import Outcome, RecordError, StoreError
 from slurp_leader.store import Get, KeyValue, Request, Txn, prefix_end
 from slurp_leader.store.records import is_of_later_version
 
@@ -62,29 +62,46 @@ class Situation:
         return self.newest.weights if self.newest is not None else Weights()
 
     @property
-    def circumstances(self) -> Circumstances:
-        """What counts for all candidates alike; requirements are those that any of them has in its settings."""
+    def by_the_leader(self) -> Circumstances:
+        """What counts for all candidates alike where the leader hands over: what it requires, by its own settings. One
+        that does not stand is not known to require anything."""
+        own = next((each for each in self.candidates if self.record and each.session == self.record.session), None)
+        return self._circumstances(own.requires if own else (), own.min_nodes if own else 1)
+
+    def own_rules(self, *, gave_up: str | None = None) -> OwnRules:
+        """What counts for each candidate when it judges itself, by its own settings: a plain election and a
+        `SlurpLeaderSystem` in one do not require the same.
+
+        Args:
+            gave_up: Session that led until now; None: who leads.
+        """
+        known: dict[tuple[tuple[str, ...], int], Circumstances] = {}
+
+        def of(candidate: Candidate) -> Circumstances:
+            rules = (candidate.requires, candidate.min_nodes)
+            if rules not in known:
+                known[rules] = self._circumstances(*rules, gave_up)
+            return known[rules]
+
+        return of
+
+    def _circumstances(self, requires: tuple[str, ...], min_nodes: int, gave_up: str | None = None) -> Circumstances:
+        leads = self.record.session if self.record is not None else ""
         return Circumstances.of(
             self.candidates,
             self.operator,
-            requires=tuple(dict.fromkeys(name for each in self.candidates for name in each.requires)),
-            min_nodes=max((each.min_nodes for each in self.candidates), default=1),
+            requires=requires,
+            min_nodes=min_nodes,
             epoch=self.epoch,
-            gave_up=self.record.session if self.record is not None else "",
+            gave_up=leads if gave_up is None else gave_up,
         )
-
-    @property
-    def by_the_leader(self) -> Circumstances:
-        """The same, but with what the leader requires by its own settings: it is the one that hands over."""
-        own = [each.requires for each in self.candidates if self.record and each.session == self.record.session]
-        return replace(self.circumstances, requires=own[0]) if own else self.circumstances
 
 
 def look_at(ask: Ask, keys: ElectionKeys) -> Situation:
     """Read it. Two calls: how the newest term came about is never changed, so it may be read after the rest.
 
     Raises:
-        StoreError: etcd did not answer.
+        StoreError: etcd did not answer. Its `outcome` is that nothing was written.
     """
     reads = (
         Get(keys.leader),
@@ -93,10 +110,16 @@ def look_at(ask: Ask, keys: ElectionKeys) -> Situation:
         Get(keys.operator),
         Get(keys.candidates, prefix_end(keys.candidates)),
     )
-    result = ask(Txn(success=reads))
-    leader, epoch_kv, transfer, operator_kv = (_first(read.kvs) for read in result.results[:4])
+    try:
+        result = ask(Txn(success=reads))
+        kvs = result.results[1].kvs
+        epoch = read_epoch(kvs[0].value) if kvs else 0
+        told = ask(Get(election_key(keys, epoch))).kvs if epoch else ()
+    except StoreError as error:
+        error.outcome = Outcome.NOT_APPLIED  # whoever asked has written nothing yet
+        raise
+    leader, _, transfer, operator_kv = (_first(read.kvs) for read in result.results[:4])
     operator, problem = read_operator(operator_kv)
-    epoch = read_epoch(epoch_kv.value) if epoch_kv is not None else 0
     return Situation(
         revision=result.header.revision,
         leader=leader,
@@ -108,7 +131,7 @@ def look_at(ask: Ask, keys: ElectionKeys) -> Situation:
         operator_problem=problem,
         operator_is_later=operator_kv is not None and is_of_later_version(operator_kv.value),
         candidates=tuple(read_candidates(result.results[4].kvs)),
-        newest=_history_record(_first(ask(Get(election_key(keys, epoch))).kvs)) if epoch else None,
+        newest=_history_record(_first(told)),
     )
 
 

@@ -16,7 +16,7 @@ leader (PROTOCOL A17). None of this is what makes a leader safe: that is the tra
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -36,7 +36,7 @@ class Cause(StrEnum):
     """It lacks one that the election requires."""
     TOO_FEW_NODES = "too_few_nodes"
     UNFIT = "unfit"
-    """It says itself that it should not: a health check, a veto, too many wins in a row."""
+    """It says itself that it should not: a health check, a veto, or that it stops, stalls or could not start."""
     TOO_OLD = "too_old"
     NOT_PINNED = "not_pinned"
     """An operator wants another node, which is not there, or cannot lead."""
@@ -50,9 +50,9 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """A cause, in words for people."""
+    """A cause, in words for people. `cause`: a `Cause`; of a record that a later version wrote, maybe another word."""
 
-    cause: Cause
+    cause: str
     text: str
 
 
@@ -64,7 +64,7 @@ class Verdict:
     soft: tuple[Hindrance, ...] = ()
 
     @property
-    def causes(self) -> tuple[Cause, ...]:
+    def causes(self) -> tuple[str, ...]:
         return tuple(each.cause for each in (*self.absolute, *self.soft))
 
     @property
@@ -130,6 +130,10 @@ class Circumstances:
         )
         live = frozenset(each.node_id for each in known)
         return cls(operator, requires, live, min_nodes, able, epoch, gave_up)
+
+
+OwnRules = Callable[[Candidate], Circumstances]
+"""The circumstances by which a candidate judges itself: those of its own settings."""
 
 
 def eligible(candidate: Candidate, circumstances: Circumstances) -> Verdict:
@@ -216,14 +220,23 @@ class Standing:
     place: int | None = None
 
 
-def standings(candidates: Iterable[Candidate], circumstances: Circumstances, weights: Weights) -> list[Standing]:
+def standings(
+    candidates: Iterable[Candidate], circumstances: Circumstances | OwnRules, weights: Weights
+) -> list[Standing]:
     """All candidates, the best first, those that may not lead last.
 
     Those with nothing against them come first, then who led too often, then who led until now, then those that should
     not lead. Among each of these: warm before cold, higher scores before lower; scores that differ by noise count as
     equal, and then the node id decides, so that all nodes see one order.
+
+    Args:
+        candidates: Who stands.
+        circumstances: What counts for all of them, as a node sees it that stands itself; or for each what counts by its
+            own settings, as somebody sees it who has none.
+        weights: Of the scores.
     """
-    judged = [Standing(each, score(each.inputs, weights), eligible(each, circumstances)) for each in candidates]
+    by = circumstances if callable(circumstances) else lambda _: circumstances
+    judged = [Standing(each, score(each.inputs, weights), eligible(each, by(each))) for each in candidates]
     judged.sort(key=_precedence)
     may = [each for each in judged if not each.verdict.absolute]
     placed = [Standing(each.candidate, each.score, each.verdict, place) for place, each in enumerate(may)]
@@ -233,14 +246,17 @@ def standings(candidates: Iterable[Candidate], circumstances: Circumstances, wei
 def _precedence(each: Standing) -> tuple[object, ...]:
     candidate = each.candidate
     return (
-        lets_others_go_first(each.verdict),
-        Cause.GAVE_UP in each.verdict.causes,
-        bool(each.verdict.soft),
+        *lateness(each.verdict),
         not candidate.warm,
         -_rounded(each),
         candidate.node_id,
         candidate.session,
     )
+
+
+def lateness(verdict: Verdict) -> tuple[bool, bool, bool]:
+    """How far what only delays puts a candidate back, to compare by: the lower one comes first."""
+    return lets_others_go_first(verdict), Cause.GAVE_UP in verdict.causes, bool(verdict.soft)
 
 
 def score_tie(one: Standing, other: Standing) -> bool:
@@ -314,7 +330,7 @@ def choose_successor(
     for each in standings(wanted, circumstances, weights):
         forbidden = [cause for cause in each.verdict.causes if cause in _IN_THE_WAY_OF_A_HANDOVER]
         if forbidden:
-            reason = reason or forbidden[0].value
+            reason = reason or str(forbidden[0])
         else:
             asked.append(each.candidate)
     asked.sort(key=lambda each: bool(each.unfit))  # stable: only who says that it is not fit comes last
