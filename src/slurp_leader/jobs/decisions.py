@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from slurp_leader.clock import format_utc
+from slurp_leader.clock import format_utc, parse_utc
 from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Spec
 
 _LONGEST_TEXT = 2000
@@ -27,6 +27,8 @@ class RunEnd(StrEnum):
     """Raised something that says: trying again cannot help."""
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Its deadline had passed before the body began."""
     INTERRUPTED = "interrupted"
     """Stopped because the term was given back. Not the job's fault, and not an attempt."""
 
@@ -83,6 +85,8 @@ def after_run(
         return GoOn(replace(state, closed=run, interruptions=state.interruptions + 1, run_at=None, op=op))
     if report.end is RunEnd.CANCELLED:
         return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=report.error)
+    if report.end is RunEnd.EXPIRED:
+        return Finish(JobStatus.FAILED, state.attempts, state.errors, error=report.error)
     attempts = state.attempts + 1
     if report.end is RunEnd.RETURNED:
         return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=report.result_json)
@@ -91,16 +95,61 @@ def after_run(
         return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
     wait_s = min(max(backoff_s(spec.limits, attempts, rng), report.retry_after_s), _LONGEST_WAIT_S)
     run_at = format_utc(today + timedelta(seconds=wait_s))
+    if spec.deadline is not None and run_at >= spec.deadline:  # nothing of it would start then
+        return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
     return GoOn(replace(state, closed=run, attempts=attempts, errors=errors, run_at=run_at, op=op))
 
 
-def without_run(spec: Spec, state: JobState, wish: Cancel | None) -> Finish | None:
-    """Decide whether a job that is not running ends as it is: because somebody wants it to, or because it is poison."""
+def without_run(spec: Spec, state: JobState, wish: Cancel | None, today: str) -> Finish | None:
+    """Decide whether a job that is not running ends as it is: because somebody wants it to, because it is poison, or
+    because its time is up. `today`: the date, as it stands in records."""
     if wish is not None:
         return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=cancelled_error(wish))
     if is_poison(spec, state):
-        return Finish(JobStatus.FAILED, state.attempts, state.errors, error=poison_error(state))
-    return None
+        error = poison_error(state)
+    elif is_past_deadline(spec, today):
+        error = deadline_error(spec)
+    elif (until := queue_until(spec, state)) is not None and until <= today:
+        error = error_of("queue_timeout", f"it had not begun after {spec.limits.queue_timeout_s:g} s in the queue")
+    else:
+        return None
+    return Finish(JobStatus.FAILED, state.attempts, state.errors, error=error)
+
+
+def is_past_deadline(spec: Spec, today: str) -> bool:
+    """Whether nothing of this job may start any more."""
+    return spec.deadline is not None and spec.deadline <= today
+
+
+def queue_until(spec: Spec, state: JobState) -> str | None:
+    """Until which date a job may wait for its first run; None: for ever, or it has run.
+
+    Counted from its submit, or from the date before which it must not run if that is later. A job that was begun once
+    is past this: what it waits for then is told by its attempts and its deadline.
+    """
+    waits_s = spec.limits.queue_timeout_s
+    if waits_s is None or state.closed:
+        return None
+    try:
+        since = parse_utc(spec.submitted_at)
+        if spec.run_at is not None:
+            since = max(since, parse_utc(spec.run_at))
+        return format_utc(since + timedelta(seconds=waits_s))
+    except (ValueError, OverflowError):  # no date to count from, or beyond the calendar
+        return None
+
+
+def expires_at(spec: Spec, state: JobState) -> str | None:
+    """The date at which a job ends if it is not running then; None: it may wait for ever."""
+    dates = [date for date in (spec.deadline, queue_until(spec, state)) if date is not None]
+    return min(dates, default=None)
+
+
+def longest_run_s(spec: Spec, today: datetime) -> float:
+    """How long a run that begins now may take: the timeout, cut short by the deadline."""
+    if spec.deadline is None:
+        return spec.limits.timeout_s
+    return min(spec.limits.timeout_s, max(0.0, (parse_utc(spec.deadline) - today).total_seconds()))
 
 
 def backoff_s(limits: JobLimits, attempts: int, rng: random.Random) -> float:
@@ -137,6 +186,10 @@ def poison_error(state: JobState) -> dict[str, Any]:
         f"its leader crashed {state.crashes} times while it ran, {state.sole_crashes} of them with nothing beside it"
     )
     return error_of("poison", message)
+
+
+def deadline_error(spec: Spec) -> dict[str, Any]:
+    return error_of("deadline", f"its deadline was {spec.deadline}")
 
 
 def cancelled_error(wish: Cancel | None) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.jobs.admission import Load, QueueLevel
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.inventory import Stock
+from slurp_leader.jobs.messages import LevelChanged
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner, Work
@@ -56,6 +58,8 @@ class JobEngine:
         node_id: Written into outcomes, for people.
         clock: Source of time.
         handed_back: Called with a token when nothing of that term is under way any more.
+        on_queue_level: Called when the queue fills up, is full, or has room again, while this node leads. On the loop's
+            thread: it must not block.
     """
 
     def __init__(
@@ -71,7 +75,10 @@ class JobEngine:
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
         rng: random.Random | None = None,
+        on_queue_level: Callable[[LevelChanged], None] | None = None,
     ) -> None:
+        self._options = options
+        self._on_queue_level = on_queue_level
         rng = rng or random.Random(secrets.randbits(128))
         self._scheduler = Scheduler(options, JobKeys(keyspace), node_id, clock, rng)
         self._clock = clock
@@ -199,6 +206,8 @@ class JobEngine:
                 self._on_ended(command)
             case HandedBack():
                 self._handed_back(command.token)
+            case LevelChanged():
+                self._on_level(command)
             case Note():
                 log_event(_logger, command.level, command.event, **command.fields)
             case _:
@@ -211,6 +220,13 @@ class JobEngine:
         if now >= self._measured_at + _MEASURE_EVERY_S:
             self._measured_at = now
             self._measure()
+
+    def _on_level(self, command: LevelChanged) -> None:
+        fields = {"jobs": command.jobs, "bytes": command.size, "fill": round(command.fill, 3)}
+        severity = logging.INFO if command.level is QueueLevel.NORMAL else logging.WARNING
+        log_event(_logger, severity, LogEvent.QUEUE_LEVEL, queue_level=command.level.value, **fields)
+        if self._on_queue_level is not None:
+            self._on_queue_level(command)
 
     def _on_ended(self, command: JobEnded) -> None:
         outcome = command.outcome
@@ -254,6 +270,7 @@ class JobEngine:
         for live in (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING):
             metrics.set(instruments.QUEUE_JOBS, depth[live.value], status=live.value)
         metrics.set(instruments.PARKED, depth["parked"])
+        metrics.set(instruments.QUEUE_FILL, Load(depth["jobs"], depth["bytes"]).fill(self._options))
         self._measure_commits()
 
     def _measure_commits(self) -> None:

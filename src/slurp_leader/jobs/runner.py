@@ -27,7 +27,7 @@ from slurp_leader.errors import (
     RetryAfterError,
     TerminalError,
 )
-from slurp_leader.jobs.decisions import RunEnd, RunReport, clean_text, error_of
+from slurp_leader.jobs.decisions import RunEnd, RunReport, clean_text, error_of, longest_run_s
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.scheduler import RunEnded, RunProgress, RunStarted, StartRun, StopRun
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -59,7 +59,7 @@ class JobContext:
         self.epoch = start.term.epoch
         self.token = start.fencing_token
         self.log = logging.LoggerAdapter(_logger, {"slurp": {"job_id": spec.job_id, "attempt": start.attempt}})
-        self._timeout_s = spec.limits.timeout_s
+        self._timeout_s = longest_run_s(spec, clock.utcnow())
         self._run_id = start.run_id
         self._term = start.term
         self._clock = clock

@@ -5,9 +5,18 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+from slurp_leader.clock import parse_utc
 from slurp_leader.jobs import intents
 from slurp_leader.jobs.claims import Claims
-from slurp_leader.jobs.decisions import RunEnd, RunReport, cancelled_error, error_of
+from slurp_leader.jobs.decisions import (
+    RunEnd,
+    RunReport,
+    cancelled_error,
+    deadline_error,
+    error_of,
+    is_past_deadline,
+    longest_run_s,
+)
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.intent import Rank, Settlement
 from slurp_leader.jobs.messages import RunEnded, RunProgress, RunStarted, StartRun, StopRun
@@ -70,6 +79,8 @@ class Runs:
     def _start(self, run: Run, now: float) -> None:
         if self._desk.picture.wanted_cancel(run.job) is not None:
             self._conclude(run, self._cancelled(run), now)
+        elif is_past_deadline(run.job.spec, self._desk.today):
+            self._conclude(run, RunReport(RunEnd.EXPIRED, error=deadline_error(run.job.spec)), now)
         elif self._leaving:
             self._conclude(run, RunReport(RunEnd.INTERRUPTED), now)
         elif not self._accepting:
@@ -85,7 +96,7 @@ class Runs:
         if run is not None:
             run.started_at = self._desk.today
             if run.stop_reason is None:
-                self._record_no_later(run, now + run.job.spec.limits.timeout_s)
+                self._record_no_later(run, now + longest_run_s(run.job.spec, self._desk.utcnow))
 
     # ------------------------------------------------------------ suspended, proved again, leaving
 
@@ -240,7 +251,10 @@ class Runs:
 
 
 def _timed_out(run: Run) -> RunReport:
-    limit_s = run.job.spec.limits.timeout_s
+    spec = run.job.spec
+    limit_s = spec.limits.timeout_s
+    if run.started_at is not None and longest_run_s(spec, parse_utc(run.started_at)) < limit_s:
+        return RunReport(RunEnd.TIMED_OUT, error=deadline_error(spec))
     return RunReport(RunEnd.TIMED_OUT, error=error_of("timeout", f"the run took longer than {limit_s:g} s"))
 
 

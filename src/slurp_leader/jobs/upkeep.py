@@ -11,15 +11,17 @@ from collections.abc import Set
 from functools import partial
 
 from slurp_leader.jobs import intents
+from slurp_leader.jobs.admission import DrainRate, Load, QueueLevel, closed_by, level_of
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.intent import Settlement, Verdict
-from slurp_leader.jobs.records import closed_value, floor_value, parked_value
+from slurp_leader.jobs.messages import LevelChanged
+from slurp_leader.jobs.records import floor_value, parked_value
 from slurp_leader.jobs.recovery import Park
 from slurp_leader.telemetry.events import LogEvent
 
-_REOPEN_BELOW = 0.9
-"""Share of the limits below which a closed queue opens again: not so near that it flaps."""
+_TELL_EVERY_S = 5.0
+"""How often those who knock at a closed queue are told anew how long it will take."""
 
 
 class Upkeep:
@@ -32,6 +34,10 @@ class Upkeep:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._busy: set[bytes] = set()  # keys with a write under way
+        self._level: QueueLevel | None = None
+        self._ended = 0
+        self._drain = DrainRate()
+        self._told_at = 0.0
 
     @property
     def writing(self) -> Set[bytes]:
@@ -45,17 +51,39 @@ class Upkeep:
         if self._desk.picture.floor_revision == 0:
             self._create(self._desk.keys.floor, floor_value(LOWEST), now)
 
+    def ended(self) -> None:
+        """A job has ended: there is room for another."""
+        self._ended += 1
+
     def admit(self, now: float) -> None:
         """Close the door when the queue is full, and open it again with a tenth of it free."""
         picture, options, closed = self._desk.picture, self._desk.options, self._desk.keys.closed
-        jobs, size = len(picture.jobs), picture.size
-        if picture.closed_revision:
-            if jobs < _REOPEN_BELOW * options.queue_limit and size < _REOPEN_BELOW * options.queue_bytes:
+        load = Load(len(picture.jobs), picture.size)
+        self._drain.sample(now, self._ended)
+        level = self._note_level(load)
+        if level is not QueueLevel.FULL:
+            if picture.closed_revision:
                 self.drop(closed, picture.closed_revision, now)
-        elif (jobs >= options.queue_limit or size >= options.queue_bytes) and closed not in self._busy:
-            reason = f"{jobs} jobs, {size} bytes; limits {options.queue_limit} and {options.queue_bytes}"
-            self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=reason)
-            self._create(closed, closed_value(reason, self._desk.node_id), now)
+        elif closed not in self._busy and (not picture.closed_revision or now >= self._told_at + _TELL_EVERY_S):
+            self._told_at = now
+            rate = self._drain.per_s(now, self._ended)
+            value = closed_by(load, options, rate, self._desk.node_id)
+            if picture.closed_revision:
+                self._rewrite(closed, value.to_value(), picture.closed_revision, now)
+            else:
+                self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=value.reason)
+                self._create(closed, value.to_value(), now)
+
+    def _note_level(self, load: Load) -> QueueLevel:
+        """How full it is; said when that changes, and by a new leader when it is not as it should be."""
+        before = self._level
+        if before is None:
+            before = QueueLevel.FULL if self._desk.picture.closed_revision else QueueLevel.NORMAL
+        level = level_of(load, before, self._desk.options)
+        if level is not (self._level or QueueLevel.NORMAL):
+            self._desk.say(LevelChanged(level, load.jobs, load.size, load.fill(self._desk.options)))
+        self._level = level
+        return level
 
     def note_parked(self, step: Park, now: float) -> None:
         """Write down that a record cannot be read, where operators look. The record itself is not touched (I7)."""
@@ -81,6 +109,11 @@ class Upkeep:
         if key not in self._busy:
             self._busy.add(key)
             self._desk.committer.add(intents.create(key, value, partial(self._created, key, value)), now)
+
+    def _rewrite(self, key: bytes, value: bytes, revision: int, now: float) -> None:
+        self._busy.add(key)
+        written = partial(self._created, key, value)
+        self._desk.committer.add(intents.rewrite(key, value, revision, written), now)
 
     def _created(self, key: bytes, value: bytes, settlement: Settlement, now: float) -> None:
         self._busy.discard(key)

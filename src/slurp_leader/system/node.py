@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
@@ -19,7 +20,7 @@ from slurp_leader.election import (
     Reason,
     StateChanged,
 )
-from slurp_leader.election.hooks import Hooks
+from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.jobs.engine import JobEngine
@@ -121,6 +122,7 @@ class Node:
             handed_back=self._on_handed_back,
             metrics=metrics,
             tracer=tracer,
+            on_queue_level=None if hooks is None else partial(hooks.call, HookKind.QUEUE_LEVEL),
         )
         self.failover = Failover(
             jobs_store,
