@@ -266,14 +266,14 @@ class Client:
         self.world.run_until(lambda: ticket in self.answers, within_s)
         return self.answers[ticket]
 
-    def send_cancel(self, job_id: str, reason: str = "enough") -> int:
+    def send_cancel(self, job_id: str, reason: str = "enough", revision: int = 0) -> int:
         """Ask for a job's end without waiting. Returns the ticket."""
         ticket = next(self._tickets)
-        self.seat.post(CancelJob(ticket, job_id, reason, self.name))
+        self.seat.post(CancelJob(ticket, job_id, reason, self.name, revision))
         return ticket
 
-    def cancel(self, job_id: str, reason: str = "enough") -> CancelAnswered:
-        ticket = self.send_cancel(job_id, reason)
+    def cancel(self, job_id: str, reason: str = "enough", revision: int = 0) -> CancelAnswered:
+        ticket = self.send_cancel(job_id, reason, revision)
         self.world.run_until(lambda: ticket in self.cancels)
         return self.cancels[ticket]
 

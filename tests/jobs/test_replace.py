@@ -8,9 +8,12 @@ import pytest
 
 from jobs.rig import KEYS, RAISED, RETURNED, Client, Rig, options, puts
 from slurp_leader.errors import DuplicateJobError, IdempotencyConflictError
+from slurp_leader.jobs import intents
+from slurp_leader.jobs.intents import Replaced
 from slurp_leader.jobs.new_job import OnDuplicate
 from slurp_leader.jobs.records import Cancel, Idempotency, JobStatus, idempotency_hash
 from slurp_leader.jobs.submitter import Submitted
+from slurp_leader.store import Put, Txn
 from support.virtual import answer_lost, late, request_lost
 
 IDEM = KEYS.idem + idempotency_hash("k").encode()
@@ -175,6 +178,45 @@ def test_many_in_one_flush_that_replace_each_other_leave_one(rig: Rig) -> None:
     rig.node.lead().body = lambda start: RETURNED
     ended = [rig.wait_for(answer.job_id).status for answer in answers]
     assert sorted(ended) == [JobStatus.CANCELLED] * 9 + [JobStatus.COMPLETED]
+
+
+def test_of_two_that_replace_an_ended_job_at_once_the_second_replaces_the_first(rig: Rig) -> None:
+    """Nothing but the revision of the key can tell them that they are two."""
+    other = Client(rig.world, "other")
+    other.submit()
+    rig.node.lead().body = lambda start: RETURNED
+    old = rig.client.submit(key="k")
+    rig.wait_for(old)
+    rig.node.body = None
+    tickets = [
+        rig.client.send(key="k", on_duplicate=OnDuplicate.REPLACE),
+        other.send(key="k", on_duplicate=OnDuplicate.REPLACE),
+    ]
+    answers = [rig.client.answer(tickets[0]), other.answer(tickets[1])]
+    last = next(answer for answer in answers if answer.job_id == holder(rig))
+    first = next(answer for answer in answers if answer is not last)
+    assert (first.replaced, last.replaced) == (old, first.job_id)
+
+
+@pytest.mark.parametrize("moved", ["the key", "the earlier job", "the wish to end it", "the new job", "its outcome"])
+def test_whatever_has_moved_since_it_was_looked_at_refuses_the_replace(rig: Rig, moved: str) -> None:
+    old = rig.client.submit(key="k")
+    idem, queue = rig.kv(IDEM), rig.kv(KEYS.queue + old.encode())
+    assert idem is not None
+    assert queue is not None
+    spec = rig.client.spec(key="k")
+    replaced = Replaced(idem, old, queue.mod_revision)
+    digest = Idempotency(spec.job_id, "")
+    intent = intents.replace(KEYS, intents.AdmissionGate(KEYS), spec, digest, replaced, lambda *_: None)
+    key = {
+        "the key": IDEM,
+        "the earlier job": KEYS.queue + old.encode(),
+        "the wish to end it": KEYS.cancel + old.encode(),
+        "the new job": KEYS.queue + spec.job_id.encode(),
+        "its outcome": KEYS.done + spec.job_id.encode(),
+    }[moved]
+    rig.world.apply(Put(key, b"{}"))
+    assert not rig.world.apply(Txn(intent.compares, intent.operations)).succeeded
 
 
 def test_a_job_that_ends_while_it_is_replaced_keeps_its_outcome(rig: Rig) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.rig import KEYS, LIMITS, RETURNED, Client, Rig, options, puts
 from slurp_leader.errors import JobNotFoundError, QueueFullError, RecordError, ResultExpiredError
-from slurp_leader.jobs.changes import CancelAnswer, RetryAnswer
+from slurp_leader.jobs.changes import CancelAnswer, RetryAnswer, retry_txn
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobOutcome, JobStatus, Spec, closed_value
@@ -184,6 +184,20 @@ def test_a_late_copy_of_a_retry_brings_nothing_back(rig: Rig) -> None:
     assert len(rig.node.runs_of(job_id)) == 2
 
 
+@pytest.mark.parametrize("moved", [KEYS.done, KEYS.queue, KEYS.idem, KEYS.closed])
+def test_whatever_has_moved_since_it_was_looked_at_refuses_the_retry(rig: Rig, moved: bytes) -> None:
+    job_id = failed(rig, key="k")
+    rig.node.host.crash()
+    done = rig.kv(KEYS.done + job_id.encode())
+    [idem_key] = rig.keys(KEYS.idem)
+    idem = rig.kv(idem_key)
+    assert done is not None
+    txn = retry_txn(KEYS, done, rig.client.spec(job_id=job_id), idem)
+    names = {KEYS.idem: idem_key, KEYS.closed: KEYS.closed}
+    rig.world.apply(Put(names.get(moved, moved + job_id.encode()), b"{}"))
+    assert not rig.world.apply(txn).succeeded
+
+
 def test_of_two_retries_at_once_one_is_done(rig: Rig) -> None:
     job_id = failed(rig)
     rig.node.pause()
@@ -220,6 +234,16 @@ def test_a_wish_to_cancel_that_was_left_behind_does_not_end_the_new_incarnation_
     rig.node.resume()
     outcome = rig.wait_for(job_id)
     assert outcome.error == {"code": "cancelled", "message": "now", "by": "client"}
+
+
+def test_a_cancel_that_means_the_earlier_incarnation_leaves_the_new_one_alone(rig: Rig) -> None:
+    """As a cancel by filter does, which has read what it means before."""
+    job_id = failed(rig)
+    before = rig.outcome(job_id)
+    assert before is not None
+    assert rig.client.retry(job_id).answer is RetryAnswer.RETRIED
+    assert rig.client.cancel(job_id, revision=before.queue_revision).answer is CancelAnswer.ALREADY_DONE
+    assert ends(rig, job_id).status is JobStatus.COMPLETED
 
 
 @pytest.mark.parametrize("wait_s", [4.9, 4.99, 5.0, 5.2, 5.6, 6.0, 6.5, 7.0])

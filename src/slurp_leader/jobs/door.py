@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import StoreError
@@ -45,7 +46,7 @@ class Door:
         # Guarded by _changed:
         self._line: deque[object] = deque()
         self._watch: Watch | None = None
-        self._asking = False
+        self._look_number = 0  # of the newest; what an older watch still tells is passed over
         self._is_open = False
         self._failures = 0
         self._stopped = False
@@ -83,6 +84,7 @@ class Door:
             if not self._is_open:
                 return
             self._is_open = False
+            self._look_number += 1
             watch, self._watch = self._watch, None
             self._changed.notify_all()
         if watch is not None:
@@ -109,11 +111,14 @@ class Door:
 
     def _look(self, timeout_s: float) -> None:
         """Read how it stands, and watch from there."""
+        with self._changed:
+            self._look_number += 1
+            sink = partial(self._take, self._look_number)
         try:
             result = self._store.call(Get(self._key, keys_only=True), timeout_s).result()
             watch = None
             if result.kvs:
-                watch = self._store.watch(self._key, None, result.header.revision + 1, self._take)
+                watch = self._store.watch(self._key, None, result.header.revision + 1, sink)
         except StoreError:
             with self._changed:
                 self._failures += 1
@@ -123,13 +128,16 @@ class Door:
             self._watch = watch
             self._is_open = self._is_open or not result.kvs
 
-    def _take(self, notice: WatchNotice) -> None:
+    def _take(self, look_number: int, notice: WatchNotice) -> None:
         with self._changed:
+            if look_number != self._look_number:
+                return
             match notice:
                 case WatchEvents():
                     self._is_open = notice.events[-1].kind is EventKind.DELETE
                 case WatchCompacted() | WatchFailed():
                     self._watch = None
+                    self._failures += 1
                 case _:
                     return
             self._changed.notify_all()
