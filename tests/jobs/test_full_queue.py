@@ -224,11 +224,24 @@ def test_a_stop_ends_the_wait_for_room(cluster: Cluster) -> None:
     watched = Watched(cluster.store, cluster.keys.closed)
     client = client_on(cluster, watched)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(client.submit, NewJob({}), on_full=OnFull.BLOCK)
+        waiting = pool.submit(client.submit, NewJob({}), on_full=OnFull.BLOCK, block_timeout_s=3600)
         assert watched.watched.wait(PATIENCE_S)
         client.stop()
         with pytest.raises(QueueFullError):
             waiting.result(PATIENCE_S)
+
+
+def test_who_finds_the_queue_closed_again_waits_again(cluster: Cluster) -> None:
+    key = cluster.keys.closed
+    door = Door(cluster.store, key, 2.0, CLOCK)
+    with door.place() as place:
+        assert place.wait(CLOCK.boottime() + PATIENCE_S)
+        do(cluster.store, Put(key, closed_value("full", "me")))
+        place.refused()
+        assert not place.wait(CLOCK.boottime() + 0.05)
+        do(cluster.store, Delete(key))
+        assert place.wait(CLOCK.boottime() + PATIENCE_S)
+    door.stop()
 
 
 def test_those_who_wait_go_in_one_after_the_other_as_they_came(cluster: Cluster) -> None:

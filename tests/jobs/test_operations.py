@@ -25,7 +25,7 @@ from slurp_leader.jobs.handle import JobHandle
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.job_filter import JobFilter
 from slurp_leader.jobs.new_job import NewJob, OnDuplicate
-from slurp_leader.jobs.operations import PurgeAnswer
+from slurp_leader.jobs.operations import PurgeAnswer, expired_of
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.parked import ReleaseAnswer
 from slurp_leader.jobs.records import JobStatus, Spec, floor_value, read_floor
@@ -169,6 +169,18 @@ def test_a_purge_takes_the_idempotency_key_along_and_frees_it(cluster: Cluster) 
     assert client.operations.purge(first.id) is PurgeAnswer.PURGED
     assert do(cluster.store, Get(cluster.keys.idem, cluster.keys.idem + b"~")).count == 0
     assert client.submit(NewJob({}, idempotency_key="k")).created
+
+
+def test_an_outcome_that_is_another_one_by_now_is_not_purged(cluster: Cluster) -> None:
+    cluster.engine(body)
+    client = cluster.client()
+    [handle] = submitted(client, 1)
+    handle.result(PATIENCE_S)
+    kv = do(cluster.store, Get(cluster.keys.done + handle.id.encode())).kvs[0]
+    seen = expired_of(kv.key, kv.value, kv.mod_revision)
+    do(cluster.store, Put(kv.key, kv.value))  # as a retry and another end would
+    assert client.operations._purge([seen]) == {handle.id: PurgeAnswer.CHANGED}
+    assert client.report(handle.id).status is JobStatus.COMPLETED
 
 
 def test_a_live_job_is_not_purged(cluster: Cluster) -> None:

@@ -10,8 +10,10 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+from slurp_leader.errors import QueueFullError, RecordError
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import Closed
+from slurp_leader.store import KeyValue
 
 REOPEN_BELOW = 0.9
 """Share of a mark below which it counts as left again: not so near that it flaps."""
@@ -74,6 +76,25 @@ def retry_after_s(load: Load, options: JobsOptions, drained_per_s: float | None)
         return UNKNOWN_RETRY_S
     wait_s = max(0.0, share) * load.jobs / drained_per_s
     return round(min(_LONGEST_RETRY_S, max(_LEAST_RETRY_S, wait_s)), 1)
+
+
+def queue_full(closed: KeyValue | None) -> QueueFullError:
+    """The error for a closed queue, with what its record tells. One that cannot be read closes it all the same."""
+    try:
+        told = Closed.from_value(closed.key, closed.value) if closed is not None else Closed()
+    except RecordError:
+        told = Closed()
+    why = f": {told.reason}" if told.reason else ""
+    after_s = UNKNOWN_RETRY_S if told.retry_after_s is None else told.retry_after_s
+    return QueueFullError(
+        f"the queue takes no new jobs at present{why}; try again in {after_s:g} s",
+        reason=told.reason or "closed",
+        retry_after_s=after_s,
+        depth=told.jobs,
+        limit=told.jobs_limit,
+        size=told.size,
+        size_limit=told.size_limit,
+    )
 
 
 class DrainRate:

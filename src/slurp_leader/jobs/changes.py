@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 from slurp_leader.errors import (
     JobNotFoundError,
-    QueueFullError,
     RecordError,
     ResultExpiredError,
     StoreError,
 )
+from slurp_leader.jobs.admission import queue_full
 from slurp_leader.jobs.records import (
     Cancel,
     Idempotency,
@@ -262,9 +262,8 @@ class Changes:
     def _put_back_done(self, event: RetryJob, seen: int, result: TxnResult, now: float) -> None:
         if result.succeeded:
             self._say(RetryAnswered(event.ticket, RetryAnswer.RETRIED))
-        elif result.results[0].kvs:  # type: ignore[union-attr]
-            closed = QueueFullError("the queue takes no jobs at present; try again later", reason="closed")
-            self._say(RetryAnswered(event.ticket, error=closed))
+        elif closed := result.results[0].kvs:  # type: ignore[union-attr]
+            self._say(RetryAnswered(event.ticket, error=queue_full(closed[0])))
         else:
             self._retry(event, now, seen)
 
@@ -308,7 +307,7 @@ def retry_txn(keys: JobKeys, done: KeyValue, spec: Spec, idem: KeyValue | None) 
     if idem is not None:
         compares = (*compares, mod_revision(idem.key, idem.mod_revision))
         operations = (*operations, Put(idem.key, idem.value))
-    return Txn(compares, operations, (Get(keys.closed, keys_only=True),))
+    return Txn(compares, operations, (Get(keys.closed),))
 
 
 def spec_again(outcome: JobOutcome, event: RetryJob) -> Spec | None:

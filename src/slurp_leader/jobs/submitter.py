@@ -25,7 +25,6 @@ from slurp_leader.errors import (
     DuplicateJobError,
     IdempotencyConflictError,
     Outcome,
-    QueueFullError,
     RecordError,
     RequestTooLargeError,
     StoreClosedError,
@@ -33,7 +32,7 @@ from slurp_leader.errors import (
     StoreUnavailableError,
 )
 from slurp_leader.jobs import intents
-from slurp_leader.jobs.admission import UNKNOWN_RETRY_S
+from slurp_leader.jobs.admission import queue_full
 from slurp_leader.jobs.changes import (
     CancelAnswer,
     CancelAnswered,
@@ -49,7 +48,7 @@ from slurp_leader.jobs.ids import LOWEST, IdMint
 from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.intents import Replaced
 from slurp_leader.jobs.new_job import OnDuplicate
-from slurp_leader.jobs.records import Closed, Idempotency, JobKeys, Spec, floor_value, read_floor
+from slurp_leader.jobs.records import Idempotency, JobKeys, Spec, floor_value, read_floor
 from slurp_leader.machine.calls import Answer, Call, Calls, Timers
 from slurp_leader.store import Delete, Get, KeyValue, Put, Txn, TxnResult, mod_revision, version_of
 from slurp_leader.telemetry.events import LogEvent
@@ -339,25 +338,6 @@ def _replaced(idem: KeyValue, job_id: str, queue: tuple[KeyValue, ...], wish: tu
         return Replaced(idem, job_id)
     revision = queue[0].mod_revision
     return Replaced(idem, job_id, revision, wish[0].mod_revision if wish else 0, is_wished(wish, revision))
-
-
-def queue_full(closed: KeyValue | None) -> QueueFullError:
-    """The error for a closed queue, with what its record tells. One that cannot be read closes it all the same."""
-    try:
-        told = Closed.from_value(closed.key, closed.value) if closed is not None else Closed()
-    except RecordError:
-        told = Closed()
-    why = f": {told.reason}" if told.reason else ""
-    after_s = UNKNOWN_RETRY_S if told.retry_after_s is None else told.retry_after_s
-    return QueueFullError(
-        f"the queue takes no new jobs at present{why}; try again in {after_s:g} s",
-        reason=told.reason or "closed",
-        retry_after_s=after_s,
-        depth=told.jobs,
-        limit=told.jobs_limit,
-        size=told.size,
-        size_limit=told.size_limit,
-    )
 
 
 def _bad_floor(keys: JobKeys) -> RecordError:
