@@ -31,6 +31,7 @@
     +- JobError
     |  +- QueueFullError                      admission is closed; `retry_after_s`
     |  +- IdempotencyConflictError            one idempotency key, two different bodies
+    |  +- DuplicateJobError                   the idempotency key was used before, and the caller wanted to be told
     |  +- JobNotFoundError (LookupError)      no such job, now or ever
     |  +- ResultExpiredError (LookupError)    the job ended and its record was pruned
     |  +- ResultPendingError (TimeoutError)   still not ended when the wait was over
@@ -298,11 +299,24 @@ class QueueFullError(JobError):
 
     retryable = True
     retry_after_s: float = 1.0
+    """When there is likely to be room again, by the rate at which jobs ended of late."""
     reason: str = ""
+    depth: int | None = None
+    """Jobs in the queue when it was closed; None where that is not told."""
+    limit: int | None = None
+    """Jobs that the queue takes."""
+    size: int | None = None
+    """Bytes of them."""
+    size_limit: int | None = None
+    """Bytes that the queue takes."""
 
 
 class IdempotencyConflictError(JobError):
     """This idempotency key was used before with another request. Nothing was submitted."""
+
+
+class DuplicateJobError(JobError):
+    """This idempotency key stands for job `job_id` already. Nothing was submitted."""
 
 
 class JobNotFoundError(JobError, LookupError):

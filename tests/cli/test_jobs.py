@@ -9,8 +9,9 @@ import pytest
 
 from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem
-from slurp_leader.cli.jobs import StatusName
-from slurp_leader.cli.submit import PriorityName
+from slurp_leader.cli.job_conditions import PriorityName, StatusName
+from slurp_leader.cli.submit import OnDuplicateName
+from slurp_leader.jobs.new_job import OnDuplicate
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.request import Priority
 from support.waiting import WAIT_S
@@ -23,6 +24,7 @@ NO_JOB = "01a208d6-957d-7000-8355-cafd07bc6911"
 def test_the_words_of_the_help_are_those_of_the_library() -> None:
     assert [name.value for name in PriorityName] == [priority.value for priority in Priority]
     assert [name.value for name in StatusName] == [status.value for status in JobStatus]
+    assert [name.value for name in OnDuplicateName] == [policy.value for policy in OnDuplicate]
 
 
 def test_submit_prints_an_id_that_every_other_command_takes(slurp: Slurp, node: SlurpLeaderSystem) -> None:

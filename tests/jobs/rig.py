@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from slurp_leader.clock import format_utc
+from slurp_leader.jobs.changes import CancelAnswered, CancelJob, RetryAnswered, RetryJob
 from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import IdMint
+from slurp_leader.jobs.new_job import OnDuplicate
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picking.control import QueueControl
 from slurp_leader.jobs.records import JobKeys, JobLimits, JobOutcome, JobState, Spec, digest_of, idempotency_hash
@@ -35,7 +38,7 @@ from slurp_leader.jobs.scheduler import (
     StartRun,
     StopRun,
 )
-from slurp_leader.jobs.submitter import CancelAnswered, CancelJob, Submit, Submitted, Submitter
+from slurp_leader.jobs.submitter import Submit, Submitted, Submitter
 from slurp_leader.resilience import BreakerOptions
 from slurp_leader.store import Delete, Get, KeyValue, Put, Request, Txn, prefix_end
 from slurp_leader.store.keyspace import Keyspace
@@ -224,6 +227,7 @@ class Client:
         self.seat = self.host.seat(self.submitter, self._hear)
         self.answers: dict[int, Submitted] = {}
         self.cancels: dict[int, CancelAnswered] = {}
+        self.retries: dict[int, RetryAnswered] = {}
         self._tickets = itertools.count(1)
 
     def _hear(self, command: Any) -> None:
@@ -232,6 +236,8 @@ class Client:
             self.answers[command.ticket] = command
         elif isinstance(command, CancelAnswered):
             self.cancels[command.ticket] = command
+        elif isinstance(command, RetryAnswered):
+            self.retries[command.ticket] = command
 
     def spec(self, **fields: Any) -> Spec:
         key = fields.pop("key", None)
@@ -240,17 +246,19 @@ class Client:
             payload=fields.pop("payload", {"n": 1}),
             priority=fields.pop("priority", Priority.NORMAL),
             limits=fields.pop("limits", LIMITS),
-            submitted_at="2026-01-01T00:00:00.000Z",
+            submitted_at=format_utc(self.host.clock.utcnow()),
             submitted_by=self.name,
             run_at=fields.pop("run_at", None),
+            deadline=fields.pop("deadline", None),
             idem=None if key is None else idempotency_hash(key),
             **fields,
         )
 
     def send(self, **fields: Any) -> int:
         """Submit without waiting. Returns the ticket."""
+        on_duplicate = fields.pop("on_duplicate", OnDuplicate.RETURN_EXISTING)
         spec, ticket = self.spec(**fields), next(self._tickets)
-        self.seat.post(Submit(ticket, spec, digest_of(spec.payload)))
+        self.seat.post(Submit(ticket, spec, digest_of(spec.payload), on_duplicate))
         return ticket
 
     def submit(self, **fields: Any) -> str:
@@ -265,16 +273,28 @@ class Client:
         self.world.run_until(lambda: ticket in self.answers, within_s)
         return self.answers[ticket]
 
-    def send_cancel(self, job_id: str, reason: str = "enough") -> int:
+    def send_cancel(self, job_id: str, reason: str = "enough", revision: int = 0) -> int:
         """Ask for a job's end without waiting. Returns the ticket."""
         ticket = next(self._tickets)
-        self.seat.post(CancelJob(ticket, job_id, reason, self.name))
+        self.seat.post(CancelJob(ticket, job_id, reason, self.name, revision))
         return ticket
 
-    def cancel(self, job_id: str, reason: str = "enough") -> CancelAnswered:
-        ticket = self.send_cancel(job_id, reason)
+    def cancel(self, job_id: str, reason: str = "enough", revision: int = 0) -> CancelAnswered:
+        ticket = self.send_cancel(job_id, reason, revision)
         self.world.run_until(lambda: ticket in self.cancels)
         return self.cancels[ticket]
+
+    def send_retry(self, job_id: str) -> int:
+        """Have an ended job tried again, without waiting. Returns the ticket."""
+        ticket = next(self._tickets)
+        today = format_utc(self.host.clock.utcnow())
+        self.seat.post(RetryJob(ticket, job_id, f"retry {next(_seeds)}", self.name, LIMITS, today))
+        return ticket
+
+    def retry(self, job_id: str) -> RetryAnswered:
+        ticket = self.send_retry(job_id)
+        self.world.run_until(lambda: ticket in self.retries)
+        return self.retries[ticket]
 
 
 # ---------------------------------------------------------------- what is in the store
@@ -303,6 +323,10 @@ class Rig:
     def kv(self, key: bytes) -> KeyValue | None:
         kvs = self.world.apply(Get(key)).kvs
         return kvs[0] if kvs else None
+
+    def date(self, ahead_s: float) -> str:
+        """The date in so many seconds, as it stands in records."""
+        return format_utc(self.client.host.clock.utcnow() + timedelta(seconds=ahead_s))
 
     def keys(self, prefix: bytes) -> list[bytes]:
         return [kv.key for kv in self.world.apply(Get(prefix, prefix_end(prefix), keys_only=True)).kvs]

@@ -30,6 +30,7 @@ from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.schedule import Schedule
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
+TODAY_TEXT = "2026-01-01T00:00:00.000Z"
 LIMITS = JobLimits(10, 3, 3, 1.0, 8.0, 0.0)
 SPEC = Spec(LOWEST, {}, Priority.NORMAL, LIMITS, "", "")
 
@@ -117,13 +118,13 @@ def test_suspicion_begins_at_two_crashes_and_only_one_alone_condemns(
 
 def test_a_job_that_is_not_running_ends_by_a_wish_or_as_poison_and_else_not() -> None:
     poison = JobState(attempts=1, crashes=3, sole_crashes=1)
-    wished = without_run(SPEC, poison, Cancel(1, "stop", "me"))
+    wished = without_run(SPEC, poison, Cancel(1, "stop", "me"), TODAY_TEXT)
     assert wished is not None
     assert (wished.status, wished.attempts) == (JobStatus.CANCELLED, 1)
-    condemned = without_run(SPEC, poison, None)
+    condemned = without_run(SPEC, poison, None, TODAY_TEXT)
     assert condemned is not None
     assert (condemned.status, condemned.attempts) == (JobStatus.FAILED, 1)
-    assert without_run(SPEC, FRESH, None) is None
+    assert without_run(SPEC, FRESH, None, TODAY_TEXT) is None
 
 
 def test_texts_of_errors_are_cut_and_can_be_written() -> None:

@@ -29,6 +29,7 @@ from slurp_leader.jobs.records import (
     JobOutcome,
     JobState,
     JobStatus,
+    Retried,
     Spec,
     digest_of,
     floor_value,
@@ -61,12 +62,23 @@ specs = st.builds(
     job_id=st.just(JOB_ID),
     payload=objects,
     priority=st.sampled_from(Priority),
-    limits=st.builds(JobLimits, seconds, st.integers(1, 100), st.integers(1, 100), seconds, seconds, st.floats(0, 1)),
+    limits=st.builds(
+        JobLimits,
+        seconds,
+        st.integers(1, 100),
+        st.integers(1, 100),
+        seconds,
+        seconds,
+        st.floats(0, 1),
+        st.none() | seconds,
+    ),
     submitted_at=text,
     submitted_by=text,
     run_at=st.none() | dates,
     idem=st.none() | text,
     trace=st.none() | text,
+    deadline=st.none() | dates,
+    retried=st.none() | st.builds(Retried, text, text, st.integers(1, 2**53), st.lists(objects, max_size=2).map(tuple)),
 )
 states = st.builds(
     JobState,
@@ -195,6 +207,22 @@ def test_a_forged_field_is_a_record_or_a_record_error(kind: Kind, data: st.DataO
 
 
 # ---------------------------------------------------------------- what is checked beyond the form
+
+
+@given(specs)
+def test_what_an_outcome_keeps_of_a_job_is_enough_to_have_it_tried_again(spec: Spec) -> None:
+    kept = json.loads(json.dumps(spec.kept()))
+    again = Spec.from_kept(spec.job_id, kept, JobLimits(), spec.submitted_at)
+    assert again == replace(spec, run_at=None, idem=None, trace=None)
+
+
+def test_a_spec_that_uses_nothing_new_is_written_as_before() -> None:
+    """Nodes of the first version read what they know, and pass over the rest."""
+    spec = Spec(JOB_ID, {"n": 1}, Priority.NORMAL, JobLimits(), "", "")
+    assert json.loads(spec.to_value()).keys() == {
+        "schema", "id", "request", "priority", "options", "submitted_at", "by", "sum",
+    }  # fmt: skip
+    assert len(json.loads(spec.to_value())["options"]) == 6
 
 
 def spec_wire(**changes: Any) -> bytes:

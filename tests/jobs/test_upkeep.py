@@ -19,9 +19,9 @@ from slurp_leader.jobs.records import (
     parked_value,
     read_floor,
 )
-from slurp_leader.store import Delete, Get, Put
+from slurp_leader.store import Delete, Get, Put, Txn
 from slurp_leader.telemetry.events import LogEvent
-from support.virtual import answer_lost
+from support.virtual import answer_lost, request_lost
 
 BROKEN = (b"", b"{", b"[]", b"\xff\xfe", b'{"schema":2}', b'{"schema":1}', b'{"schema":true}')
 
@@ -283,6 +283,19 @@ def test_a_prune_whose_answer_is_lost_is_believed() -> None:
     rig.world.run_until(lambda: rig.outcome(second) is None)
     assert rule.met == 2
     assert floor_of(rig) == second
+
+
+def test_a_purge_of_an_operator_to_the_same_floor_is_not_taken_for_an_own_prune() -> None:
+    rig = Rig(jobs=options(retain_failed=timedelta(seconds=20), retain_completed=timedelta(seconds=2)))
+    fails = RunReport(RunEnd.TERMINAL, error=error_of("x", ""))
+    rig.node.lead().body = lambda start: fails if start.job.spec.payload.get("fail") else RETURNED
+    kept, purged, newest = ended(rig, payload={"fail": 1}), ended(rig, payload={"fail": 1}), ended(rig)
+    rig.world.run_until(lambda: rig.outcome(newest) is None)
+    rule = rig.world.order(request_lost(), puts(KEYS.floor), times=1)
+    rig.world.run_until(lambda: rule.met == 1)
+    rig.world.apply(Txn(success=(Put(KEYS.floor, floor_value(newest)), Delete(KEYS.done + purged.encode()))))
+    rig.world.run_until(lambda: rig.outcome(kept) is None, 60)
+    assert floor_of(rig) == newest
 
 
 def test_an_outcome_that_cannot_be_read_is_left_alone_and_the_others_are_pruned() -> None:

@@ -406,7 +406,7 @@ def test_a_system_prints_who_it_is_and_how_it_stands(make_system: Any) -> None:
     assert repr(node) == "<SlurpLeaderSystem 'node-1' in 'default': leader>"
     assert repr(client) == "<SlurpLeaderSystem 'node-2' in 'default': client>"
     assert (repr(node.jobs), repr(node.leader)) == (
-        "<JobsView: get, report, list, cancel>",
+        "<JobsView: get, report, list, cancel, retry, purge, parked, parked_record, release>",
         "<LeaderControl: get, observe, history, explain, transfer, step_down, freeze, pin, block, force ...>",
     )
     node.stop()

@@ -102,6 +102,7 @@ ANSWERS: dict[type[BaseException], Answer] = {
     errors.JobError: Answer(Exit.FAILED),
     errors.QueueFullError: Answer(Exit.TRY_AGAIN, _AGAIN),
     errors.IdempotencyConflictError: Answer(Exit.CONFLICT),
+    errors.DuplicateJobError: Answer(Exit.CONFLICT),
     errors.JobNotFoundError: Answer(Exit.NOT_FOUND, _LOOK_AT_JOBS),
     errors.ResultExpiredError: Answer(
         Exit.NOT_FOUND, "keep outcomes longer with jobs.retain_completed and jobs.retain_completed_count"

@@ -1,16 +1,26 @@
-"""``slurp jobs``: look at jobs, wait for them, cancel them."""
+"""``slurp jobs``: look at jobs, and wait for them. What changes them is in `job_changes` and `job_parking`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurp_leader.cli import job_changes, job_parking
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import client, reading
-from slurp_leader.cli.exits import UsageError
+from slurp_leader.cli.job_conditions import (
+    CodeOption,
+    OlderThanOption,
+    PriorityOption,
+    ProjectOption,
+    RoleOption,
+    StatusOption,
+    SubmittedByOption,
+    check_ids,
+    conditions,
+)
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.output import Column, Output
 from slurp_leader.cli.results import format_age, show_node, show_value
@@ -35,42 +45,36 @@ _COLUMNS = (
 )
 
 
-class StatusName(StrEnum):
-    """What `slurp_leader.JobStatus` has; here so that the help need not import it. A test compares the two."""
-
-    PENDING = "pending"
-    SCHEDULED = "scheduled"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    PARKED = "parked"
-
-
 def register(app: typer.Typer) -> None:
-    jobs = typer.Typer(name="jobs", help="Look at jobs, wait for them, cancel them.", no_args_is_help=True)
+    jobs = typer.Typer(
+        name="jobs", help="Look at jobs, wait for them, cancel them, try them again.", no_args_is_help=True
+    )
     command(jobs, "ls")(ls)
     command(jobs, "show")(show)
     command(jobs, "wait")(wait)
-    command(jobs, "cancel")(cancel)
+    job_changes.register(jobs)
+    job_parking.register(jobs)
     app.add_typer(jobs)
 
 
 def ls(
     call: Invocation,
-    status: Annotated[
-        list[StatusName] | None,
-        typer.Option(metavar="STATUS", help=f"Only these: {', '.join(StatusName)}. May be repeated."),
-    ] = None,
+    status: StatusOption = None,
+    priority: PriorityOption = None,
+    role: RoleOption = None,
+    project: ProjectOption = None,
+    submitted_by: SubmittedByOption = None,
+    code: CodeOption = None,
+    older_than: OlderThanOption = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 100,
 ) -> None:
     """List jobs, newest first. `failed` is the dead-letter list; `parked` are records that nobody can read."""
-    from slurp_leader.jobs.records import JobKeys, JobStatus
+    from slurp_leader.jobs.records import JobKeys
     from slurp_leader.jobs.reports import read_jobs
     from slurp_leader.store.keyspace import Keyspace
 
+    wanted = conditions(status, priority, role, project, submitted_by, code, older_than)
     settings = call.settings()
-    wanted = [JobStatus(each.value) for each in status or ()]
     with reading(call, settings) as store:
         keys = JobKeys(Keyspace(settings.node.cluster_id))
         reports = read_jobs(store, keys, wanted, limit, SystemClock(), call.timeout_s)
@@ -83,7 +87,10 @@ def ls(
         if len(reports) == limit:
             output.say(f"the newest {limit}; there may be more (--limit)")
     else:
-        output.say("no jobs" + (f" that are {' or '.join(wanted)}" if wanted else ""))
+        output.say(
+            "no jobs"
+            + (f" that are {' or '.join(status)}" if status else " that meet this" if not wanted.is_empty else "")
+        )
 
 
 def show(call: Invocation, ids: IdsArgument) -> None:
@@ -93,7 +100,7 @@ def show(call: Invocation, ids: IdsArgument) -> None:
     from slurp_leader.payloads import open_payload_store
     from slurp_leader.store.keyspace import Keyspace
 
-    _check_ids(ids)
+    check_ids(ids)
     settings = call.settings()
     cluster_id = settings.node.cluster_id
     payloads = open_payload_store(settings.jobs.payload_store, cluster_id)
@@ -112,41 +119,10 @@ def show(call: Invocation, ids: IdsArgument) -> None:
 
 def wait(call: Invocation, ids: IdsArgument, wait_for: ForOption = None) -> int:
     """Wait until jobs have ended, and show their results. Exits with 0 when all of them completed."""
-    _check_ids(ids)
+    check_ids(ids)
     settings = call.settings()
     with client(call, settings) as system:
         return wait_and_show(call, system, dict.fromkeys(ids, ""), wait_for)
-
-
-def cancel(
-    call: Invocation,
-    ids: IdsArgument,
-    reason: Annotated[str, typer.Option(help="Why; stands in the record of the job.")] = "",
-) -> None:
-    """Ask for jobs to end; prints an answer for each.
-
-    requested: the leader has been asked; it cancels a waiting job as soon as it reads that, a running one when its
-    generator next looks. While nobody leads it waits. already done: the job has ended, and stays as it is. How it
-    ended is told by `slurp jobs wait`: it can still complete first.
-    """
-    _check_ids(ids)
-    settings = call.settings()
-    with client(call, settings) as system:
-        answers = [(job_id, system.jobs.cancel(job_id, reason)) for job_id in ids]
-    output = call.output()
-    if output.as_json:
-        output.json({"jobs": [{"id": job_id, "answer": answer.value} for job_id, answer in answers]})
-        return
-    for job_id, answer in answers:
-        output.line(f"{job_id}  {answer.value.replace('_', ' ')}")
-
-
-def _check_ids(ids: list[str]) -> None:
-    from slurp_leader.jobs.ids import is_job_id
-
-    for job_id in ids:
-        if not is_job_id(job_id):
-            raise UsageError(f"{job_id!r} is not a job id; `slurp submit` prints them, `slurp jobs ls` lists them")
 
 
 def _row(report: JobReport, now: datetime) -> list[str]:
@@ -210,6 +186,9 @@ def _show_report(output: Output, report: JobReport) -> None:
             ("priority", report.priority),
             ("submitted", _by(report.submitted_at, report.submitted_by)),
             ("not before", report.run_at or ""),
+            ("ends unrun", report.expires_at or ""),
+            ("deadline", report.deadline or ""),
+            ("tried again", f"{report.retried} times, by operators" if report.retried else ""),
             ("started", report.started_at or ""),
             ("finished", report.finished_at or ""),
             ("run by", f"{report.node_id} under token {report.token}" if report.node_id else ""),

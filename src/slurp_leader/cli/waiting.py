@@ -9,6 +9,7 @@ import typer
 
 from slurp_leader.cli.exits import describe, report
 from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.progress import progress
 from slurp_leader.cli.results import show_result
 from slurp_leader.clock import SystemClock
 from slurp_leader.errors import (
@@ -63,9 +64,13 @@ def wait_and_show(
     try:
         if jobs and system.leader.get(_LOOK_S) is None:
             output.say("nobody leads at present; the jobs wait until a node does (`slurp run`)")
-        for job_id, ended in _outcomes(call, system, jobs, seconds):
-            documents.append({"path": jobs[job_id], **_as_json(job_id, ended)})
-            code = code or _show(output, ended)
+        with progress(call, len(jobs)) as bar:
+            for job_id, ended in _outcomes(call, system, jobs, seconds):
+                documents.append({"path": jobs[job_id], **_as_json(job_id, ended)})
+                with bar.aside():
+                    said = _show(output, ended)
+                code = code or said
+                bar.advance()
     except KeyboardInterrupt:
         ids = " ".join(jobs) if len(jobs) <= _FEW else "ID ..."
         output.say(f"waits no more; the jobs go on: `slurp jobs wait {ids}`")

@@ -44,6 +44,8 @@ class HookKind(StrEnum):
     ELECTED = "on_elected"
     LEADING = "on_leading"
     LOST = "on_lost"
+    QUEUE_LEVEL = "on_queue_level"
+    """Of a node that runs the queue beside its election."""
 
 
 class Hooks:

@@ -20,6 +20,10 @@ The life of one job, and the order in which the modules read::
     unled                  while nobody leads, submitters keep the limits of the store themselves
     outcomes               the submitter sees done/{id} by watch, and its handle resolves
 
+What is asked for about jobs that are there: `changes` (to cancel one, to try it again), `operations` (by id or filter,
+and purge), `job_filter` (which jobs are meant), `parked` (records that nobody can read). A full queue: `admission`
+(what full means, and what is told), `door` (who waits for room).
+
 Below all of these: `records` (what is written), `intents` (the transactions), `commit` (many of them in one),
 `engine` and `client` (threads around the machines `scheduler` and `submitter`), `reports` (reading).
 
@@ -38,29 +42,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slurp_leader.jobs.client import JobClient
+    from slurp_leader.jobs.admission import QueueLevel
+    from slurp_leader.jobs.changes import CancelAnswer, RetryAnswer
+    from slurp_leader.jobs.client import JobClient, OnFull
     from slurp_leader.jobs.context import JobContext
     from slurp_leader.jobs.engine import JobEngine
     from slurp_leader.jobs.handle import JobHandle
-    from slurp_leader.jobs.new_job import NewJob
+    from slurp_leader.jobs.job_filter import JobFilter
+    from slurp_leader.jobs.new_job import NewJob, OnDuplicate
+    from slurp_leader.jobs.operations import PurgeAnswer
     from slurp_leader.jobs.options import JobsOptions
+    from slurp_leader.jobs.parked import ParkedRecord, ReleaseAnswer
     from slurp_leader.jobs.records import JobOutcome, JobStatus
     from slurp_leader.jobs.reports import JobReport
     from slurp_leader.jobs.request import Priority
-    from slurp_leader.jobs.submitter import CancelAnswer
 
 _HOMES = {
-    "CancelAnswer": "submitter",
+    "CancelAnswer": "changes",
     "JobClient": "client",
     "JobContext": "context",
     "JobEngine": "engine",
+    "JobFilter": "job_filter",
     "JobHandle": "handle",
     "JobOutcome": "records",
     "JobReport": "reports",
     "JobStatus": "records",
     "JobsOptions": "options",
     "NewJob": "new_job",
+    "OnDuplicate": "new_job",
+    "OnFull": "client",
+    "ParkedRecord": "parked",
     "Priority": "request",
+    "PurgeAnswer": "operations",
+    "QueueLevel": "admission",
+    "ReleaseAnswer": "parked",
+    "RetryAnswer": "changes",
 }
 
 __all__ = [
@@ -68,13 +84,21 @@ __all__ = [
     "JobClient",
     "JobContext",
     "JobEngine",
+    "JobFilter",
     "JobHandle",
     "JobOutcome",
     "JobReport",
     "JobStatus",
     "JobsOptions",
     "NewJob",
+    "OnDuplicate",
+    "OnFull",
+    "ParkedRecord",
     "Priority",
+    "PurgeAnswer",
+    "QueueLevel",
+    "ReleaseAnswer",
+    "RetryAnswer",
 ]
 
 

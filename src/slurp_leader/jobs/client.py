@@ -7,36 +7,38 @@ import logging
 import random
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import (
     LifecycleError,
     Outcome,
+    QueueFullError,
     RequestInvalidError,
     RequestTooLargeError,
     StoreTimeoutError,
 )
+from slurp_leader.jobs.changes import CancelAnswer, CancelAnswered, RetryAnswered, Written
 from slurp_leader.jobs.commit import CommitLimits
-from slurp_leader.jobs.decisions import clean_text
+from slurp_leader.jobs.door import Door
 from slurp_leader.jobs.handle import JobHandle
 from slurp_leader.jobs.ids import IdMint, is_job_id
+from slurp_leader.jobs.job_filter import JobFilter
 from slurp_leader.jobs.new_job import NewJob, SpecMaker
+from slurp_leader.jobs.operations import Bounds, Operations
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.outcomes import Outcomes
 from slurp_leader.jobs.packing import fetched
 from slurp_leader.jobs.quota import StoreLimits
-from slurp_leader.jobs.records import (
-    JobKeys,
-    JobOutcome,
-    JobStatus,
-)
+from slurp_leader.jobs.records import JobKeys, JobOutcome, JobStatus
 from slurp_leader.jobs.reports import JobReport, read_job, read_jobs
-from slurp_leader.jobs.submitter import CancelAnswer, CancelAnswered, CancelJob, Note, Submit, Submitted, Submitter
+from slurp_leader.jobs.submitter import Note, Submit, Submitted, Submitter
 from slurp_leader.jobs.unled import Signs
 from slurp_leader.machine import Loop
 from slurp_leader.payloads import PayloadStore, open_payload_store
@@ -49,8 +51,19 @@ from slurp_leader.telemetry.tracing import NoTracer, Tracer
 
 _logger = logging.getLogger("slurp_leader.jobs")
 
-_LONGEST_REASON = 1000
-"""Characters of the reason for a cancel that are kept."""
+_UNDER_WAY = 1008
+"""Submits of one call that are under way at a time: enough for four times as many transactions as are sent at once."""
+_AT_THE_DOOR = 252
+"""The same while the queue may be closed at any moment: what it takes beyond its limit before its leader notices."""
+
+
+class OnFull(StrEnum):
+    """What a submit does when the queue is full."""
+
+    REJECT = "reject"
+    """Raise `QueueFullError` at once."""
+    BLOCK = "block"
+    """Wait for room, in line with the other submits of this process; then raise `QueueFullError`."""
 
 
 class JobClient:
@@ -110,6 +123,17 @@ class JobClient:
         )
         self._loop = Loop("slurp-submit", self._submitter, store, clock, self._perform, self._failed)
         self._outcomes = Outcomes(store, self._keys, options.rpc_timeout_s, clock)
+        self._door = Door(store, self._keys.closed, options.rpc_timeout_s, clock)
+        self.operations = Operations(
+            self,
+            store,
+            self._keys,
+            clock,
+            Bounds(options.rpc_timeout_s, options.submit_timeout_s),
+            self._specs.defaults,
+            node_id,
+        )
+        """Cancel, retry and purge, by id or filter."""
         self._tickets = itertools.count(1)
         self._lock = threading.Lock()
         # Guarded by _lock:
@@ -139,6 +163,7 @@ class JobClient:
                 return
             self._stopped = True
             waiting, self._waiting = self._waiting, {}
+        self._door.stop()
         self._loop.stop()
         self._outcomes.stop()
         for future in waiting.values():
@@ -156,29 +181,41 @@ class JobClient:
 
     # ------------------------------------------------------------ submit
 
-    def submit(self, job: NewJob) -> JobHandle[Any]:
+    def submit(
+        self, job: NewJob, *, on_full: OnFull = OnFull.REJECT, block_timeout_s: float | None = None
+    ) -> JobHandle[Any]:
         """Bring in one job. Returns after the commit.
+
+        Args:
+            job: The job.
+            on_full: What to do when the queue is full.
+            block_timeout_s: Longest wait for room, with `OnFull.BLOCK`; None: `jobs.submit_timeout`.
 
         Raises:
             RequestInvalidError: The payload is no JSON object, or an option makes no sense. Nothing was submitted.
-            QueueFullError: The queue is closed. Nothing was submitted.
+            QueueFullError: The queue is closed, or was for as long as was waited. Nothing was submitted.
             IdempotencyConflictError: The key was used for another request. Nothing was submitted.
+            DuplicateJobError: The key was used, and `OnDuplicate.RAISE` asked for this. Nothing was submitted.
             StoreTimeoutError: No definite answer within `jobs.submit_timeout`: the job may exist. Repeat with the same
                 idempotency key.
         """
-        answer = self.submit_many([job])[0]
+        answer = self.submit_many([job], on_full=on_full, block_timeout_s=block_timeout_s)[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def submit_many(self, jobs: Iterable[NewJob]) -> list[JobHandle[Any] | Exception]:
+    def submit_many(
+        self, jobs: Iterable[NewJob], *, on_full: OnFull = OnFull.REJECT, block_timeout_s: float | None = None
+    ) -> list[JobHandle[Any] | Exception]:
         """Bring in many jobs, in few transactions. Returns after all have been answered, each on its own.
+
+        No more than a thousand are under way at a time, however many there are; with `OnFull.BLOCK` fewer, so that
+        little more than what there is room for is sent.
 
         Returns:
             For each job, in order, its handle or what `submit` would have raised. Invalid ones harm no others.
         """
         self._require_started()
-        deadline = self._clock.boottime() + self._options.submit_timeout_s
         if not self._outcomes.wait_until_watching(self._options.submit_timeout_s):
             error = StoreTimeoutError(
                 f"the store did not answer within {self._options.submit_timeout_s:g} s (jobs.submit_timeout)",
@@ -187,8 +224,48 @@ class JobClient:
             return [error for _ in jobs]
         wanted = list(jobs)
         with self._tracer.span("slurp.jobs.submit", jobs=len(wanted)):  # what the run's span will link to
-            sent = [self._send(job) for job in wanted]
-            return [self._answer(item, deadline) for item in sent]
+            if on_full is OnFull.REJECT:
+                return self._bring_in(wanted, _UNDER_WAY)
+            waits_s = self._options.submit_timeout_s if block_timeout_s is None else block_timeout_s
+            return self._bring_in_patiently(wanted, self._clock.boottime() + waits_s)
+
+    def _bring_in(self, jobs: Sequence[NewJob], under_way: int) -> list[JobHandle[Any] | Exception]:
+        answers: list[JobHandle[Any] | Exception] = []
+        waiting: deque[_Sent | Exception] = deque()
+        for job in jobs:
+            if len(waiting) >= under_way:
+                answers.append(self._answer(waiting.popleft()))
+            waiting.append(self._send(job))
+        answers += [self._answer(sent) for sent in waiting]
+        return answers
+
+    def _bring_in_patiently(self, jobs: Sequence[NewJob], deadline: float) -> list[JobHandle[Any] | Exception]:
+        """Some at a time; those that find the queue closed wait for room, and then go first."""
+        answers: list[JobHandle[Any] | Exception] = []
+        for start in range(0, len(jobs), _AT_THE_DOOR):
+            chunk = jobs[start : start + _AT_THE_DOOR]
+            answers += self._bring_in(chunk, _AT_THE_DOOR)
+            refused = [at for at in range(start, len(answers)) if isinstance(answers[at], QueueFullError)]
+            if refused:
+                self._knock(jobs, answers, refused, deadline)
+        return answers
+
+    def _knock(
+        self,
+        jobs: Sequence[NewJob],
+        answers: list[JobHandle[Any] | Exception],
+        refused: list[int],
+        deadline: float,
+    ) -> None:
+        """Wait for room, and send again what was refused."""
+        with self._door.place() as place:
+            place.refused()
+            while refused and place.wait(deadline):
+                for at, answer in zip(refused, self._bring_in([jobs[at] for at in refused], _AT_THE_DOOR), strict=True):
+                    answers[at] = answer
+                refused = [at for at in refused if isinstance(answers[at], QueueFullError)]
+                if refused:
+                    place.refused()
 
     def _send(self, job: NewJob) -> _Sent | Exception:
         try:
@@ -197,14 +274,15 @@ class JobClient:
             return error
         outcome = self._outcomes.expect(spec.job_id)
         ticket, future = self._new_ticket()
-        self._loop.post(Submit(ticket, spec, digest))
-        return _Sent(spec.job_id, ticket, future, outcome)
+        deadline = self._clock.boottime() + self._options.submit_timeout_s
+        self._loop.post(Submit(ticket, spec, digest, job.on_duplicate))
+        return _Sent(spec.job_id, ticket, deadline, future, outcome)
 
-    def _answer(self, sent: _Sent | Exception, deadline: float) -> JobHandle[Any] | Exception:
+    def _answer(self, sent: _Sent | Exception) -> JobHandle[Any] | Exception:
         if isinstance(sent, Exception):
             return sent
         try:
-            answer: Submitted = sent.answer.result(max(0.0, deadline - self._clock.boottime()))
+            answer: Submitted = sent.answer.result(max(0.0, sent.deadline - self._clock.boottime()))
         except FutureTimeoutError:
             self._give_up(sent)
             return StoreTimeoutError(
@@ -221,9 +299,9 @@ class JobClient:
         self._metrics.add(instruments.JOBS_SUBMITTED)
         log_event(_logger, logging.DEBUG, LogEvent.JOB_SUBMITTED, job_id=answer.job_id, created=answer.created)
         if answer.job_id == sent.job_id:
-            return JobHandle(self, answer.job_id, answer.created, sent.outcome)
+            return JobHandle(self, answer.job_id, answer.created, sent.outcome, answer.replaced)
         self._outcomes.forget(sent.job_id)  # the key led to another job, or its id had to be minted anew
-        return JobHandle(self, answer.job_id, answer.created, None)
+        return JobHandle(self, answer.job_id, answer.created, None, answer.replaced)
 
     def _give_up(self, sent: _Sent) -> None:
         with self._lock:
@@ -265,40 +343,36 @@ class JobClient:
         self.handle(job_id)
         return read_job(self._store, self._keys, job_id, self._clock, self._options.rpc_timeout_s, self._payloads)
 
-    def list(self, statuses: Sequence[JobStatus] = (), limit: int = 100) -> list[JobReport]:
-        """Jobs, newest first; of all statuses when none are given. Results in the payload store are not fetched."""
-        return read_jobs(self._store, self._keys, statuses, limit, self._clock, self._options.rpc_timeout_s)
+    def list(self, wanted: JobFilter | Sequence[JobStatus] = (), limit: int = 100) -> list[JobReport]:
+        """Jobs that meet the filter, or stand in one of these statuses, newest first. Of none given: all.
 
-    def cancel(self, job_id: str, reason: str = "") -> CancelAnswer:
-        """Ask for a job to end, from anywhere.
+        Results in the payload store are not fetched.
+        """
+        if not isinstance(wanted, JobFilter):
+            wanted = JobFilter(status=frozenset(wanted))
+        return read_jobs(self._store, self._keys, wanted, limit, self._clock, self._options.rpc_timeout_s)
 
-        Returns:
-            `requested`: it is written down, and the leader will end the job. `already_done`: it had ended.
+    def cancel(self, job_id: str, reason: str = "", wait_s: float = 0.0) -> CancelAnswer:
+        """Ask for a job to end, from anywhere. See `Operations.cancel`."""
+        self.handle(job_id)
+        return self.operations.cancel(job_id, reason, wait_s)
+
+    def send(self, make: Callable[[int], Any]) -> Future[Any]:
+        """Hand an event to the submitter: what `make` makes of its ticket. The future is the answer.
 
         Raises:
-            JobNotFoundError, ResultExpiredError: There is no such job (any more).
-            StoreTimeoutError: No answer in time; the wish may have been written.
+            LifecycleError: Not running.
         """
-        self.handle(job_id)
         self._require_started()
         ticket, future = self._new_ticket()
-        self._loop.post(CancelJob(ticket, job_id, clean_text(reason[:_LONGEST_REASON]), self._node_id))
-        try:
-            answered: CancelAnswered = future.result(self._options.submit_timeout_s)
-        except FutureTimeoutError:
-            with self._lock:
-                self._waiting.pop(ticket, None)
-            raise StoreTimeoutError(f"no answer to the cancel of {job_id} in time; it may have been written") from None
-        if answered.error is not None:
-            raise answered.error
-        assert answered.answer is not None
-        return answered.answer
+        self._loop.post(make(ticket))
+        return future
 
     # ------------------------------------------------------------ on the loop's thread
 
     def _perform(self, command: Any) -> None:
         match command:
-            case Submitted() | CancelAnswered():
+            case Submitted() | CancelAnswered() | RetryAnswered() | Written():
                 with self._lock:
                     future = self._waiting.pop(command.ticket, None)
                 if future is not None:
@@ -345,6 +419,7 @@ class JobClient:
 class _Sent:
     job_id: str
     ticket: int
+    deadline: float
     answer: Future[Any] = field(repr=False)
     outcome: Future[JobOutcome] = field(repr=False)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from slurp_leader.clock import format_utc
+from slurp_leader.clock import format_utc, parse_utc
 from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, JobStatus, Payload, Spec
 
 _LONGEST_TEXT = 2000
@@ -27,6 +28,8 @@ class RunEnd(StrEnum):
     """Raised something that says: trying again cannot help."""
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """Its deadline had passed before the body began."""
     INTERRUPTED = "interrupted"
     """Stopped because the term was given back. Not the job's fault, and not an attempt."""
     REFUSED = "refused"
@@ -95,6 +98,8 @@ def after_run(
     if report.end is RunEnd.REFUSED:
         run_at = _next_date(spec.limits, 1, report, today, rng)
         return GoOn(replace(state, closed=run, run_at=run_at, op=op))
+    if report.end is RunEnd.EXPIRED:
+        return Finish(JobStatus.FAILED, state.attempts, state.errors, error=report.error)
     attempts = state.attempts + 1
     if report.end is RunEnd.RETURNED:
         result_json, payload = report.result_json, report.payload
@@ -103,6 +108,8 @@ def after_run(
     if report.end is RunEnd.TERMINAL or attempts >= spec.limits.max_attempts:
         return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
     run_at = _next_date(spec.limits, attempts, report, today, rng)
+    if spec.deadline is not None and run_at >= spec.deadline:  # nothing of it would start then
+        return Finish(JobStatus.FAILED, attempts, errors, error=report.error)
     return GoOn(replace(state, closed=run, attempts=attempts, errors=errors, run_at=run_at, op=op))
 
 
@@ -121,13 +128,61 @@ def _not_stored(
     return GoOn(replace(state, closed=run, interruptions=interruptions, errors=errors, run_at=run_at, op=op))
 
 
-def without_run(spec: Spec, state: JobState, wish: Cancel | None) -> Finish | None:
-    """Decide whether a job that is not running ends as it is: because somebody wants it to, or because it is poison."""
+def without_run(spec: Spec, state: JobState, wish: Cancel | None, today: str) -> Finish | None:
+    """Decide whether a job that is not running ends as it is: because somebody wants it to, because it is poison, or
+    because its time is up. `today`: the date, as it stands in records."""
     if wish is not None:
         return Finish(JobStatus.CANCELLED, state.attempts, state.errors, error=cancelled_error(wish))
     if is_poison(spec, state):
-        return Finish(JobStatus.FAILED, state.attempts, state.errors, error=poison_error(state))
-    return None
+        error = poison_error(state)
+    elif is_past_deadline(spec, today):
+        error = deadline_error(spec)
+    elif (until := queue_until(spec, state)) is not None and until <= today:
+        error = error_of("queue_timeout", f"it had not begun after {spec.limits.queue_timeout_s:g} s in the queue")
+    else:
+        return None
+    return Finish(JobStatus.FAILED, state.attempts, state.errors, error=error)
+
+
+def is_past_deadline(spec: Spec, today: str) -> bool:
+    """Whether nothing of this job may start any more."""
+    return spec.deadline is not None and spec.deadline <= today
+
+
+def queue_until(spec: Spec, state: JobState) -> str | None:
+    """Until which date a job may wait for its first run; None: for ever, or it has run.
+
+    Counted from its submit, or from the date before which it must not run if that is later. A job that was begun once
+    is past this: what it waits for then is told by its attempts and its deadline.
+    """
+    waits_s = spec.limits.queue_timeout_s
+    if waits_s is None or state.closed:
+        return None
+    try:
+        since = parse_utc(spec.submitted_at)
+        if spec.run_at is not None:
+            since = max(since, parse_utc(spec.run_at))
+        return format_utc(since + timedelta(seconds=waits_s))
+    except (ValueError, OverflowError):  # no date to count from, or beyond the calendar
+        return None
+
+
+def expires_at(spec: Spec, state: JobState) -> str | None:
+    """The date at which a job ends if it is not running then; None: it may wait for ever."""
+    dates = [date for date in (spec.deadline, queue_until(spec, state)) if date is not None]
+    return min(dates, default=None)
+
+
+def longest_run_s(spec: Spec, today: datetime) -> float:
+    """How long a run that begins now may take: the timeout, cut short by the deadline."""
+    return min(spec.limits.timeout_s, until_deadline_s(spec, today))
+
+
+def until_deadline_s(spec: Spec, today: datetime) -> float:
+    """Seconds until nothing of a job may run any more; infinite without a deadline."""
+    if spec.deadline is None:
+        return math.inf
+    return max(0.0, (parse_utc(spec.deadline) - today).total_seconds())
 
 
 def backoff_s(limits: JobLimits, attempts: int, rng: random.Random) -> float:
@@ -164,6 +219,10 @@ def poison_error(state: JobState) -> dict[str, Any]:
         f"its leader crashed {state.crashes} times while it ran, {state.sole_crashes} of them with nothing beside it"
     )
     return error_of("poison", message)
+
+
+def deadline_error(spec: Spec) -> dict[str, Any]:
+    return error_of("deadline", f"its deadline was {spec.deadline}")
 
 
 def cancelled_error(wish: Cancel | None) -> dict[str, Any]:

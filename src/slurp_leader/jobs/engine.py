@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.jobs.admission import Load, QueueLevel
 from slurp_leader.jobs.breaker import NAME, Hold
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.executors.body import Body, Work
 from slurp_leader.jobs.executors.choice import ExecutorChoice, check_choice, executor_for
 from slurp_leader.jobs.executors.worker import ProcessTable
 from slurp_leader.jobs.inventory import Stock
-from slurp_leader.jobs.messages import CollectPayloads, Scale
+from slurp_leader.jobs.messages import CollectPayloads, LevelChanged, Scale
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.packing import ResultPacker
 from slurp_leader.jobs.quota import StoreLimits, StoreVerdict
@@ -76,6 +77,8 @@ class JobEngine:
         executor: Where bodies run; None: as the options say.
         executor_lost: Called if it will never run anything again, so that another node should lead.
         processes: What the machine says of processes; needed to run bodies in such.
+        on_queue_level: Called when the queue fills up, is full, or has room again, while this node leads. On the loop's
+            thread: it must not block.
 
     Raises:
         ConfigurationError: What `jobs.payload_store` needs is not installed, or the body cannot be sent to where it is
@@ -101,7 +104,10 @@ class JobEngine:
         breaker: BreakerOptions | None = None,
         store_limits: StoreLimits | None = None,
         payloads: PayloadStore | None = None,
+        on_queue_level: Callable[[LevelChanged], None] | None = None,
     ) -> None:
+        self._options = options
+        self._on_queue_level = on_queue_level
         payloads = payloads or open_payload_store(options.payload_store, keyspace.cluster_id)
         rng = rng or random.Random(secrets.randbits(128))
         body = work if isinstance(work, Body) else Body(work)
@@ -298,6 +304,8 @@ class JobEngine:
                 self._collector.collect(command.collection)
             case CircuitChange():
                 tell(command, self._metrics)
+            case LevelChanged():
+                self._on_level(command)
             case _:
                 pass  # a moment to measure
 
@@ -311,6 +319,13 @@ class JobEngine:
         if now >= self._measured_at + _MEASURE_EVERY_S:
             self._measured_at = now
             self._measure()
+
+    def _on_level(self, command: LevelChanged) -> None:
+        fields = {"jobs": command.jobs, "bytes": command.size, "fill": round(command.fill, 3)}
+        severity = logging.INFO if command.level is QueueLevel.NORMAL else logging.WARNING
+        log_event(_logger, severity, LogEvent.QUEUE_LEVEL, queue_level=command.level.value, **fields)
+        if self._on_queue_level is not None:
+            self._on_queue_level(command)
 
     def _on_ended(self, command: JobEnded) -> None:
         outcome = command.outcome
@@ -362,6 +377,7 @@ class JobEngine:
         verdict = self.store_verdict
         if verdict is not None:
             metrics.set(instruments.STORE_IN_USE, verdict.fill.in_use)
+        metrics.set(instruments.QUEUE_FILL, Load(depth["jobs"], depth["bytes"]).fill(self._options))
         self._measure_commits()
 
     def _measure_commits(self) -> None:

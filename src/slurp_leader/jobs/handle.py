@@ -8,9 +8,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from slurp_leader.errors import JobCancelledError, JobFailedError, ResultPendingError, StoreTimeoutError
+from slurp_leader.jobs.changes import CancelAnswer
 from slurp_leader.jobs.records import JobOutcome, JobStatus
 from slurp_leader.jobs.reports import JobReport
-from slurp_leader.jobs.submitter import CancelAnswer
 
 if TYPE_CHECKING:  # every type checker knows this module; it need not be installed
     from typing_extensions import TypeVar
@@ -39,8 +39,8 @@ class JobAccess(Protocol):
         """All that is known about a job."""
         ...
 
-    def cancel(self, job_id: str, reason: str = "") -> CancelAnswer:
-        """Ask for a job to end."""
+    def cancel(self, job_id: str, reason: str = "", wait_s: float = 0.0) -> CancelAnswer:
+        """Ask for a job to end, and wait at most so long until it has."""
         ...
 
 
@@ -50,12 +50,21 @@ class JobHandle(Generic[ResultT]):
     Attributes:
         id: The job's id.
         created: False: an idempotency key led to a job that was there before.
+        replaced: Id of the job whose idempotency key this one took over; None when it took none.
     """
 
-    __slots__ = ("_access", "_future", "created", "id")
+    __slots__ = ("_access", "_future", "created", "id", "replaced")
 
-    def __init__(self, access: JobAccess, job_id: str, created: bool, future: Future[JobOutcome] | None) -> None:
+    def __init__(
+        self,
+        access: JobAccess,
+        job_id: str,
+        created: bool,
+        future: Future[JobOutcome] | None,
+        replaced: str | None = None,
+    ) -> None:
         self._access = access
+        self.replaced = replaced
         self.id = job_id
         self.created = created
         self._future = future
@@ -112,9 +121,10 @@ class JobHandle(Generic[ResultT]):
         """All that is known about the job now: one read."""
         return self._access.report(self.id)
 
-    def cancel(self, reason: str = "") -> CancelAnswer:
-        """Ask for the job to end. Queued jobs end at once, running ones when they next look."""
-        return self._access.cancel(self.id, reason)
+    def cancel(self, reason: str = "", wait: float = 0.0) -> CancelAnswer:
+        """Ask for the job to end, and wait at most `wait` seconds until it has. Queued jobs end at once, running ones
+        when they next look."""
+        return self._access.cancel(self.id, reason, wait)
 
     def _waited(self) -> Future[JobOutcome]:
         if self._future is None:

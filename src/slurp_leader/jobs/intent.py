@@ -67,7 +67,7 @@ class Intent:
         compares: Its own conditions, without the gate's.
         operations: What it writes.
         settled: Told once what became of it, with the time.
-        probes: What to read to find out why it was refused, at most 8 reads.
+        probes: What to read to find out why it was refused; a few reads, fewer than 128.
         judge: Takes the answers to `probes`, and whether an earlier send may have arrived; returns a `Settlement`, of
             verdict AGAIN if nothing stands in its way.
         also: Further subjects.

@@ -14,6 +14,7 @@ from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.intent import HANDED_OVER, Intent, Rank, Settlement, Verdict
 from slurp_leader.jobs.picture import ClaimView, Job, StateView
 from slurp_leader.jobs.records import (
+    Cancel,
     Claim,
     Idempotency,
     JobKeys,
@@ -21,7 +22,6 @@ from slurp_leader.jobs.records import (
     JobState,
     Spec,
     floor_value,
-    read_closed,
     read_floor,
 )
 from slurp_leader.store import (
@@ -30,6 +30,7 @@ from slurp_leader.store import (
     Delete,
     Get,
     GetResult,
+    KeyValue,
     Operation,
     Put,
     Txn,
@@ -105,8 +106,8 @@ class AdmissionGate:
         self.reads: tuple[Get, ...] = (Get(keys.closed), Get(keys.floor))
         self.floor = LOWEST
         """The newest floor a refusal has shown."""
-        self.why_closed = ""
-        """What the newest refusal said about the queue."""
+        self.closed: KeyValue | None = None
+        """The newest record of a closed queue that a refusal has shown."""
 
     def compares(self, intents: Sequence[Intent]) -> tuple[Compare, ...]:
         smallest = min(intent.subject for intent in intents)
@@ -121,7 +122,7 @@ class AdmissionGate:
         if lowest is not None:
             self.floor = max(self.floor, lowest)
         if closed.kvs:
-            self.why_closed = read_closed(closed.kvs[0].key, closed.kvs[0].value)
+            self.closed = closed.kvs[0]
             return "closed"
         if not floor.kvs:
             return "no floor"
@@ -157,6 +158,77 @@ def submit(keys: JobKeys, gate: AdmissionGate, spec: Spec, idempotency: Idempote
         return _AGAIN
 
     return Intent(spec.job_id, Rank.OUTCOME, compares, operations, settled, probes, judge, also=also)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a new job takes the place of.
+
+    Attributes:
+        idem: The record of their idempotency key, as it was read.
+        job_id: The earlier job.
+        queue_revision: Its incarnation; 0 when it has ended.
+        cancel_revision: Of a wish to cancel it that is there already; 0: there is none.
+        is_cancelled: Whether that wish means this incarnation.
+    """
+
+    idem: KeyValue
+    job_id: str
+    queue_revision: int = 0
+    cancel_revision: int = 0
+    is_cancelled: bool = False
+
+
+def replace(
+    keys: JobKeys, gate: AdmissionGate, spec: Spec, idempotency: Idempotency, replaced: Replaced, settled: Settled
+) -> Intent:
+    """Create a job in the place of another one: the key moves, and the other is to be cancelled, at one revision (A18).
+
+    Only the leader removes a queue record: it obeys the wish. A wish for the same incarnation that is there already
+    does as well.
+    """
+    raw, old = spec.job_id.encode(), replaced.job_id.encode()
+    queue, done, idem, cancel = keys.queue + raw, keys.done + raw, replaced.idem.key, keys.cancel + old
+    compares: tuple[Compare, ...] = (
+        version_of(queue, 0),
+        version_of(done, 0),
+        mod_revision(idem, replaced.idem.mod_revision),
+        mod_revision(keys.queue + old, replaced.queue_revision),
+    )
+    operations: tuple[Operation, ...] = (Put(queue, spec.to_value()), Put(idem, idempotency.to_value()))
+    if replaced.queue_revision:
+        compares = (*compares, mod_revision(cancel, replaced.cancel_revision))
+        if not replaced.is_cancelled:
+            wish = Cancel(replaced.queue_revision, "replaced", spec.submitted_by)
+            operations = (*operations, Put(cancel, wish.to_value()))
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        if found[0].kvs or found[1].kvs:
+            revision = found[0].kvs[0].create_revision if found[0].kvs else 0
+            return Settlement(Verdict.APPLIED, revision)
+        if gate.floor >= spec.job_id:
+            return Settlement(Verdict.UNKNOWN if in_doubt else Verdict.REFUSED, reason="floor")
+        seen = [answer.kvs[0].mod_revision if answer.kvs else 0 for answer in found[2:]]
+        expected = [replaced.idem.mod_revision, replaced.queue_revision, replaced.cancel_revision]
+        same = seen == (expected if replaced.queue_revision else [*expected[:2], seen[2]])
+        return _AGAIN if same else _CHANGED
+
+    return Intent(
+        spec.job_id,
+        Rank.OUTCOME,
+        compares,
+        operations,
+        settled,
+        (
+            Get(queue, keys_only=True),
+            Get(done, keys_only=True),
+            Get(idem, keys_only=True),
+            Get(keys.queue + old, keys_only=True),
+            Get(cancel, keys_only=True),
+        ),
+        judge,
+        also=(idem.decode(),),
+    )
 
 
 # ---------------------------------------------------------------- by the leader
@@ -364,6 +436,26 @@ def create(key: bytes, value: bytes, settled: Settled) -> Intent:
     )
 
 
+def rewrite(key: bytes, value: bytes, revision: int, settled: Settled) -> Intent:
+    """Write a record anew, if it is still the same."""
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        kv = found[0].kvs[0] if found[0].kvs else None
+        if kv is not None and kv.mod_revision == revision:
+            return _AGAIN
+        return Settlement(Verdict.APPLIED, kv.mod_revision) if kv is not None and kv.value == value else _CHANGED
+
+    return Intent(
+        key.decode("ascii", "replace"),
+        Rank.UPKEEP,
+        (mod_revision(key, revision),),
+        (Put(key, value),),
+        settled,
+        (Get(key),),
+        judge,
+    )
+
+
 def progress(keys: JobKeys, job: Job, value: bytes, settled: Settled) -> Intent:
     """Write how far a running job is; refused once the job has ended, so that nothing is left behind."""
     raw = job.job_id.encode()
@@ -434,7 +526,8 @@ def prune(keys: JobKeys, old: Sequence[Expired], floor: str, floor_revision: int
 
     def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
         kvs = found[0].kvs
-        if kvs and kvs[0].value == floor_value(floor) and kvs[0].mod_revision != floor_revision:
+        left = any(answer.kvs for answer in found[1:])  # an operator may have purged beside us, to the same floor
+        if kvs and kvs[0].value == floor_value(floor) and kvs[0].mod_revision != floor_revision and not left:
             return Settlement(Verdict.APPLIED, kvs[0].mod_revision)
         return _CHANGED  # plan anew: what was there is read again
 
@@ -444,7 +537,7 @@ def prune(keys: JobKeys, old: Sequence[Expired], floor: str, floor_revision: int
         tuple(compares),
         tuple(operations),
         settled,
-        (Get(keys.floor),),
+        (Get(keys.floor), *(Get(keys.done + each.job_id.encode(), keys_only=True) for each in old)),
         judge,
         items=len(old),
     )

@@ -19,7 +19,7 @@ from slurp_leader.clock import parse_utc
 from slurp_leader.jobs import intents, recovery
 from slurp_leader.jobs.claims import Claims
 from slurp_leader.jobs.commit import CommitStats
-from slurp_leader.jobs.decisions import without_run
+from slurp_leader.jobs.decisions import expires_at, without_run
 from slurp_leader.jobs.desk import Desk, Site
 from slurp_leader.jobs.grants import Grants
 from slurp_leader.jobs.intent import Settlement
@@ -42,6 +42,7 @@ from slurp_leader.jobs.pruner import Pruner
 from slurp_leader.jobs.quota import StoreVerdict
 from slurp_leader.jobs.quota_guard import QuotaGuard
 from slurp_leader.jobs.recorder import Recorder
+from slurp_leader.jobs.records import JobOutcome
 from slurp_leader.jobs.recovery import CloseClaim, EndGrant, InHand, Park, Sweep
 from slurp_leader.jobs.run import Run
 from slurp_leader.jobs.runs import STOP_GRACE_S, Runs
@@ -78,12 +79,13 @@ class Leading:
         self._pruner = Pruner(desk)
         self._quota = QuotaGuard(desk, self._press)
         self._upkeep = Upkeep(desk, self._quota)
-        self._recorder = Recorder(desk, self._pruner.ended)
+        self._recorder = Recorder(desk, self._ended)
         self._claims = Claims(desk, workers, self._upkeep, self._begin)
         self._runs = Runs(desk, workers, self._claims, self._recorder)
         self._orphans = Orphans(desk, self._look_again)
         self._grants = Grants(desk, self._upkeep)
         self._schedule = Schedule()
+        self._expiring = Schedule()
         self._lent: Lent | None = None
         self._grant_dropping = False
         self._winds_down = False
@@ -274,6 +276,7 @@ class Leading:
         if job is None:
             self._claims.discard(job_id)
             self._schedule.discard(job_id)
+            self._expiring.discard(job_id)
             self._runs.vanished(job_id, now)
             return
         wish = picture.wanted_cancel(job)
@@ -284,7 +287,7 @@ class Leading:
         if picture.is_parked(job_id) or picture.live_claims(job):
             return  # once that changes, it is touched again
         view = picture.state_of(job_id)
-        finish = without_run(job.spec, view.state, wish)
+        finish = without_run(job.spec, view.state, wish, self._desk.today)
         if finish is not None:
             self._claims.discard(job_id)
             self._recorder.record_end(job, view, finish, now)
@@ -292,7 +295,10 @@ class Leading:
             self._line_up(job, view, now)
 
     def _line_up(self, job: Job, view: StateView, now: float) -> None:
-        run_at = due_at(job, view.state)
+        run_at, expires = due_at(job, view.state), expires_at(job.spec, view.state)
+        if expires is not None:
+            self._expiring.push(expires, job.job_id)
+            self._plan_schedule(now)
         if run_at is not None and run_at > self._desk.today:
             self._schedule.push(run_at, job.job_id)
             self._plan_schedule(now)
@@ -300,14 +306,20 @@ class Leading:
             self._claims.offer(job, view, now)
 
     def _plan_schedule(self, now: float) -> None:
-        date = self._schedule.next_date
+        dates = [each.next_date for each in (self._schedule, self._expiring)]
+        date = min((date for date in dates if date is not None), default=None)
         if date is not None:
             wait_s = (parse_utc(date) - self._desk.utcnow).total_seconds()
             self._desk.timers.set_no_later("schedule", now + max(0.0, wait_s))
 
     def _release_scheduled(self, now: float) -> None:
-        self._picture.touched.update(self._schedule.take_due(self._desk.today))
+        for each in (self._schedule, self._expiring):
+            self._picture.touched.update(each.take_due(self._desk.today))
         self._plan_schedule(now)
+
+    def _ended(self, outcome: JobOutcome, revision: int) -> None:
+        self._pruner.ended(outcome, revision)
+        self._upkeep.ended()
 
     def _begin(self, run: Run, now: float) -> None:
         self._runs.begin(run, now)

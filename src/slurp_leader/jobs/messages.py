@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from slurp_leader.jobs.admission import QueueLevel
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.picture import Job
 from slurp_leader.jobs.records import JobOutcome
@@ -160,6 +161,16 @@ class CollectPayloads:
     """Command: delete the payloads of one shard that no outcome refers to, if there is a payload store."""
 
     collection: Collection
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChanged:
+    """Command: the queue is as full as this now. `fill`: the used share of its limits; `size` in bytes."""
+
+    level: QueueLevel
+    jobs: int
+    size: int
+    fill: float
 
 
 @dataclass(frozen=True, slots=True)

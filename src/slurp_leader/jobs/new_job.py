@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -24,6 +25,19 @@ _LONGEST_NAME = 256
 _MOST_MEMORY = 2**50
 
 
+class OnDuplicate(StrEnum):
+    """What a submit does when its idempotency key stands for a job already."""
+
+    RETURN_EXISTING = "return_existing"
+    """Return that job, with ``created`` False. With another request it is an `IdempotencyConflictError`."""
+    RAISE = "raise"
+    """Raise `DuplicateJobError`, which carries the id; with another request `IdempotencyConflictError`."""
+    REPLACE = "replace"
+    """Let the new job take the key, whatever the request; the earlier one is cancelled if it has not ended. At one
+    revision: nobody ever sees none or both of them wanted. Repeating such a submit replaces once more; to find out
+    what became of one without an answer, repeat it with `RETURN_EXISTING`."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to submit: the payload and its options. What is None comes from the settings of the submitter.
@@ -32,6 +46,15 @@ class NewJob:
         role, project: Names, for limits and turns; empty: none.
         slots: Workers that a run takes up, 1 or more.
         memory: Bytes that a run is counted with.
+        timeout_s: Longest run of one attempt.
+        queue_timeout_s: Longest wait for the first run; then it ends failed with the code ``queue_timeout``. Counted
+            from the submit, or from `run_at`. None: any.
+        deadline: From then on nothing of it starts, and a run under way is stopped; it ends failed with the code
+            ``deadline``. None: never.
+        run_at: Not before this date.
+        backoff_base_s: Wait before the second attempt, doubled for each further one.
+        backoff_cap_s: Longest wait between two attempts.
+        backoff_jitter: Random share of each wait, 0 to 1.
     """
 
     payload: dict[str, Any]
@@ -44,6 +67,12 @@ class NewJob:
     project: str = ""
     slots: int = 1
     memory: int = 0
+    on_duplicate: OnDuplicate = OnDuplicate.RETURN_EXISTING
+    queue_timeout_s: float | None = None
+    deadline: datetime | None = None
+    backoff_base_s: float | None = None
+    backoff_cap_s: float | None = None
+    backoff_jitter: float | None = None
 
 
 class SpecMaker:
@@ -62,7 +91,7 @@ class SpecMaker:
         self._node_id = node_id
         self._clock = clock
         self._tracer = tracer
-        self._defaults = JobLimits(
+        self.defaults = JobLimits(
             options.timeout_s,
             options.max_attempts,
             options.max_interruptions,
@@ -78,20 +107,13 @@ class SpecMaker:
             RequestInvalidError: A field makes no sense; names it.
             RequestTooLargeError: It is more than `LARGEST_REQUEST` bytes.
         """
-        limits = self._defaults
-        if job.timeout_s is not None or job.max_attempts is not None:
-            limits = JobLimits(
-                limits.timeout_s if job.timeout_s is None else _positive("timeout", job.timeout_s),
-                limits.max_attempts if job.max_attempts is None else _whole("max_attempts", job.max_attempts),
-                limits.max_interruptions,
-                limits.backoff_base_s,
-                limits.backoff_cap_s,
-                limits.backoff_jitter,
-            )
+        limits = _limits_of(job, self.defaults)
         payload = _plain_json(job.payload)
         key = job.idempotency_key
         if key is not None and not (isinstance(key, str) and 0 < len(key) <= 1024 and clean_text(key) == key):
             raise RequestInvalidError("idempotency_key: use 1 to 1024 characters", field="idempotency_key")
+        if key is None and job.on_duplicate is not OnDuplicate.RETURN_EXISTING:
+            raise RequestInvalidError("on_duplicate: give an idempotency_key too", field="on_duplicate")
         spec = Spec(
             job_id=self._mint.mint(),
             payload=payload,
@@ -106,12 +128,48 @@ class SpecMaker:
             project=_name("project", job.project),
             slots=_whole("slots", job.slots),
             memory=_whole("memory", job.memory, least=0, most=_MOST_MEMORY),
+            deadline=None if job.deadline is None else _date("deadline", job.deadline),
         )
+        if spec.deadline is not None and spec.deadline <= max(spec.submitted_at, spec.run_at or ""):
+            raise RequestInvalidError(
+                f"deadline: {spec.deadline} is past, or not after run_at: nothing of it could start", field="deadline"
+            )
         size = len(spec.to_value())
         if size > LARGEST_REQUEST:
             raise RequestTooLargeError(f"the request takes {size} bytes; the limit is {LARGEST_REQUEST}")
         body = {"request": payload, "priority": job.priority.value}
         return spec, digest_of(body) if key is not None else ""
+
+
+def _limits_of(job: NewJob, defaults: JobLimits) -> JobLimits:
+    """What the options of the caller come to; the settings say the rest.
+
+    Raises:
+        RequestInvalidError: One makes no sense; names it.
+    """
+    given: dict[str, Any] = {}
+    if job.timeout_s is not None:
+        given["timeout_s"] = _positive("timeout", job.timeout_s)
+    if job.max_attempts is not None:
+        given["max_attempts"] = _whole("max_attempts", job.max_attempts)
+    if job.queue_timeout_s is not None:
+        given["queue_timeout_s"] = _positive("queue_timeout", job.queue_timeout_s)
+    if job.backoff_base_s is not None:
+        given["backoff_base_s"] = _positive("backoff_base", job.backoff_base_s)
+        given["backoff_cap_s"] = max(defaults.backoff_cap_s, given["backoff_base_s"])
+    if job.backoff_cap_s is not None:
+        given["backoff_cap_s"] = _positive("backoff_cap", job.backoff_cap_s)
+    if job.backoff_jitter is not None:
+        given["backoff_jitter"] = _share("backoff_jitter", job.backoff_jitter)
+    if not given:
+        return defaults
+    limits = replace(defaults, **given)
+    if limits.backoff_cap_s < limits.backoff_base_s:
+        raise RequestInvalidError(
+            f"backoff_cap: {limits.backoff_cap_s:g} s is less than backoff_base, {limits.backoff_base_s:g} s: raise it",
+            field="backoff_cap",
+        )
+    return limits
 
 
 def _plain_json(payload: Any) -> dict[str, Any]:
@@ -130,9 +188,15 @@ def _plain_json(payload: Any) -> dict[str, Any]:
 
 
 def _positive(name: str, seconds: float) -> float:
-    if not (isinstance(seconds, int | float) and 0 < seconds < 1e9):
-        raise RequestInvalidError(f"{name}: use seconds above 0", field=name)
+    if isinstance(seconds, bool) or not (isinstance(seconds, int | float) and 0.001 <= seconds < 1e9):
+        raise RequestInvalidError(f"{name}: use seconds, 0.001 or more", field=name)
     return seconds
+
+
+def _share(name: str, share: float) -> float:
+    if isinstance(share, bool) or not (isinstance(share, int | float) and 0 <= share <= 1):
+        raise RequestInvalidError(f"{name}: use a share from 0 to 1", field=name)
+    return share
 
 
 def _whole(name: str, count: int, *, least: int = 1, most: int = 999_999_999) -> int:

@@ -109,6 +109,10 @@ class JobsOptions(Options):
     """Bytes of waiting jobs before new ones are refused, 1 MiB to 4 GiB. More: nearer to the quota of etcd, where not
     even a leader can be elected."""
 
+    queue_high_mark: Ratio = Field(default=0.8, ge=0.1, le=1)
+    """Share of `queue_limit` or `queue_bytes` at which the leader warns that the queue fills up, 0.1 to 1. More: later
+    warnings, less time to act before jobs are refused."""
+
     backoff_base: Duration = Field(default=timedelta(seconds=1), ge=_INSTANT, le=timedelta(hours=1))
     """Wait before the second attempt, doubled for each further one. 1 ms to 1 h. Longer: kinder to what failed, later
     results."""

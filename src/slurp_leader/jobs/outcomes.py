@@ -22,8 +22,8 @@ from slurp_leader.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from slurp_leader.jobs.changes import missing
 from slurp_leader.jobs.records import JobKeys, JobOutcome
-from slurp_leader.jobs.submitter import missing
 from slurp_leader.resilience import pause_s
 from slurp_leader.store import (
     EventKind,

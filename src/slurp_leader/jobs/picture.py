@@ -187,15 +187,11 @@ class Picture:
         return self.states.get(job_id, _NO_STATE)
 
     def plain_jobs(self, but: Set[str]) -> list[Job]:
-        """Jobs of which nothing is known but their spec, that wait for no date and may be interrupted: nearly all of a
-        long queue. Without those in `but`."""
+        """Jobs of which nothing is known but their spec, which wait for no date and end at none, and may be
+        interrupted: nearly all of a long queue. Without those in `but`."""
         parked = {key.rpartition(b"/")[2].decode("ascii", "replace") for key in self.parked}
         more_known = set().union(self.states, self.cancels, self._entries, parked, but)
-        return [
-            job
-            for job_id, job in self.jobs.items()
-            if job.spec.run_at is None and job.spec.limits.max_interruptions > 0 and job_id not in more_known
-        ]
+        return [job for job_id, job in self.jobs.items() if job_id not in more_known and _is_plain(job.spec)]
 
     def live_claims(self, job: Job) -> list[tuple[bytes, ClaimEntry]]:
         """Claims in which this job runs, by key. More than one only after something went wrong."""
@@ -394,6 +390,16 @@ class Picture:
         for key, claim in self.claims.items():
             if claim.revision > revision:
                 yield _record(key, claim.claim.to_value(), claim.revision)
+
+
+def _is_plain(spec: Spec) -> bool:
+    limits = spec.limits
+    return (
+        spec.run_at is None
+        and spec.deadline is None
+        and limits.queue_timeout_s is None
+        and limits.max_interruptions > 0
+    )
 
 
 def _grant_of(key: bytes, value: bytes) -> Grant | None:

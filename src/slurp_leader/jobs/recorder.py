@@ -112,7 +112,7 @@ class Recorder:
             about=_about(spec.payload) if finish.status is JobStatus.COMPLETED else None,
             result_json=finish.result_json,
             error=finish.error,
-            errors=() if ending.is_bare else finish.errors,
+            errors=() if ending.is_bare else (*(spec.retried.errors if spec.retried else ()), *finish.errors),
             idem=spec.idem,
             spec=None if ending.is_bare else _spec_kept(ending.job, finish.status),
             payload=finish.payload,
@@ -213,12 +213,7 @@ def _spec_kept(job: Job, status: JobStatus) -> dict[str, Any] | None:
     """A job that failed or was cancelled keeps its whole request, so that an operator can have it tried again."""
     if status is JobStatus.COMPLETED:
         return None
-    return {
-        **job.spec.rest,
-        "request": job.spec.payload,
-        "priority": job.spec.priority.value,
-        "by": job.spec.submitted_by,
-    }
+    return job.spec.kept()
 
 
 def _nothing(now: float) -> None:

@@ -119,8 +119,20 @@ class JobKeys:
 
 _OF_SPEC = frozenset(
     (
-        *("schema", "id", "request", "priority", "options", "submitted_at", "by", "run_at", "idem", "trace", "sum"),
-        *("role", "project", "slots", "memory"),
+        *(
+            "schema",
+            "id",
+            "request",
+            "priority",
+            "options",
+            "submitted_at",
+            "by",
+            "run_at",
+            "deadline",
+            "idem",
+            "trace",
+        ),
+        *("retried", "role", "project", "slots", "memory", "sum"),
     )
 )
 
@@ -135,6 +147,62 @@ class JobLimits:
     backoff_base_s: float = 1.0
     backoff_cap_s: float = 60.0
     backoff_jitter: float = 0.2
+    queue_timeout_s: float | None = None
+    """Longest wait for the first run; None: any."""
+
+    def to_wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {
+            "timeout_s": self.timeout_s,
+            "max_attempts": self.max_attempts,
+            "max_interruptions": self.max_interruptions,
+            "backoff_base_s": self.backoff_base_s,
+            "backoff_cap_s": self.backoff_cap_s,
+            "backoff_jitter": self.backoff_jitter,
+        }
+        if self.queue_timeout_s is not None:
+            wire["queue_timeout_s"] = self.queue_timeout_s
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> JobLimits:
+        """Raises KeyError, TypeError or ValueError when it makes no sense."""
+        waits = wire.get("queue_timeout_s")
+        return cls(
+            timeout_s=_number(wire["timeout_s"], 0.001),
+            max_attempts=_whole(wire["max_attempts"], 1),
+            max_interruptions=_whole(wire["max_interruptions"], 1),
+            backoff_base_s=_number(wire["backoff_base_s"], 0),
+            backoff_cap_s=_number(wire["backoff_cap_s"], 0),
+            backoff_jitter=_number(wire["backoff_jitter"], 0),
+            queue_timeout_s=None if waits is None else _number(waits, 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """That an operator had an ended job tried again, and what had become of it until then.
+
+    Attributes:
+        op: Unique to the write that did it.
+        times: How often, this time included.
+        errors: The last few errors of all attempts before, oldest first.
+    """
+
+    op: str
+    by: str
+    times: int
+    errors: tuple[dict[str, Any], ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"op": self.op, "by": self.by, "times": self.times, "errors": list(self.errors[-ERRORS_KEPT:])}
+
+    @classmethod
+    def from_wire(cls, wire: Any) -> Retried | None:
+        """Raises KeyError, TypeError or ValueError when it makes no sense."""
+        if wire is None:
+            return None
+        errors = tuple(error for error in wire.get("errors", ()) if isinstance(error, dict))
+        return cls(_text(wire["op"]), _text(wire.get("by", "")), _whole(wire["times"], 1), errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,37 +228,73 @@ class Spec:
     """Workers that a run of it takes up."""
     memory: int = 0
     """Bytes that a run of it is counted with."""
+    deadline: str | None = None
+    """From this date on nothing of it starts, and a run under way is stopped."""
+    retried: Retried | None = None
     rest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """Fields that are not known."""
 
     def to_value(self) -> bytes:
-        limits = self.limits
         data: dict[str, Any] = {
             **self.rest,
             "schema": SCHEMA,
             "id": self.job_id,
             "request": self.payload,
             "priority": self.priority.value,
-            "options": {
-                "timeout_s": limits.timeout_s,
-                "max_attempts": limits.max_attempts,
-                "max_interruptions": limits.max_interruptions,
-                "backoff_base_s": limits.backoff_base_s,
-                "backoff_cap_s": limits.backoff_cap_s,
-                "backoff_jitter": limits.backoff_jitter,
-            },
+            "options": self.limits.to_wire(),
             "submitted_at": self.submitted_at,
             "by": self.submitted_by,
         }
-        for name, value in (("run_at", self.run_at), ("idem", self.idem), ("trace", self.trace)):
+        optional = (("run_at", self.run_at), ("deadline", self.deadline), ("idem", self.idem), ("trace", self.trace))
+        for name, value in optional:
             if value is not None:
                 data[name] = value
         if self.role or self.project:
             data["role"], data["project"] = self.role, self.project
         if self.slots != 1 or self.memory:
             data["slots"], data["memory"] = self.slots, self.memory
+        if self.retried is not None:
+            data["retried"] = self.retried.to_wire()
         data["sum"] = _checksum(data["request"])
         return to_json(data)
+
+    def kept(self) -> dict[str, Any]:
+        """What the outcome of a job that did not complete keeps, so that an operator can have it tried again."""
+        kept: dict[str, Any] = {
+            **self.rest,
+            "request": self.payload,
+            "priority": self.priority.value,
+            "by": self.submitted_by,
+            "options": self.limits.to_wire(),
+        }
+        if self.deadline is not None:
+            kept["deadline"] = self.deadline
+        if self.retried is not None:
+            kept["retried"] = self.retried.to_wire()
+        return kept
+
+    @classmethod
+    def from_kept(cls, job_id: str, kept: dict[str, Any], defaults: JobLimits, submitted_at: str) -> Spec:
+        """The job of an outcome, as `kept` left it; older versions left no options, which then are `defaults`.
+
+        Raises:
+            KeyError, TypeError, ValueError: It makes no sense.
+        """
+        request = kept["request"]
+        if not isinstance(request, dict):
+            raise TypeError("the request is not an object")
+        options = kept.get("options")
+        return cls(
+            job_id=job_id,
+            payload=request,
+            priority=Priority(kept.get("priority", Priority.NORMAL)),
+            limits=defaults if options is None else JobLimits.from_wire(options),
+            submitted_at=submitted_at,
+            submitted_by=_text(kept.get("by", "")),
+            deadline=_maybe_date(kept.get("deadline")),
+            retried=Retried.from_wire(kept.get("retried")),
+            rest=unknown(kept, _OF_SPEC),
+        )
 
     @classmethod
     def from_value(cls, key: bytes, value: bytes) -> Spec:
@@ -206,19 +310,11 @@ class Spec:
                 raise TypeError("the request is not an object")
             if data["sum"] != _checksum(data["request"]):
                 raise ValueError("the checksum does not match the request")
-            options = data["options"]
             return cls(
                 job_id=job_id,
                 payload=data["request"],
                 priority=Priority(data["priority"]),
-                limits=JobLimits(
-                    timeout_s=_number(options["timeout_s"], 0.001),
-                    max_attempts=_whole(options["max_attempts"], 1),
-                    max_interruptions=_whole(options["max_interruptions"], 1),
-                    backoff_base_s=_number(options["backoff_base_s"], 0),
-                    backoff_cap_s=_number(options["backoff_cap_s"], 0),
-                    backoff_jitter=_number(options["backoff_jitter"], 0),
-                ),
+                limits=JobLimits.from_wire(data["options"]),
                 submitted_at=_text(data["submitted_at"]),
                 submitted_by=_text(data["by"]),
                 run_at=_maybe_date(data.get("run_at")),
@@ -228,9 +324,11 @@ class Spec:
                 project=_text(data.get("project", "")),
                 slots=_whole(data.get("slots", 1), 1),
                 memory=_whole(data.get("memory", 0), 0),
+                deadline=_maybe_date(data.get("deadline")),
+                retried=Retried.from_wire(data.get("retried")),
                 rest=unknown(data, _OF_SPEC),
             )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise _bad("queue record", key, error) from error
 
 
@@ -609,8 +707,56 @@ def read_floor(value: bytes) -> str | None:
     return text if is_job_id(text) and text < _ABOVE_ALL and value == floor_value(text) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """That the queue takes no new jobs, and why. It holds as long as its record is there, whatever stands in it.
+
+    Attributes:
+        reason, by: For people.
+        jobs, jobs_limit, size, size_limit: How full it was, where it is that; sizes in bytes.
+        retry_after_s: When there is likely to be room again, by the rate at which jobs ended.
+    """
+
+    reason: str = ""
+    by: str = ""
+    jobs: int | None = None
+    jobs_limit: int | None = None
+    size: int | None = None
+    size_limit: int | None = None
+    retry_after_s: float | None = None
+
+    def to_value(self) -> bytes:
+        data: dict[str, Any] = {"schema": SCHEMA, "reason": self.reason, "by": self.by}
+        optional = (
+            ("jobs", self.jobs),
+            ("jobs_limit", self.jobs_limit),
+            ("bytes", self.size),
+            ("bytes_limit", self.size_limit),
+            ("retry_after_s", self.retry_after_s),
+        )
+        return to_json(data | {name: value for name, value in optional if value is not None})
+
+    @classmethod
+    def from_value(cls, key: bytes, value: bytes) -> Closed:
+        """Raises RecordError when it cannot be read."""
+        data = read_object(key, value)
+        try:
+            after_s = data.get("retry_after_s")
+            return cls(
+                _text(data["reason"]),
+                _text(data["by"]),
+                _maybe_whole(data.get("jobs")),
+                _maybe_whole(data.get("jobs_limit")),
+                _maybe_whole(data.get("bytes")),
+                _maybe_whole(data.get("bytes_limit")),
+                None if after_s is None else _number(after_s, 0),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise _bad("record of a closed queue", key, error) from error
+
+
 def closed_value(reason: str, by: str) -> bytes:
-    return to_json({"schema": SCHEMA, "reason": reason, "by": by})
+    return Closed(reason, by).to_value()
 
 
 def read_closed(key: bytes, value: bytes) -> str:
@@ -691,6 +837,10 @@ def _whole(value: Any, low: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**62:
         raise ValueError(f"{value!r:.100} is not a whole number from {low} on")
     return value
+
+
+def _maybe_whole(value: Any) -> int | None:
+    return None if value is None else _whole(value, 0)
 
 
 def _number(value: Any, low: float) -> float:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.errors import ConfigurationError, PayloadError, RecordError
+from slurp_leader.jobs.changes import missing
+from slurp_leader.jobs.decisions import expires_at
+from slurp_leader.jobs.job_filter import JobFilter
 from slurp_leader.jobs.packing import fetched
 from slurp_leader.jobs.picture import Job, Picture, due_at
 from slurp_leader.jobs.records import JobKeys, JobOutcome, JobStatus
-from slurp_leader.jobs.submitter import missing
 from slurp_leader.payloads import PayloadStore
 from slurp_leader.store import Get, GetResult, KeyValue, Store, Txn, prefix_end
 from slurp_leader.store.pages import read_pages
@@ -27,6 +30,10 @@ class JobReport:
         run: Number of the newest run, interrupted ones included.
         node_id, started_at: Of the run under way (the date of its claim), or of the one that ended the job.
         token: Of the term that runs or ended it. The fencing token of a run is `JobContext.token`.
+        expires_at: The date at which it ends unless it runs, by its deadline or the longest wait in the queue.
+        deadline: From then on nothing of it starts, and a run is stopped.
+        errors: The last few errors of its attempts, oldest first, those before a retry by an operator included.
+        retried: How often an operator had it tried again.
         request: As it was submitted; of a completed job its short fields only.
         result: Of a completed job.
         payload: Of a completed job whose result is in the payload store: ``{"ref", "size", "stored", "codec"}``.
@@ -42,6 +49,9 @@ class JobReport:
     submitted_at: str = ""
     submitted_by: str = ""
     run_at: str | None = None
+    expires_at: str | None = None
+    deadline: str | None = None
+    retried: int = 0
     started_at: str | None = None
     finished_at: str | None = None
     node_id: str | None = None
@@ -102,18 +112,17 @@ def read_job(
 
 
 def read_jobs(
-    store: Store, keys: JobKeys, statuses: Sequence[JobStatus], limit: int, clock: Clock, timeout_s: float
+    store: Store, keys: JobKeys, wanted: JobFilter, limit: int, clock: Clock, timeout_s: float
 ) -> list[JobReport]:
-    """Read jobs, newest first; of all statuses when none are given."""
-    wanted = set(statuses or JobStatus)
+    """Read jobs, newest first. No more than `limit` outcomes are held at a time, however many there are."""
     reports: list[JobReport] = []
-    if not wanted <= {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}:
-        reports += _read_live(store, keys, clock, timeout_s)
-    if wanted & {JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED}:
-        reports += _read_ended(store, keys, timeout_s)
-    chosen = [report for report in reports if report.status in wanted]
-    chosen.sort(key=lambda report: report.id, reverse=True)
-    return chosen[:limit]
+    if wanted.wants_live:
+        reports += (report for report, _ in read_live(store, keys, clock, timeout_s) if wanted.matches(report))
+    if wanted.wants_ended:
+        ended = (report for report, _ in read_ended(store, keys, timeout_s) if wanted.matches(report))
+        reports += deque(ended, maxlen=limit)  # they come in the order of their ids, the newest last
+    reports.sort(key=lambda report: report.id, reverse=True)
+    return reports[:limit]
 
 
 def read_picture(store: Store, keys: JobKeys, timeout_s: float) -> Picture:
@@ -138,22 +147,22 @@ def count_by_status(picture: Picture, today: str) -> dict[str, int]:
     return counts
 
 
-def _read_live(store: Store, keys: JobKeys, clock: Clock, timeout_s: float) -> list[JobReport]:
+def read_live(store: Store, keys: JobKeys, clock: Clock, timeout_s: float) -> Iterator[tuple[JobReport, int]]:
+    """The jobs that have not ended, with the revisions of their queue records (0 of one that cannot be read)."""
     picture = read_picture(store, keys, timeout_s)
-    reports = [_live(picture, job, clock, None) for job in picture.jobs.values()]
+    for job in picture.jobs.values():
+        yield _live(picture, job, clock, None), job.revision
     for key, reason in picture.parked.items():
         if key.startswith(keys.queue):
             job_id = key[len(keys.queue) :].decode("ascii", "replace")
-            reports.append(JobReport(job_id, JobStatus.PARKED, error={"code": "parked", "message": reason}))
-    return reports
+            yield JobReport(job_id, JobStatus.PARKED, error={"code": "parked", "message": reason}), 0
 
 
-def _read_ended(store: Store, keys: JobKeys, timeout_s: float) -> list[JobReport]:
-    return [
-        _ended(kv)
-        for page in read_pages(store, keys.done, prefix_end(keys.done), timeout_s=timeout_s, page=200)
-        for kv in page.kvs
-    ]
+def read_ended(store: Store, keys: JobKeys, timeout_s: float) -> Iterator[tuple[JobReport, KeyValue]]:
+    """The jobs that have ended, oldest id first, with their records. A page at a time."""
+    for page in read_pages(store, keys.done, prefix_end(keys.done), timeout_s=timeout_s, page=200):
+        for kv in page.kvs:
+            yield _ended(kv), kv
 
 
 def _picture(keys: JobKeys, revision: int, kvs: Iterable[KeyValue]) -> Picture:
@@ -176,12 +185,15 @@ def _live(picture: Picture, job: Job, clock: Clock, progress: KeyValue | None) -
         submitted_at=spec.submitted_at,
         submitted_by=spec.submitted_by,
         run_at=due_at(job, view.state),
+        expires_at=expires_at(spec, view.state),
+        deadline=spec.deadline,
+        retried=spec.retried.times if spec.retried else 0,
         started_at=claim.claim.claimed_at or None if claim else None,
         node_id=claim.claim.node_id or None if claim else None,
         token=claim.token if claim else None,
         cancel_requested=picture.wanted_cancel(job) is not None,
         progress=_progress(progress),
-        errors=view.state.errors,
+        errors=(*(spec.retried.errors if spec.retried else ()), *view.state.errors),
         request=spec.payload,
     )
 
@@ -209,6 +221,8 @@ def _ended(kv: KeyValue, fetch: Callable[[JobOutcome], JobOutcome] | None = None
         submitted_by=outcome.submitted_by,
         started_at=outcome.started_at,
         finished_at=outcome.finished_at,
+        deadline=_kept_text(outcome, "deadline"),
+        retried=_times_retried(outcome),
         node_id=outcome.node_id,
         token=outcome.token,
         error=outcome.error,
@@ -218,6 +232,17 @@ def _ended(kv: KeyValue, fetch: Callable[[JobOutcome], JobOutcome] | None = None
         payload=None if outcome.payload is None else outcome.payload.to_fields(),
         result_problem=problem,
     )
+
+
+def _kept_text(outcome: JobOutcome, name: str) -> str | None:
+    value = (outcome.spec or {}).get(name)
+    return value if isinstance(value, str) else None
+
+
+def _times_retried(outcome: JobOutcome) -> int:
+    retried = (outcome.spec or {}).get("retried")
+    times = retried.get("times") if isinstance(retried, dict) else 0
+    return times if type(times) is int else 0
 
 
 def _progress(kv: KeyValue | None) -> dict[str, Any] | None:

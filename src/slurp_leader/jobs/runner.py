@@ -12,6 +12,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.context import JobContext, RunFacts
+from slurp_leader.jobs.decisions import longest_run_s
 from slurp_leader.jobs.executors.body import Work
 from slurp_leader.jobs.executors.port import Executor, Launch
 from slurp_leader.jobs.messages import StartRun, StopRun
@@ -78,7 +79,7 @@ class Runner:
             start.run,
             start.term.epoch,
             start.fencing_token,
-            spec.limits.timeout_s,
+            longest_run_s(spec, self._clock.utcnow()),
             self._longest_extension_s,
             start.restored,
         )

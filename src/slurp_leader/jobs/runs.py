@@ -5,10 +5,20 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+from slurp_leader.clock import parse_utc
 from slurp_leader.jobs import checkpoints, intents
 from slurp_leader.jobs.checkpoints import Checkpoints
 from slurp_leader.jobs.claims import Claims
-from slurp_leader.jobs.decisions import RunEnd, RunReport, cancelled_error, error_of
+from slurp_leader.jobs.decisions import (
+    RunEnd,
+    RunReport,
+    cancelled_error,
+    deadline_error,
+    error_of,
+    is_past_deadline,
+    longest_run_s,
+    until_deadline_s,
+)
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.intent import Rank, Settlement
 from slurp_leader.jobs.messages import (
@@ -89,6 +99,8 @@ class Runs:
     def _start(self, run: Run, now: float) -> None:
         if self._desk.picture.wanted_cancel(run.job) is not None:
             self._conclude(run, self._cancelled(run), now)
+        elif is_past_deadline(run.job.spec, self._desk.today):
+            self._conclude(run, RunReport(RunEnd.EXPIRED, error=deadline_error(run.job.spec)), now)
         elif self._leaving:
             self._conclude(run, RunReport(RunEnd.INTERRUPTED), now)
         elif not self._accepting:
@@ -118,14 +130,14 @@ class Runs:
         if run is not None:
             run.started_at = self._desk.today
             if run.stop_reason is None:
-                self._record_no_later(run, now + run.timeout_s)
+                self._record_no_later(run, now + min(run.timeout_s, longest_run_s(run.job.spec, self._desk.utcnow)))
 
     def on_extended(self, event: RunExtended, now: float) -> None:
         """A run has prolonged itself, within what `JobContext.extend` allows. Too late once it was told to stop."""
         run = self._runs.get(event.run_id)
         if run is not None and run.phase is Phase.GIVEN and run.stop_reason is None:
             run.extended_s += event.seconds
-            run.record_at += event.seconds
+            run.record_at = min(run.record_at + event.seconds, now + until_deadline_s(run.job.spec, self._desk.utcnow))
 
     # ------------------------------------------------------------ suspended, proved again, leaving
 
@@ -295,7 +307,9 @@ class Runs:
 
 
 def _timed_out(run: Run) -> RunReport:
-    limit_s = run.timeout_s
+    spec, limit_s = run.job.spec, run.timeout_s
+    if run.started_at is not None and until_deadline_s(spec, parse_utc(run.started_at)) < limit_s:
+        return RunReport(RunEnd.TIMED_OUT, error=deadline_error(spec))
     return RunReport(RunEnd.TIMED_OUT, error=error_of("timeout", f"the run took longer than {limit_s:g} s"))
 
 

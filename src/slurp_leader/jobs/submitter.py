@@ -10,7 +10,7 @@ One window is left open (PROTOCOL A27): an answer about an idempotency key holds
 told "used before" while an earlier copy of the same submit was on its way, and the other job is pruned before that copy
 arrives, the copy finds the key free and becomes a job that nobody was told of. Its outcome is recorded once, too.
 
-Commands: `Call`, `Submitted`, `CancelAnswered`.
+What is asked for about jobs that are there already is in `changes`. Commands: `Call`, `Submitted`, and those.
 """
 
 from __future__ import annotations
@@ -18,28 +18,38 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
 from slurp_leader.errors import (
+    DuplicateJobError,
     IdempotencyConflictError,
-    JobNotFoundError,
     Outcome,
-    QueueFullError,
     RecordError,
     RequestTooLargeError,
-    ResultExpiredError,
     StoreClosedError,
     StoreError,
     StoreUnavailableError,
 )
 from slurp_leader.jobs import intents
+from slurp_leader.jobs.admission import queue_full
+from slurp_leader.jobs.changes import (
+    CancelAnswer,
+    CancelAnswered,
+    CancelJob,
+    Changes,
+    RetryJob,
+    Write,
+    is_wished,
+    missing,
+)
 from slurp_leader.jobs.commit import CommitLimits, Committer
 from slurp_leader.jobs.ids import LOWEST, IdMint
 from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.intents import Replaced
+from slurp_leader.jobs.new_job import OnDuplicate
 from slurp_leader.jobs.quota import StoreLimits
-from slurp_leader.jobs.records import Cancel, Idempotency, JobKeys, Spec, floor_value, read_floor
+from slurp_leader.jobs.records import Idempotency, JobKeys, Spec, floor_value, read_floor
 from slurp_leader.jobs.unled import Signs, Unled
 from slurp_leader.machine.calls import Answer, Call, Calls, Timers
 from slurp_leader.store import Delete, Get, KeyValue, Put, Request, Txn, TxnResult, mod_revision, version_of
@@ -59,6 +69,7 @@ class Submit:
     spec: Spec
     digest: str = ""
     """Of the fields the caller gave; with an idempotency key only."""
+    on_duplicate: OnDuplicate = OnDuplicate.RETURN_EXISTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Submitted:
         job_id: The job; with an idempotency key that was used before, the job of that time.
         created: False: it was there already.
         revision: Its queue record's, 0 when not known.
+        replaced: The job whose place it took.
         error: Set instead when it did not become a job, or nobody can tell.
     """
 
@@ -76,33 +88,7 @@ class Submitted:
     job_id: str = ""
     created: bool = True
     revision: int = 0
-    error: Exception | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CancelJob:
-    """Event: somebody wants a job to end."""
-
-    ticket: int
-    job_id: str
-    reason: str
-    by: str
-
-
-class CancelAnswer(StrEnum):
-    """What a cancel came to."""
-
-    REQUESTED = "requested"
-    """Written down; the leader will end the job."""
-    ALREADY_DONE = "already_done"
-
-
-@dataclass(frozen=True, slots=True)
-class CancelAnswered:
-    """Command: what became of a wish to cancel."""
-
-    ticket: int
-    answer: CancelAnswer | None = None
+    replaced: str | None = None
     error: Exception | None = None
 
 
@@ -157,6 +143,7 @@ class Submitter:
         self._early: list[Submit] = []
         self._repeats: dict[str, Callable[[float], None]] = {}
         self._repeats_made = 0
+        self._changes = Changes(keys, self._ask, self._say)
 
     @property
     def wake_at(self) -> float:
@@ -168,7 +155,7 @@ class Submitter:
         return len(self.committer) + len(self._early) + (self._unled.waiting if self._unled else 0)
 
     def step(self, event: Any, now: float) -> list[Any]:
-        """Take `Submit`, `CancelJob`, `Answer` or `Tick`."""
+        """Take `Submit`, `Answer`, `Tick`, or an event of `changes`."""
         self._out = []
         for name in self._timers.take_due(now):
             if name == "prepare":
@@ -178,8 +165,8 @@ class Submitter:
         match event:
             case Submit():
                 self._receive(event, now)
-            case CancelJob():
-                self._cancel(event, now)
+            case CancelJob() | RetryJob() | Write():
+                self._changes.take(event, now)
             case Answer():
                 self._calls.settle(event, now)
             case _:
@@ -249,15 +236,22 @@ class Submitter:
         settled = partial(self._settled, submit)
         self.committer.add(intents.submit(self._keys, self._gate, spec, idempotency, settled), now)
 
-    def _settled(self, submit: Submit, settlement: Settlement, now: float) -> None:
+    def _settled(self, submit: Submit, settlement: Settlement, now: float, *, replaced: Replaced | None = None) -> None:
         match settlement.verdict, settlement.reason:
             case Verdict.APPLIED, _:
-                self._out.append(Submitted(submit.ticket, submit.spec.job_id, revision=settlement.revision))
+                old = replaced.job_id if replaced else None
+                self._out.append(
+                    Submitted(submit.ticket, submit.spec.job_id, revision=settlement.revision, replaced=old)
+                )
             case Verdict.UNKNOWN, _:
                 lost = StoreUnavailableError("the answer was lost, and so much was pruned since that nobody can tell")
                 self._out.append(Submitted(submit.ticket, error=settlement.error or lost))
             case _, "duplicate":
                 self._existing(submit, settlement.found, now)
+            case _, "changed" if replaced is not None:
+                self._submit(submit, now)  # who has the key now? A late copy of this finds its revision gone
+            case _, "closed":
+                self._out.append(Submitted(submit.ticket, error=queue_full(self._gate.closed)))
             case _, "floor":
                 self._mint.stay_above(self._gate.floor)
                 self._submit(replace(submit, spec=replace(submit.spec, job_id=self._mint.mint())), now)
@@ -267,7 +261,7 @@ class Submitter:
             case _, "bad floor":
                 self._out.append(Submitted(submit.ticket, error=_bad_floor(self._keys)))
             case _:
-                self._out.append(Submitted(submit.ticket, error=_refusal(settlement, self._gate.why_closed)))
+                self._out.append(Submitted(submit.ticket, error=_refusal(settlement)))
 
     # ------------------------------------------------------------ an idempotency key used before
 
@@ -279,78 +273,50 @@ class Submitter:
             self._out.append(Submitted(submit.ticket, error=error))
             return
         if known.job_id == submit.spec.job_id:
-            self._out.append(Submitted(submit.ticket, known.job_id, revision=kv.create_revision))
+            self._out.append(Submitted(submit.ticket, known.job_id, revision=kv.mod_revision))
         else:
             self._look_for(submit, known, kv, now)
 
     def _look_for(self, submit: Submit, known: Idempotency, kv: KeyValue, now: float) -> None:
         """Is the job that the key stands for still there? If it was pruned, the key is free again."""
         raw = known.job_id.encode()
-        look = Txn(success=(Get(self._keys.queue + raw, keys_only=True), Get(self._keys.done + raw, keys_only=True)))
+        keys = self._keys
+        look = Txn(
+            success=(
+                Get(keys.queue + raw, keys_only=True),
+                Get(keys.done + raw, keys_only=True),
+                Get(keys.cancel + raw),
+            )
+        )
         self._ask(look, partial(self._found, submit, known, kv), partial(self._submit_failed, submit), now)
 
     def _found(self, submit: Submit, known: Idempotency, kv: KeyValue, result: TxnResult, now: float) -> None:
-        queue, done = result.results
-        if not queue.kvs and not done.kvs:  # type: ignore[union-attr]
+        queue, done, wish = (answer.kvs for answer in result.results)  # type: ignore[union-attr]
+        if not queue and not done:
             free = Txn((mod_revision(kv.key, kv.mod_revision),), (Delete(kv.key),), ())
             self._ask(free, lambda _, later: self._submit(submit, later), partial(self._submit_failed, submit), now)
-        elif known.digest == submit.digest:
-            self._out.append(Submitted(submit.ticket, known.job_id, created=False, revision=kv.create_revision))
-        else:
+        elif submit.on_duplicate is OnDuplicate.REPLACE:
+            self._replace(submit, _replaced(kv, known.job_id, queue, wish), now)
+        elif known.digest != submit.digest:
             conflict = IdempotencyConflictError(
                 "this idempotency key was used for another request; use a new key, or send the same request",
                 job_id=known.job_id,
             )
             self._out.append(Submitted(submit.ticket, error=conflict))
+        elif submit.on_duplicate is OnDuplicate.RAISE:
+            duplicate = DuplicateJobError(f"this idempotency key stands for job {known.job_id}", job_id=known.job_id)
+            self._out.append(Submitted(submit.ticket, error=duplicate))
+        else:
+            self._out.append(Submitted(submit.ticket, known.job_id, created=False, revision=kv.mod_revision))
+
+    def _replace(self, submit: Submit, replaced: Replaced, now: float) -> None:
+        """Take the key over, at one revision. If anything has moved since it was looked at: look again."""
+        idempotency = Idempotency(submit.spec.job_id, submit.digest)
+        settled = partial(self._settled, submit, replaced=replaced)
+        self.committer.add(intents.replace(self._keys, self._gate, submit.spec, idempotency, replaced, settled), now)
 
     def _submit_failed(self, submit: Submit, error: StoreError, now: float) -> None:
         self._out.append(Submitted(submit.ticket, error=error))
-
-    # ------------------------------------------------------------ cancel
-
-    def _cancel(self, event: CancelJob, now: float) -> None:
-        """Write the wish down, bound to the incarnation that is there now (A18)."""
-        raw = event.job_id.encode()
-        look = Txn(
-            success=(
-                Get(self._keys.queue + raw, keys_only=True),
-                Get(self._keys.done + raw, keys_only=True),
-                Get(self._keys.floor),
-                Get(self._keys.cancel + raw, keys_only=True),
-            )
-        )
-        self._ask(look, partial(self._looked, event), partial(self._cancel_failed, event), now)
-
-    def _looked(self, event: CancelJob, result: TxnResult, now: float) -> None:
-        queue, done, floor, wish = result.results
-        if not queue.kvs:  # type: ignore[union-attr]
-            if done.kvs:  # type: ignore[union-attr]
-                self._out.append(CancelAnswered(event.ticket, CancelAnswer.ALREADY_DONE))
-            else:
-                gone = missing(event.job_id, floor.kvs[0].value if floor.kvs else b"")  # type: ignore[union-attr]
-                self._out.append(CancelAnswered(event.ticket, error=gone))
-            return
-        revision = queue.kvs[0].mod_revision  # type: ignore[union-attr]
-        raw = event.job_id.encode()
-        key = self._keys.cancel + raw
-        if wish.kvs:  # type: ignore[union-attr]
-            self._out.append(CancelAnswered(event.ticket, CancelAnswer.REQUESTED))
-            return
-        txn = Txn(
-            (mod_revision(self._keys.queue + raw, revision), version_of(key, 0)),
-            (Put(key, Cancel(revision, event.reason, event.by).to_value()),),
-            (Get(key, keys_only=True),),
-        )
-        self._ask(txn, partial(self._wished, event), partial(self._cancel_failed, event), now)
-
-    def _wished(self, event: CancelJob, result: TxnResult, now: float) -> None:
-        if result.succeeded or result.results[0].kvs:  # type: ignore[union-attr]
-            self._out.append(CancelAnswered(event.ticket, CancelAnswer.REQUESTED))
-        else:
-            self._cancel(event, now)  # it ended in between, or came back in another incarnation: look again
-
-    def _cancel_failed(self, event: CancelJob, error: StoreError, now: float) -> None:
-        self._out.append(CancelAnswered(event.ticket, error=error))
 
     # ------------------------------------------------------------ small things
 
@@ -394,13 +360,16 @@ class Submitter:
     def _send(self, call: Call) -> None:
         self._out.append(call)
 
+    def _say(self, command: Any) -> None:
+        self._out.append(command)
 
-def missing(job_id: str, floor: bytes) -> JobNotFoundError | ResultExpiredError:
-    """The error for a job without any record: below the floor it was there once."""
-    lowest = read_floor(floor)
-    if lowest is not None and job_id <= lowest:
-        return ResultExpiredError(f"job {job_id} ended, and its record was pruned", job_id=job_id)
-    return JobNotFoundError(f"there is no job {job_id!r}", job_id=job_id)
+
+def _replaced(idem: KeyValue, job_id: str, queue: tuple[KeyValue, ...], wish: tuple[KeyValue, ...]) -> Replaced:
+    """What a new job takes the place of, as it was read."""
+    if not queue:
+        return Replaced(idem, job_id)
+    revision = queue[0].mod_revision
+    return Replaced(idem, job_id, revision, wish[0].mod_revision if wish else 0, is_wished(wish, revision))
 
 
 def _bad_floor(keys: JobKeys) -> RecordError:
@@ -410,11 +379,19 @@ def _bad_floor(keys: JobKeys) -> RecordError:
     )
 
 
-def _refusal(settlement: Settlement, why_closed: str) -> Exception:
-    if settlement.reason == "closed":
-        why = f": {why_closed}" if why_closed else ""
-        message = f"the queue takes no new jobs at present{why}; try again later"
-        return QueueFullError(message, reason=settlement.reason)
+def _refusal(settlement: Settlement) -> Exception:
     if isinstance(settlement.error, RequestTooLargeError):
         return RequestTooLargeError(f"the request is too large for etcd: {settlement.error}")
     return settlement.error or StoreUnavailableError(settlement.reason)
+
+
+__all__ = [
+    "CancelAnswer",
+    "CancelAnswered",
+    "CancelJob",
+    "Note",
+    "Submit",
+    "Submitted",
+    "Submitter",
+    "missing",
+]

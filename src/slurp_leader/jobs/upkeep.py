@@ -11,16 +11,18 @@ from collections.abc import Set
 from functools import partial
 
 from slurp_leader.jobs import intents
+from slurp_leader.jobs.admission import DrainRate, Load, QueueLevel, closed_by, level_of
 from slurp_leader.jobs.desk import Desk
 from slurp_leader.jobs.ids import LOWEST
 from slurp_leader.jobs.intent import Settlement, Verdict
+from slurp_leader.jobs.messages import LevelChanged
 from slurp_leader.jobs.quota_guard import QuotaGuard
-from slurp_leader.jobs.records import closed_value, floor_value, parked_value
+from slurp_leader.jobs.records import Closed, floor_value, parked_value
 from slurp_leader.jobs.recovery import Park
 from slurp_leader.telemetry.events import LogEvent
 
-_REOPEN_BELOW = 0.9
-"""Share of the limits below which a closed queue opens again: not so near that it flaps."""
+_TELL_EVERY_S = 5.0
+"""How often those who knock at a closed queue are told anew how long it will take."""
 
 
 class Upkeep:
@@ -35,6 +37,10 @@ class Upkeep:
         self._desk = desk
         self._quota = quota
         self._busy: set[bytes] = set()  # keys with a write under way
+        self._level: QueueLevel | None = None
+        self._ended = 0
+        self._drain = DrainRate()
+        self._told_at = 0.0
 
     @property
     def writing(self) -> Set[bytes]:
@@ -48,24 +54,52 @@ class Upkeep:
         if self._desk.picture.floor_revision == 0:
             self._create(self._desk.keys.floor, floor_value(LOWEST), now)
 
+    def ended(self) -> None:
+        """A job has ended: there is room for another."""
+        self._ended += 1
+
     def admit(self, now: float) -> None:
         """Close the door when the queue or the store is full, or the queue is to be drained, and open it again when
         there is room in both."""
-        picture, options, closed = self._desk.picture, self._desk.options, self._desk.keys.closed
-        jobs, size, store, draining = len(picture.jobs), picture.size, self._quota.verdict, picture.control.draining
-        if picture.closed_revision:
-            has_room = jobs < _REOPEN_BELOW * options.queue_limit and size < _REOPEN_BELOW * options.queue_bytes
-            if has_room and draining is None and store is not None and not store.refuse:
+        picture, closed = self._desk.picture, self._desk.keys.closed
+        load = Load(len(picture.jobs), picture.size)
+        self._drain.sample(now, self._ended)
+        why = self._why_closed(load, self._note_level(load), now)
+        if why is None:
+            # Before the store was looked at, nothing is known of it: a door that is closed stays so.
+            if picture.closed_revision and self._quota.verdict is not None:
                 self.drop(closed, picture.closed_revision, now)
+        elif closed in self._busy:
             return
-        reason = "" if draining is None else f"draining, {draining}"
-        if store is not None and store.reason:
-            reason = store.reason
-        if jobs >= options.queue_limit or size >= options.queue_bytes:
-            reason = f"queue full: {jobs} jobs, {size} bytes; limits {options.queue_limit} and {options.queue_bytes}"
-        if reason and closed not in self._busy:
-            self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=reason)
-            self._create(closed, closed_value(reason, self._desk.node_id), now)
+        elif not picture.closed_revision:
+            self._told_at = now
+            self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=why.reason)
+            self._create(closed, why.to_value(), now)
+        elif now >= self._told_at + _TELL_EVERY_S and (why.jobs is not None or why.reason != picture.closed_reason):
+            self._told_at = now
+            self._rewrite(closed, why.to_value(), picture.closed_revision, now)
+
+    def _why_closed(self, load: Load, level: QueueLevel, now: float) -> Closed | None:
+        """What keeps new jobs out, the first of it; None: nothing does."""
+        desk, store, draining = self._desk, self._quota.verdict, self._desk.picture.control.draining
+        if level is QueueLevel.FULL:
+            return closed_by(load, desk.options, self._drain.per_s(now, self._ended), desk.node_id)
+        if store is not None and store.refuse:
+            return Closed(store.reason, desk.node_id)
+        if draining is not None:
+            return Closed(f"draining, {draining}", desk.node_id)
+        return None
+
+    def _note_level(self, load: Load) -> QueueLevel:
+        """How full it is; said when that changes, and by a new leader when it is not as it should be."""
+        before = self._level
+        if before is None:
+            before = QueueLevel.FULL if self._desk.picture.closed_revision else QueueLevel.NORMAL
+        level = level_of(load, before, self._desk.options)
+        if level is not (self._level or QueueLevel.NORMAL):
+            self._desk.say(LevelChanged(level, load.jobs, load.size, load.fill(self._desk.options)))
+        self._level = level
+        return level
 
     def note_parked(self, step: Park, now: float) -> None:
         """Write down that a record cannot be read, where operators look. The record itself is not touched (I7)."""
@@ -91,6 +125,11 @@ class Upkeep:
         if key not in self._busy:
             self._busy.add(key)
             self._desk.committer.add(intents.create(key, value, partial(self._created, key, value)), now)
+
+    def _rewrite(self, key: bytes, value: bytes, revision: int, now: float) -> None:
+        self._busy.add(key)
+        written = partial(self._created, key, value)
+        self._desk.committer.add(intents.rewrite(key, value, revision, written), now)
 
     def _created(self, key: bytes, value: bytes, settlement: Settlement, now: float) -> None:
         self._busy.discard(key)

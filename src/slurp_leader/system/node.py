@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
@@ -19,7 +20,7 @@ from slurp_leader.election import (
     Reason,
     StateChanged,
 )
-from slurp_leader.election.hooks import Hooks
+from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
@@ -100,7 +101,7 @@ class Node:
         self._clock = clock
         self._metrics = metrics
         self.election = self._new_election(hooks)
-        self.engine = self._new_engine(work, executor, tracer)
+        self.engine = self._new_engine(work, executor, tracer, hooks)
         self.failover = self._new_failover()
         """What is left at a handover, and what this node found of it."""
         self._periodic = self._new_periodic(periodic or {})
@@ -130,7 +131,9 @@ class Node:
         election.add_owner(_OWNER)
         return election
 
-    def _new_engine(self, work: Body, executor: ExecutorChoice | None, tracer: Tracer | None) -> JobEngine:
+    def _new_engine(
+        self, work: Body, executor: ExecutorChoice | None, tracer: Tracer | None, hooks: Hooks | None
+    ) -> JobEngine:
         return JobEngine(
             self._jobs_store,
             self._keyspace,
@@ -146,6 +149,7 @@ class Node:
             tracer=tracer,
             breaker=self._settings.breaker,
             store_limits=StoreLimits(self._settings.etcd.quota_bytes),
+            on_queue_level=None if hooks is None else partial(hooks.call, HookKind.QUEUE_LEVEL),
         )
 
     def _new_failover(self) -> Failover:

@@ -21,7 +21,7 @@ from typing import Any, Unpack, overload
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election import ElectionKeys, ElectionState
-from slurp_leader.election.hooks import Hooks
+from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.errors import LifecycleError, RequestInvalidError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
@@ -49,14 +49,14 @@ from slurp_leader.system.connection import (
 )
 from slurp_leader.system.failover_view import FAILOVER_VERBS, FailoverView
 from slurp_leader.system.guarding import guard_of
-from slurp_leader.system.hooks import HasHooks
+from slurp_leader.system.hooks import HasHooks, HookT
 from slurp_leader.system.leader_view import LEADER_VERBS, Access, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork
 from slurp_leader.system.lifetime import RunsParts
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.queue_view import QueueView
-from slurp_leader.system.requests import SubmitFields, new_job
+from slurp_leader.system.requests import SubmitFields, new_job, patience
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
 from slurp_leader.system.views import JOBS_VERBS, JobsView
@@ -112,7 +112,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         candidate: Whether this node stands for election.
         leader: Who leads, and why: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and what changes that:
             ``transfer``, ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ...
-        jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``.
+        jobs: Jobs of any process: ``get``, ``report``, ``list``, ``cancel``, ``retry``, ``purge``, ``parked``.
         queue: How the queue stands: ``status``; and ``pause``, ``resume``, ``drain``, ``limits``, ``workers``. Awaited:
             ``queue.aio``.
         failover: What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``.
@@ -164,8 +164,8 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         self.leader = LeaderControl(self._access())
         """Who leads: ``get``, ``wait``, ``observe``, ``history``, ``explain``; and ``transfer``, ``step_down``,
         ``freeze``, ``pin``, ``block``, ``force``, to change that."""
-        self.jobs = JobsView(lambda: self._running().client)
-        """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``."""
+        self.jobs = JobsView(lambda: self._running().client, self._clock)
+        """Jobs of any process: ``get``, ``report``, ``list``, ``cancel``, ``retry``, ``purge``, ``parked``."""
         self.queue = QueueView(
             lambda: self._running().store,
             JobKeys(self._keyspace),
@@ -238,6 +238,13 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         self._body = body_of(generate, retry_on, no_retry_on)
         self._own_executor = own
         return generate
+
+    def on_queue_level(self, hook: HookT) -> HookT:
+        """Call ``hook(change)`` when the queue fills up (``jobs.queue_high_mark``), is full, or has room again, while
+        this node leads. `change` has `level` (``normal``, ``high``, ``full``), `jobs`, `size` in bytes, and `fill`, the
+        used share of the limits. Sync or async; a decorator, like the other hooks."""
+        self._hooks.add(HookKind.QUEUE_LEVEL, hook)
+        return hook
 
     # ------------------------------------------------------------ life
 
@@ -343,18 +350,24 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             fields: Fields of the request (`role`, `priority`, `timeout` ...), and of the job: `idempotency_key`,
                 `max_attempts`, `run_at` (a date with time zone) or `delay` (seconds or `timedelta`, 0 or more),
                 `project` (default: that of the address) for turns and limits, `slots` (workers, default 1) and
-                `memory` (bytes) that a run takes.
+                `memory` (bytes) that a run takes,
+                `queue_timeout` (longest wait for its first run), `deadline` (a date from which on nothing of it starts
+                or runs), `backoff_base`, `backoff_cap`, `backoff_jitter`. What is left out comes from the settings.
+                `on_duplicate`: what to do when the key was used before (see `OnDuplicate`): ``return_existing``,
+                ``raise`` or ``replace``. `on_full`: ``reject``, or ``block`` to wait for room, at most `block_timeout`
+                (by default ``jobs.submit_timeout``).
 
         Raises:
             RequestInvalidError: A field is wrong. Nothing was submitted.
             RequestTooLargeError: It takes more than 1 MiB. Nothing was submitted.
-            QueueFullError: The queue takes no new jobs. Nothing was submitted.
+            QueueFullError: The queue takes no new jobs, or did not for as long as was waited. Nothing was submitted.
             IdempotencyConflictError: The key was used for another request. Nothing was submitted.
+            DuplicateJobError: The key was used, and ``on_duplicate="raise"`` asked for this. Nothing was submitted.
             StoreTimeoutError: No definite answer within ``jobs.submit_timeout``. Repeat with the same idempotency key.
             StoreError: etcd refuses this process for good; see `health`.
             LifecycleError: Not started.
         """
-        return self._running().client.submit(new_job(request, fields, self._clock))
+        return self._running().client.submit(new_job(request, fields, self._clock), **patience(fields))
 
     def submit_many(
         self, requests: Iterable[ContextGenerationRequest | str], /, **fields: Unpack[SubmitFields]
@@ -366,7 +379,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         Returns:
             For each request, in order, its handle, or the error that `submit` would have raised.
         """
-        client = self._running().client
+        client, waits = self._running().client, patience(fields)
         answers: list[JobHandle[ContextGenerationResult] | Exception] = []
         jobs: list[NewJob] = []
         for request in requests:
@@ -375,7 +388,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
                 answers.append(_PENDING)
             except RequestInvalidError as error:
                 answers.append(error)
-        submitted = iter(client.submit_many(jobs))
+        submitted = iter(client.submit_many(jobs, **waits))
         return [next(submitted) if answer is _PENDING else answer for answer in answers]
 
     def request_context_generation(

@@ -57,6 +57,7 @@ class LogEvent(StrEnum):
     PERIODIC_CALL_FAILED = "periodic.call_failed"
     QUEUE_TAKEOVER = "queue.takeover"
     QUEUE_CLOSED = "queue.closed"
+    QUEUE_LEVEL = "queue.level"
     RECORD_PARKED = "record.parked"
     COMMIT_UNKNOWN = "commit.unknown"
     COMMIT_REFUSED = "commit.refused"

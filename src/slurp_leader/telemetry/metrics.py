@@ -101,6 +101,12 @@ TRUST_REMAINING = Instrument(
     ("election",),
 )
 QUEUE_JOBS = Instrument("slurp.queue.jobs", Kind.GAUGE, "{job}", "Jobs in the queue, by status", ("status",))
+QUEUE_FILL = Instrument(
+    "slurp.queue.fill",
+    Kind.GAUGE,
+    "1",
+    "Used share of the queue's limits; new jobs are refused at 1",
+)
 JOBS_SUBMITTED = Instrument("slurp.jobs.submitted", Kind.COUNTER, "{job}", "Jobs accepted by this process")
 JOBS_ENDED = Instrument(
     "slurp.jobs.ended", Kind.COUNTER, "{job}", "Jobs whose outcome this leader recorded", ("outcome",)
