@@ -131,6 +131,7 @@ def test_every_status_and_health_is_json_with_the_same_names(make_system: Any) -
     assert client.leader.get(WAIT_S)
     until(lambda: follower.health()["ready"])
     nodes = (leader, follower, client)
+    until(lambda: all(node.status()["election"]["leader"] for node in nodes))  # each hears of it by a watch of its own
     running = [(node.status(), node.health()) for node in nodes]
     for node in nodes:
         node.stop()
