@@ -38,12 +38,12 @@
     |  +- JobFailedError                      ended `failed`; carries the recorded error
     |  +- JobCancelledError                   ended `cancelled`
     |  +- JobParkedError                      its record cannot be read; an operator has to look
+    |  +- CheckpointInvalidError (ValueError) raised inside a running job: no JSON value, or too large
     +- CircuitOpenError                       a circuit breaker refused the call; `retry_after_s`
     +- PayloadError                           a result that is kept outside etcd; names its `reference`
     |  +- PayloadMissingError (LookupError)   it is not there
     |  +- PayloadCorruptError                 other bytes are there than were put
     |  +- PayloadStoreError                   the payload store did not do what it was asked to
-    |  +- CheckpointInvalidError (ValueError) raised inside a running job: no JSON value, or too large
     +- RecordError                            a record in etcd is corrupt, forged or newer than this version
     +- TerminalError                          raised by a generator: do not try again
     |  +- FileRefusedError                    the file cannot be worked on: outside, binary, empty, huge, gone ...

@@ -59,7 +59,7 @@ def level_of(load: Load, before: QueueLevel, options: JobsOptions) -> QueueLevel
 def closed_by(load: Load, options: JobsOptions, drained_per_s: float | None, by: str) -> Closed:
     """What is written when the queue is full."""
     return Closed(
-        f"{load.jobs} jobs, {load.size} bytes; limits {options.queue_limit} and {options.queue_bytes}",
+        f"queue full: {load.jobs} jobs, {load.size} bytes; limits {options.queue_limit} and {options.queue_bytes}",
         by,
         load.jobs,
         options.queue_limit,

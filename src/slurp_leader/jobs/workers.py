@@ -22,6 +22,9 @@ class Workers:
         self._typical_s = 1.0
 
     def started(self, run_id: int, spec: Spec) -> None:
+        """It takes its place; once, however often that is said."""
+        if run_id in self._occupied:
+            return
         self._occupied[run_id] = spec
         self._slots += spec.slots
         self._memory += spec.memory
