@@ -155,6 +155,11 @@ def test_settings_that_differ_are_told_and_are_nothing_wrong() -> None:
 def test_what_is_in_force_is_told_in_seconds_and_bytes() -> None:
     assert JobsOptions().in_force() == {
         "workers": 4,
+        "memory_limit": 0,
+        "limit": 0,
+        "limit_per_role": 0,
+        "limit_per_project": 0,
+        "age_step_s": 60.0,
         "max_attempts": 3,
         "max_interruptions": 3,
         "queue_limit": 10_000,
