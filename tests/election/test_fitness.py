@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from slurp_leader.election import FitnessChanged, Reason, ResignWanted
+from slurp_leader.election import ElectionOptions, FitnessChanged, Reason, ResignWanted
 from slurp_leader.election.handover import Lending
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.transfer import Stage, TransferRecord
@@ -207,3 +209,14 @@ def test_a_resignation_that_came_to_nothing_is_not_served_later() -> None:
     world.run_until(lambda: other.leads, within_s=10)
     world.run_for(120)
     assert leader.elector._candidacy.own(leader.elector._sessions.current, leader.host.clock.boottime()).unfit == ""
+
+
+@pytest.mark.parametrize("min_nodes", [1, 2])
+def test_an_old_leader_hands_over_to_a_newer_node_also_where_no_other_may_be_missing(min_nodes: int) -> None:
+    world, options = World(), ElectionOptions(lease_ttl=timedelta(seconds=10), min_nodes=min_nodes)
+    old = node(world, "a", options, version="1.0")
+    world.run_for(0.01)
+    new = node(world, "b", options, version="2.0")
+    world.run_until(lambda: old.leads, within_s=30)
+    order(world, lambda orders: orders.require_version("2.0", Order("ops")))
+    world.run_until(lambda: new.leads, within_s=30)

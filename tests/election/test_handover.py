@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -616,3 +617,75 @@ def test_a_handover_of_a_frozen_election_that_fails_late_leaves_the_lead_where_i
     assert leader.last_reason is Reason.ADOPTED
     changes = [event.kind for write in world.log[began:] for event in write.events if event.kv.key == KEYS.leader]
     assert changes == [EventKind.PUT]  # at no revision was nobody leading
+
+
+@pytest.mark.parametrize("ordered", ["pin", "block"])
+def test_a_frozen_election_keeps_its_leader_against_pin_and_block_until_another_takes_over(
+    ordered: str,
+) -> None:
+    world = World()
+    leader, other = leading_node(world, "a", drains_at_once=False), node(world, "b")
+    world.run_for(3)
+    order(world, lambda orders: orders.freeze(Order("ops", "migration")))
+    world.run_for(1)
+    order(world, lambda orders: orders.pin("b", Order("ops")) if ordered == "pin" else orders.block("a", Order("ops")))
+    world.run_until(lambda: leader.state is ElectionState.DRAINING, within_s=5)
+    lost = world.order(request_lost(), writes_key(KEYS.heartbeat), host=leader.host)
+    world.run_until(lambda: leader.elector._reign.heartbeat_revision is None, within_s=10)
+    leader.drains_at_once = True
+    leader.seat.post(Drained(leader.term.token))
+    world.run_for(4)  # the last heartbeat is never known, so this handover comes to nothing
+    world.rules.remove(lost)
+    world.run_until(lambda: other.leads, within_s=60)
+
+
+def test_a_stop_after_the_work_has_ended_for_a_handover_waits_for_no_more_of_it() -> None:
+    world = World()
+    leader = leading_node(world, "a", drains_at_once=False)
+    node(world, "b")
+    world.run_for(3)
+    wish(world, leader.term.token, "b")
+    world.run_until(lambda: leader.state is ElectionState.DRAINING, within_s=5)
+    lost = world.order(request_lost(), writes_key(KEYS.heartbeat), host=leader.host)
+    world.run_until(lambda: leader.elector._reign.heartbeat_revision is None, within_s=10)
+    leader.seat.post(Drained(leader.term.token))
+    world.run_for(0.01)
+    leader.seat.post(StopWanted(hands_over=False))
+    world.run_for(0.01)
+    world.rules.remove(lost)
+    world.run_until(lambda: leader.finished is not None, within_s=2)
+
+
+@pytest.mark.parametrize("hiccup", [False, True])
+def test_a_candidate_that_could_not_be_asked_once_is_not_put_behind_the_unfit(hiccup: bool) -> None:
+    world = World()
+    leader, fit, unfit = leading_node(world, "a"), node(world, "b"), node(world, "c")
+    world.run_for(3)
+    unfit.elector._service._veto = (math.inf, "could not start")
+    world.run_for(8)
+    if hiccup:
+        lost = world.order(request_lost(), writes_key(KEYS.transfer), host=leader.host)
+        wish(world, leader.term.token, "b")
+        world.run_for(4)
+        world.rules.remove(lost)
+        world.run_for(10)
+    began = len(world.log)
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, leader.term.token, "w2", steps_down=True).to_value()))
+    world.run_until(lambda: fit.leads, within_s=5)
+    changes = [event.kind for write in world.log[began:] for event in write.events if event.kv.key == KEYS.leader]
+    assert changes == [EventKind.PUT]
+
+
+def test_who_is_handed_the_lead_by_a_wish_keeps_it_whatever_it_wished_before() -> None:
+    world = World()
+    first, second = leading_node(world, "a"), node(world, "b")
+    world.run_for(8)
+    first.seat.post(ResignWanted(60.0))
+    world.run_until(lambda: second.leads, within_s=5)
+    world.run_for(3)
+    wish(world, second.term.token, "a")
+    world.run_until(lambda: first.leads, within_s=5)
+    token = first.term.token
+    world.run_for(60)
+    assert first.leads
+    assert first.term.token == token

@@ -289,3 +289,27 @@ def test_a_stop_that_etcd_does_not_answer_ends_the_election_all_the_same(
         assert leads == [False]
         assert (inner.has_ended, term.lost.is_set(), term.may_go_on) == (True, True, False)
         handing.join(WAIT_S)
+
+
+def test_work_that_fails_while_its_term_is_in_doubt_gives_the_term_back(shared: Any) -> None:
+    connection = Troubled(shared)
+    settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3})
+    mine, errors = LeaderElection("reports", settings, stores=lambda: connection), []
+
+    def work(term: Any) -> None:
+        connection.is_full = True
+        until(lambda: mine.state is ElectionState.SUSPENDED and not mine.is_leader)
+        raise ValueError("broken")
+
+    def run() -> None:
+        try:
+            mine.run(work)
+        except ValueError as error:
+            errors.append(error)
+
+    with mine:
+        in_background(run)
+        until(lambda: errors)
+        connection.is_full = False
+        with election(shared, "b") as other:
+            assert other.wait_for_leadership(WAIT_S)

@@ -239,10 +239,13 @@ def force(
         _ask(f"end the term of the election {settings.election.name!r} by force?")
     with asking(call, by, settings) as asked:
         asked.say_who_stands(*([to] if to else []))
+        before, pinned_to = asked.leader(), asked.orders().situation().operator.pinned_to
         done = asked.orders().force(to, why)
         output = call.output()
         if not output.as_json:
             output.line(f"the term of the election {asked.name!r} is over; {to or 'another'} goes first")
+        if pinned_to and _is_led_by(before, pinned_to):
+            output.say(f"the lead is pinned to {pinned_to}, which takes it again when it is fit: `unpin` or `block` it")
         seen = _leader_once(asked, lambda leader: leader is not None and leader.token > done.revision)
     if output.as_json:
         output.json({**_as_json(done, asked.name), **seen.to_fields()})

@@ -169,7 +169,7 @@ class Campaign:
         """The key names this session, and there is no term (A7a)."""
         if self._successor.takes(session, record):
             self._won(session, record, Reason.HANDOVER, leader.value, leader.mod_revision, now)
-        elif self._contest.must_not_hold(session, now):
+        elif self._contest.must_clear(session, now):
             clear = Attempt(transactions.clear(self._keys, leader), None, key_is_free)
             self._attempts.begin(clear, session.timing.rpc_timeout_s)
         else:

@@ -39,6 +39,8 @@ _WORSE_THAN_UNFIT = _KEEPS_FROM_LEADING | {Cause.UNFIT}
 ever."""
 _NOTHING: frozenset[Cause] = frozenset()
 _ANYTHING = frozenset(Cause)
+_OF_ALL = frozenset({Cause.FROZEN, Cause.TOO_FEW_NODES})
+"""What says nothing against one candidate more than against another, and nothing against a handover."""
 
 
 class Contest:
@@ -96,6 +98,13 @@ class Contest:
     def must_not_hold(self, session: Session, now: float) -> bool:
         """Whether the key is not for this node to keep, whatever others do."""
         return bool(self.forbids(session, now))
+
+    def must_clear(self, session: Session, now: float) -> bool:
+        """Whether a key in this node's name is not for it to take. In a frozen election nobody could follow, so that a
+        block or a pin is obeyed once another takes over (A24)."""
+        if self._view.operator.frozen is None:
+            return self.must_not_hold(session, now)
+        return Cause.CAPABILITY in self.verdict(session, now).causes
 
     def forbids(self, session: Session, now: float) -> str:
         """What keeps this node from holding the key at all, for people; empty: nothing."""
@@ -192,7 +201,10 @@ class Contest:
             before=before,
             standings=tuple(judged),
             stood=len(judged),
-            circumstances=self._circumstances([each.candidate for each in judged]),
+            circumstances=replace(
+                self._circumstances([each.candidate for each in judged]),
+                operator=view.operator,  # all that is ordered, also what rests
+            ),
             weights=self._options.weights,
         )
         return remember(self._keys, replace(entry, **more))  # type: ignore[arg-type]  # fields of the record
@@ -227,7 +239,8 @@ class Contest:
         circumstances = self._circumstances(stand)
         if not leaves:
             circumstances = replace(circumstances, able=circumstances.able | self._able_to_stay(session, now))
-        may_be = [each for each in stand if without.isdisjoint(eligible(each, circumstances).causes)]
+        own = without - _OF_ALL
+        may_be = [each for each in stand if own.isdisjoint(eligible(each, circumstances).causes)]
         asked, reason = choose_successor(may_be, circumstances, self._options.weights, to)
         return asked, stand, reason
 

@@ -295,6 +295,7 @@ class Election:
 
         with self._changed:
             while not is_over() and not term.is_valid:
+                term.beat()  # who waits here moves
                 self._changed.wait(_LOOK_EVERY_S)  # trust may come back without a change of state
             return not is_over()
 
@@ -390,6 +391,13 @@ class Election:
         """
         self.require_term()
         self._loop.post(ResignWanted(pause_s))
+
+    def leave(self, pause_s: float = 2.0) -> Term | None:
+        """As `resign`, also of a term that cannot be proved at present. Returns that term; None: there is none."""
+        term = self._term
+        if term is not None:
+            self._loop.post(ResignWanted(pause_s))
+        return term
 
     # ------------------------------------------------------------ what the elector says (on its thread)
 

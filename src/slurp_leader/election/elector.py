@@ -466,6 +466,8 @@ class Elector:
         """From here on this node leads."""
         reign.announced = True
         self._service.leads(now, won=reign.reason is not Reason.HANDOVER)
+        if reign.reason is Reason.HANDOVER and self._sessions.current is not None:
+            self._sessions.current.stands_back_until = now  # it was asked to, whatever it wished before
         reign.term.trust.until = min(reign.window, self._beats.until)
         self._standstill.await_progress(reign.term, now)
         self._enter(ElectionState.LEADER, reign.reason, reign.term)
@@ -718,8 +720,11 @@ class Elector:
         elif self._reign is not None and self._handover.is_deciding:
             self._reign.leaving = Reason.SHUTDOWN  # if it is refused there is no way back into the term
         else:
+            has_ended = self._handover.is_ready and self._state is ElectionState.DRAINING  # the work, and it said so
             self._handover.drop()
             self._drain(Reason.SHUTDOWN, 0.0, now)
+            if has_ended:
+                self._stop_draining(now)
 
     def _stop_waiting(self, now: float) -> None:
         """Nothing that was lent runs any more, or its time is up: let go of the session."""

@@ -70,6 +70,8 @@ class Service:
         """A term began. `won`: not by being handed it, which says nothing of how this node keeps it."""
         if won:
             self._wins.append(now)
+        else:
+            self.rests_until = now
         self._vetoes = 0
         self._terms += 1
         self._leads_since = now

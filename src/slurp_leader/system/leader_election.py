@@ -24,7 +24,7 @@ from slurp_leader.election import (
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer
-from slurp_leader.errors import LeadershipLostError, LifecycleError, NotLeaderError
+from slurp_leader.errors import LeadershipLostError, LifecycleError
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
 from slurp_leader.periodic import Periodic
@@ -487,14 +487,9 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
     @staticmethod
     def _give_back(election: Election, owner: str) -> None:
         """Give the term back that is in force, if one is, and let nobody wait for us any more."""
-        term = election.term
-        if term is not None and not term.leaving.is_set():
-            try:
-                election.resign()
-            except NotLeaderError:
-                pass  # it ended by itself meanwhile
-            else:
-                term.leaving.wait(_LETTING_GO_S)
+        term = election.leave()
+        if term is not None:
+            term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(owner)
 
     def _renew_locks(self) -> None:

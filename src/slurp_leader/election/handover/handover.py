@@ -58,6 +58,8 @@ _FOUND_WITHIN_S = 3.0
 """How long a successor is looked for in all. A leader that stops is waited for, and drains only after that."""
 _STANDS_BACK_S = 2.0
 """How long others go first when a leader had to step down and found nobody to hand over to."""
+_SILENT_FOR_S = 60.0
+"""So long a candidate that did not answer is asked after the others."""
 _DOING = "hand over"
 _WITHDRAWN = "withdrawn"
 """Why a handover fails whose wish is gone before it was answered: who wished waits no more, and was told that nothing
@@ -184,7 +186,7 @@ class Handover:
         self._plan: _Plan | None = None
         self._refused: tuple[str, str] | None = None  # the wish that failed last, and why
         self._refusing = False
-        self._silent: set[str] = set()  # sessions that did not answer the last time they were asked
+        self._silent: dict[str, float] = {}  # sessions that did not answer when they were asked, and when that was
         self.gave = 0
         """Token of the term that this node handed out last: from a silent successor it takes the lead back first."""
 
@@ -193,6 +195,11 @@ class Handover:
     @property
     def is_busy(self) -> bool:
         return self._plan is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the owner's work has ended for it, and only the last heartbeat is waited for."""
+        return self._plan is not None and self._plan.phase is Phase.READY
 
     @property
     def is_deciding(self) -> bool:
@@ -262,8 +269,8 @@ class Handover:
             case Phase.OFFERING if now < plan.deadline:
                 self._send_offer(plan, session)
             case Phase.OFFERING | Phase.OFFERED:
-                if plan.candidate is not None:
-                    self._silent.add(plan.candidate.session)
+                if plan.phase is Phase.OFFERED and plan.candidate is not None:
+                    self._silent[plan.candidate.session] = now
                 self._ask_next(plan, session, now)
             case Phase.DRAINING:
                 pass
@@ -330,8 +337,9 @@ class Handover:
         plan.asked, plan.stand, plan.reason = self._contest.successors(
             session, result.kvs, plan.wish.to, leaves=plan.leaves, now=now, without=plan.without
         )
-        self._silent &= {each.session for each in plan.stand}
-        plan.asked.sort(key=lambda each: each.session in self._silent)  # stable: else the best is asked first
+        self._silent = {session: at for session, at in self._silent.items() if now < at + _SILENT_FOR_S}
+        # Stable: else the best is asked first. Whoever was silent may be cut off; an unfit one says that it should not.
+        plan.asked.sort(key=lambda each: (bool(each.unfit), each.session in self._silent))
         self._ask_next(plan, session, now)
 
     def _ask_next(self, plan: _Plan, session: Session, now: float) -> None:
@@ -395,7 +403,7 @@ class Handover:
         assert offer is not None
         if ack is None or ack.nonce != offer.nonce or ack.session != candidate.session:
             return
-        self._silent.discard(ack.session)
+        self._silent.pop(ack.session, None)
         if ack.unfit or ack.lease != candidate.lease:
             plan.reason = "unfit"
             self._ask_next(plan, session, now)
