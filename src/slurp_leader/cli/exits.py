@@ -110,6 +110,8 @@ ANSWERS: dict[type[BaseException], Answer] = {
     errors.ResultPendingError: Answer(Exit.TRY_AGAIN, "wait for it with `slurp jobs wait`"),
     errors.JobFailedError: Answer(Exit.FAILED),
     errors.JobCancelledError: Answer(Exit.FAILED),
+    errors.CheckpointInvalidError: Answer(Exit.FAILED, "keep a JSON value of at most 64 KiB"),
+    errors.CircuitOpenError: Answer(Exit.TRY_AGAIN, "what it calls fails at present: try again later"),
     errors.JobParkedError: Answer(Exit.FAILED, "look at the record with `etcdctl get`"),
     errors.PayloadError: Answer(Exit.FAILED, _SAME_PAYLOADS),
     errors.PayloadMissingError: Answer(Exit.NOT_FOUND, _SAME_PAYLOADS),

@@ -26,7 +26,6 @@ from slurp_leader.cli.output import Column, Output
 from slurp_leader.cli.results import format_age, show_node, show_value
 from slurp_leader.cli.waiting import ForOption, wait_and_show
 from slurp_leader.clock import SystemClock, parse_utc
-from slurp_leader.options.sizes import format_size
 
 if TYPE_CHECKING:
     from slurp_leader.jobs.reports import JobReport
@@ -165,6 +164,8 @@ def _by(date: str, who: str) -> str:
 
 def _where(report: JobReport) -> str:
     """Of a result in the payload store: that it is there, or why it cannot be shown."""
+    from slurp_leader.options.sizes import format_size
+
     payload = report.payload
     if payload is None:
         return ""
