@@ -30,8 +30,8 @@ def run(block: str, endpoint: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, text=True)
 
 
-def test_there_are_blocks_for_the_election_for_periodic_work_for_the_queue_and_for_executors() -> None:
-    assert len(BLOCKS) == 4
+def test_there_are_blocks_for_the_election_for_periodic_work_for_the_queue_its_operation_and_executors() -> None:
+    assert len(BLOCKS) == 5
 
 
 def test_the_election_block_publishes_and_ends_at_ctrl_c(etcd_endpoint: str, tmp_path: Path) -> None:
@@ -73,8 +73,19 @@ def test_the_queue_block_prints_a_result(etcd_endpoint: str, tmp_path: Path) -> 
     assert "'path': 'src/main.py'" in output
 
 
-def test_the_block_of_executors_prints_a_result_from_a_worker_process(etcd_endpoint: str, tmp_path: Path) -> None:
+def test_the_block_of_operating_orders_and_prints(etcd_endpoint: str, tmp_path: Path) -> None:
     process = run(BLOCKS[3], etcd_endpoint, tmp_path)
+    try:
+        output, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "their service is down" in output
+
+
+def test_the_block_of_executors_prints_a_result_from_a_worker_process(etcd_endpoint: str, tmp_path: Path) -> None:
+    process = run(BLOCKS[4], etcd_endpoint, tmp_path)
     try:
         output, _ = process.communicate(timeout=90)
     finally:

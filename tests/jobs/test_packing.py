@@ -23,6 +23,7 @@ from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.packing import ResultPacker, fetched
 from slurp_leader.jobs.records import Codec, JobOutcome, JobStatus, Payload
 from slurp_leader.payloads import FolderPayloadStore, PayloadStore
+from slurp_leader.resilience import BreakerOptions, CircuitBreaker
 from support.calls import PATIENCE_S
 
 KIB, MIB = 1024, 1024 * 1024
@@ -283,3 +284,15 @@ def test_a_record_with_a_payload_is_written_as_it_is_read(packed: JobOutcome) ->
 def test_the_limits_of_a_default_installation() -> None:
     limits = JobsOptions()
     assert (limits.result_limit, limits.payload_limit, limits.compress_above) == (MIB, 64 * MIB, 4 * KIB)
+
+
+def test_a_store_that_keeps_failing_is_left_alone_and_the_run_is_told_until_when(tmp_path: Path) -> None:
+    store = Broken(tmp_path, 1000, PayloadStoreError("away"))
+    circuit = CircuitBreaker("payloads", BreakerOptions(minimum_calls=3))
+    packing = ResultPacker(store, SMALL, lambda event: None, circuit)
+    first = packing.pack(returned(noise(10 * KIB)))
+    puts = store.puts
+    second = packing.pack(returned(noise(10 * KIB)))
+    assert (first.end, second.end) == (RunEnd.NOT_STORED, RunEnd.NOT_STORED)
+    assert store.puts == puts == 3
+    assert second.retry_after_s > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slurp_leader.jobs.picking.control import QueueControl
     from slurp_leader.jobs.queue_orders import QueueOrdered, QueueOrders
     from slurp_leader.jobs.queue_status import QueueStatus
+    from slurp_leader.store import KeyValue
 
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why, for people; it stands in the record.")]
 By = Annotated[
@@ -44,20 +45,25 @@ def register(app: typer.Typer) -> None:
 
 def status(call: Invocation) -> None:
     """Show what waits and why, what runs, and what is ordered."""
+    from slurp_leader.election.records import ElectionKeys
     from slurp_leader.jobs.queue_status import queue_status
     from slurp_leader.jobs.records import JobKeys
     from slurp_leader.jobs.reports import read_picture
+    from slurp_leader.store import Get
     from slurp_leader.store.keyspace import Keyspace
 
     settings = call.settings()
+    keyspace = Keyspace(settings.node.cluster_id)
     with reading(call, settings) as store:
-        picture = read_picture(store, JobKeys(Keyspace(settings.node.cluster_id)), call.timeout_s)
+        picture = read_picture(store, JobKeys(keyspace), call.timeout_s)
+        heartbeat = ElectionKeys.of(keyspace, settings.election.name).heartbeat
+        lately = _lately(store.call(Get(heartbeat), call.timeout_s).result().kvs)
     seen = queue_status(picture, settings.jobs, SystemClock().utcnow())
     output = call.output()
     if output.as_json:
-        output.json(seen.as_dict())
+        output.json({**seen.as_dict(), "lately": lately})
     else:
-        _show(output, seen)
+        _show(output, seen, lately)
 
 
 def pause(call: Invocation, scope: Scope = "all", why: Why = "", by: By = None) -> None:
@@ -183,7 +189,37 @@ def _whole(what: str, text: str) -> int:
     return int(text)
 
 
-def _show(output: Output, seen: QueueStatus) -> None:
+def _lately(heartbeats: Sequence[KeyValue]) -> dict[str, Any] | None:
+    """What the leader tells of the jobs that ended in the last minutes; None: it does not."""
+    from slurp_leader.errors import RecordError
+    from slurp_leader.store.records import read_object
+
+    try:
+        lately = read_object(heartbeats[0].key, heartbeats[0].value).get("lately") if heartbeats else None
+    except RecordError:
+        return None
+    return lately if isinstance(lately, dict) else None
+
+
+def _in_words(lately: dict[str, Any] | None) -> tuple[str, str, str]:
+    """Rate, waits and runs, for people; empty where nothing ended, or it cannot be read."""
+    try:
+        if lately is None or not lately["ended"]:
+            return "", "", ""
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(lately["ended"].items()))
+        rate = f"{ended} in the last {format_age(lately['window_s'])}, {lately['per_second']:.3g} a second"
+        return rate, _percentiles(lately["wait"]), _percentiles(lately["run"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "", "", ""
+
+
+def _percentiles(of: dict[str, float]) -> str:
+    told = ", ".join(f"{percent} % within {of[f'p{percent}_s']:.3g} s" for percent in (50, 95, 99))
+    return f"{told}, the longest {of['max_s']:.3g} s"
+
+
+def _show(output: Output, seen: QueueStatus, lately: dict[str, Any] | None) -> None:
+    rate, waits, runs = _in_words(lately)
     counts = ", ".join(f"{count} {status}" for status, count in seen.counts.items() if count)
     output.fields(
         [
@@ -193,6 +229,9 @@ def _show(output: Output, seen: QueueStatus) -> None:
                 for name, each in seen.waiting.items()
             ),
             ("running", ", ".join([*_counted(seen.roles, "role"), *_counted(seen.projects, "project")])),
+            ("ended", rate),
+            ("they waited", waits),
+            ("they ran", runs),
             ("workers", str(seen.workers)),
             ("closed", seen.closed),
         ]

@@ -124,7 +124,7 @@ def _not_stored(
     """An interruption that waits, longer each time: the payload store may be back by then. However often."""
     interruptions = state.interruptions + 1
     errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
-    run_at = format_utc(today + timedelta(seconds=backoff_s(spec.limits, interruptions, rng)))
+    run_at = _next_date(spec.limits, interruptions, report, today, rng)
     return GoOn(replace(state, closed=run, interruptions=interruptions, errors=errors, run_at=run_at, op=op))
 
 

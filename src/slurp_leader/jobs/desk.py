@@ -53,6 +53,7 @@ class Site:
         breaker: BreakerOptions,
         store_limits: StoreLimits,
         places: int,
+        per_worker: int,
     ) -> None:
         self.options = options
         self.keys = keys
@@ -67,7 +68,7 @@ class Site:
         self.out: list[Any] = []
         self.breaker = JobBreaker(breaker, rng, self.say)
         self._next_run_id = 0
-        self._places = places
+        self._places, self._per_worker = places, per_worker
         self._rules: tuple[QueueControl, Rules] | None = None
 
     @property
@@ -75,7 +76,7 @@ class Site:
         """What is in force for the queue at present: the settings, and before them what operators have ordered."""
         control = self.picture.control
         if self._rules is None or self._rules[0] is not control:
-            self._rules = (control, Rules.of(self.options, control, self._places))
+            self._rules = (control, Rules.of(self.options, control, self._places, self._per_worker))
         return self._rules[1]
 
     def say(self, command: Any) -> None:

@@ -42,6 +42,7 @@ from slurp_leader.jobs.statistics import Statistics
 from slurp_leader.machine import Loop
 from slurp_leader.payloads import PayloadStore, open_payload_store
 from slurp_leader.payloads.collection import Collector
+from slurp_leader.resilience import CircuitBreaker
 from slurp_leader.resilience.changes import CircuitChange, measure, tell
 from slurp_leader.resilience.circuit import CircuitState
 from slurp_leader.resilience.options import BreakerOptions
@@ -113,9 +114,17 @@ class JobEngine:
         body = work if isinstance(work, Body) else Body(work)
         self.executor = executor_for(check_choice(executor or options.executor), body, options, clock, processes)
         """Where bodies run."""
-        slots = options.workers if self.executor.holds_worker else options.coroutines
+        places = options.workers * self.executor.per_worker if self.executor.holds_worker else options.coroutines
         self._scheduler = Scheduler(
-            options, JobKeys(keyspace), node_id, clock, rng, breaker, store_limits, places=slots
+            options,
+            JobKeys(keyspace),
+            node_id,
+            clock,
+            rng,
+            breaker,
+            store_limits,
+            places=places,
+            per_worker=self.executor.per_worker,
         )
         self._clock = clock
         self._metrics = metrics or NoMetrics()
@@ -123,7 +132,8 @@ class JobEngine:
         self._loop = Loop("slurp-jobs", self._scheduler, store, clock, self._perform, self._failed)
         self._executor_lost = executor_lost
         self._executor_failure: BaseException | None = None
-        self._packer = ResultPacker(payloads, options, self._loop.post)
+        circuit = CircuitBreaker("payloads", breaker, clock=clock, metrics=self._metrics)
+        self._packer = ResultPacker(payloads, options, self._loop.post, circuit)
         self._runner = Runner(
             self.executor,
             clock,
@@ -222,7 +232,7 @@ class JobEngine:
         return {name: self._totals[name] for name in names}
 
     def statistics(self) -> dict[str, Any]:
-        """What became of the jobs that ended here in the last minutes; see `Statistics.as_dict`."""
+        """What became of the jobs that ended here in the last minutes; see `Statistics.as_dict`. From any thread."""
         with self._statistics_lock:
             return self._statistics.as_dict(self._clock.boottime())
 
@@ -232,12 +242,16 @@ class JobEngine:
         picture, leading = self._scheduler.picture, self._scheduler.leading
         running, scheduled = (leading.running, leading.scheduled) if leading else (0, 0)
         running += picture.lent_runs()
+        slots, slots_limit, memory = self._scheduler.allocation
         return {
             "jobs": len(picture.jobs),
             "pending": max(0, len(picture.jobs) - running - scheduled),
             "scheduled": scheduled,
             "running": running,
             "claims": len(picture.claims),
+            "slots": slots,
+            "slots_limit": slots_limit,
+            "memory": memory,
             "stuck": self.stuck,
             "parked": len(picture.parked),
             "bytes": picture.size,
@@ -374,6 +388,8 @@ class JobEngine:
             metrics.set(instruments.QUEUE_JOBS, depth[live.value], status=live.value)
         metrics.set(instruments.PARKED, depth["parked"])
         metrics.set(instruments.JOBS_STUCK, depth["stuck"])
+        metrics.set(instruments.SLOTS, depth["slots"])
+        metrics.set(instruments.MEMORY_ALLOCATED, depth["memory"])
         verdict = self.store_verdict
         if verdict is not None:
             metrics.set(instruments.STORE_IN_USE, verdict.fill.in_use)

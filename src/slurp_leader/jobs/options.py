@@ -29,6 +29,14 @@ def _check_payload_store(url: str) -> str:
     return url
 
 
+class BatchBy(StrEnum):
+    """What the jobs of one batch have in common."""
+
+    ROLE = "role"
+    PROJECT = "project"
+    NONE = "none"
+
+
 class ExecutorName(StrEnum):
     """Where bodies run."""
 
@@ -73,6 +81,16 @@ class JobsOptions(Options):
     coroutines: Count = Field(default=100, ge=1, le=10_000)
     """Jobs that run at once on the leader when they are coroutines, 1 to 10,000; `workers` counts then for nothing.
     More: more throughput for work that waits, more that is interrupted when the leader dies."""
+
+    batch_size: Count = Field(default=16, ge=1, le=1_000)
+    """Jobs that a generator with `generate_batch` gets in one call at most, 1 to 1,000; each of the `workers` has one
+    batch at a time. More: less overhead for each, more that fails or waits together."""
+
+    batch_wait: Duration = Field(default=timedelta(milliseconds=50), ge=timedelta(0), le=timedelta(minutes=1))
+    """How long the first job of a batch waits for more, 0 to 1 min. Longer: fuller batches, slower single jobs."""
+
+    batch_by: BatchBy = BatchBy.ROLE
+    """What the jobs of one batch have in common: role, project or none. none: the fullest batches."""
 
     kill_grace: Duration = Field(default=timedelta(milliseconds=100), ge=timedelta(0), le=timedelta(seconds=4))
     """How long a job in a worker process that was told to stop may take before it is killed, 0 to 4 s. Longer: more
@@ -211,6 +229,11 @@ class JobsOptions(Options):
     def age_step_s(self) -> float:
         """Waiting that lifts a job by one class, in seconds."""
         return self.age_step.total_seconds()
+
+    @property
+    def batch_wait_s(self) -> float:
+        """How long the first job of a batch waits for more in seconds."""
+        return self.batch_wait.total_seconds()
 
     @property
     def max_extension_s(self) -> float:

@@ -16,13 +16,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from slurp_leader.errors import ConfigurationError, PayloadCorruptError
+from slurp_leader.errors import CircuitOpenError, ConfigurationError, PayloadCorruptError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.messages import RunEnded
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import Codec, JobOutcome, Payload, packed_inline
 from slurp_leader.payloads import PayloadStore
-from slurp_leader.resilience import pause_s
+from slurp_leader.resilience import CircuitBreaker, pause_s
 from slurp_leader.telemetry.events import LogEvent, log_event
 
 _logger = logging.getLogger("slurp_leader.jobs")
@@ -48,10 +48,18 @@ class ResultPacker:
         store: Where those go; None: nowhere.
         options: The limits.
         post: Takes what passes; must not block.
+        circuit: Leaves a store alone that keeps failing; None: one of its own, as by default.
     """
 
-    def __init__(self, store: PayloadStore | None, options: JobsOptions, post: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        store: PayloadStore | None,
+        options: JobsOptions,
+        post: Callable[[Any], None],
+        circuit: CircuitBreaker | None = None,
+    ) -> None:
         self._store = store
+        self._circuit = circuit or CircuitBreaker("payloads")
         self._options = options
         self._post = post
         self._stopping = threading.Event()
@@ -122,7 +130,9 @@ class ResultPacker:
         failures = 0
         while True:
             try:
-                reference = store.put(data)
+                reference = self._circuit.call(store.put, data)
+            except CircuitOpenError as error:  # it keeps failing: the jobs wait until it is tried again
+                return replace(_not_stored(error), retry_after_s=error.retry_after_s)
             except Exception as error:  # a store of the user's may raise anything
                 failures += 1
                 log_event(_logger, logging.WARNING, LogEvent.PAYLOAD_STORE_FAILED, doing="put", error=str(error))

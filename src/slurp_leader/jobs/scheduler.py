@@ -60,7 +60,9 @@ class Scheduler:
         rng: Jitter and operation ids.
         breaker: When a generator that keeps failing is left alone; None: as by default.
         store_limits: How much of the store may be used.
-        places: Slots that there are, where no operator has ordered another number; None: as many as there are workers.
+        places: Slots that there are, where no operator has ordered another number of workers; None: those of
+            `jobs.workers`.
+        per_worker: Slots of one worker.
     """
 
     def __init__(
@@ -74,13 +76,15 @@ class Scheduler:
         store_limits: StoreLimits | None = None,
         *,
         places: int | None = None,
+        per_worker: int = 1,
     ) -> None:
         limits = store_limits or StoreLimits()
-        places = options.workers if places is None else places
-        self._site = Site(options, keys, node_id, clock, rng, breaker or BreakerOptions(), limits, places)
+        places = options.workers * per_worker if places is None else places
+        self._site = Site(options, keys, node_id, clock, rng, breaker or BreakerOptions(), limits, places, per_worker)
         self.inventory = Inventory(keys.mirrored)
         """What etcd has, as counts and one number, as far as the watch has told. May be asked from any thread."""
         self._workers = Workers()
+        self._per_worker = per_worker
         self._scaled_to = places
         self._leading: Leading | None = None
         self._estates: list[Leading] = []  # terms that were handed over, with work that has not ended
@@ -114,6 +118,12 @@ class Scheduler:
     def leading(self) -> Leading | None:
         """The term at work, for reports; None while this node does not lead."""
         return self._leading
+
+    @property
+    def allocation(self) -> tuple[int, int, int]:
+        """Slots that are taken, slots that there are, bytes of memory that runs are counted with. From any thread."""
+        slots, memory = self._workers.allocated
+        return slots, self._site.rules.workers, memory
 
     @property
     def lent_runs(self) -> int:
@@ -200,7 +210,7 @@ class Scheduler:
         wanted = self._site.rules.workers
         if wanted != self._scaled_to:
             self._scaled_to = wanted
-            self._site.out.append(Scale(wanted))
+            self._site.out.append(Scale(max(1, wanted // self._per_worker)))
 
     def _wind_down(self, now: float) -> None:
         self._winds_down = True

@@ -27,7 +27,7 @@ class OtelMetrics:
     """
 
     def __init__(self, meter_provider: metrics.MeterProvider | None = None) -> None:
-        meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
+        meter = self._meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
         self._counters = {
             one.name: meter.create_counter(one.name, one.unit, one.description) for one in _of(Kind.COUNTER)
         }
@@ -36,15 +36,26 @@ class OtelMetrics:
 
     def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
         """Add to a counter."""
-        self._counters[instrument.name].add(amount, attributes)
+        counter = self._counters.get(instrument.name)
+        if counter is None:  # the service's own; the SDK gives the same one to two that ask at once
+            counter = self._meter.create_counter(instrument.name, instrument.unit, instrument.description)
+            self._counters[instrument.name] = counter
+        counter.add(amount, attributes)
 
     def set(self, instrument: Instrument, value: float, **attributes: str) -> None:
         """Set a gauge."""
-        self._gauges[instrument.name].set(value, attributes)
+        gauge = self._gauges.get(instrument.name)
+        if gauge is None:
+            gauge = self._meter.create_gauge(instrument.name, instrument.unit, instrument.description)
+            self._gauges[instrument.name] = gauge
+        gauge.set(value, attributes)
 
     def record(self, instrument: Instrument, value: float, **attributes: str) -> None:
         """Record one value into a histogram."""
-        self._histograms[instrument.name].record(value, attributes)
+        histogram = self._histograms.get(instrument.name)
+        if histogram is None:
+            histogram = self._histograms[instrument.name] = _histogram(self._meter, instrument)
+        histogram.record(value, attributes)
 
 
 def _of(kind: Kind) -> list[Instrument]:

@@ -11,7 +11,19 @@ from slurp_leader.system.condition import Facts, date_of, hold_as_fields, proble
 from slurp_leader.system.leader_view import describe_leader
 from slurp_leader.system.node import Node
 
-_QUEUE = ("jobs", "pending", "scheduled", "running", "parked", "claims", "bytes", "stuck")
+_QUEUE = (
+    "jobs",
+    "pending",
+    "scheduled",
+    "running",
+    "parked",
+    "claims",
+    "slots",
+    "slots_limit",
+    "memory",
+    "bytes",
+    "stuck",
+)
 
 
 def status_of(

@@ -62,7 +62,8 @@ from slurp_leader.system.status import status_of
 from slurp_leader.system.views import JOBS_VERBS, JobsView
 from slurp_leader.system.work import ErrorTypes, GeneratorLike, GeneratorT, body_of, refuse_local
 from slurp_leader.telemetry.events import LogEvent, log_event
-from slurp_leader.telemetry.metrics import Metrics
+from slurp_leader.telemetry.metrics import Metrics, NoMetrics
+from slurp_leader.telemetry.own import Telemetry
 from slurp_leader.telemetry.tracing import Tracer
 from slurp_leader.term import Term
 
@@ -116,6 +117,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         queue: How the queue stands: ``status``; and ``pause``, ``resume``, ``drain``, ``limits``, ``workers``. Awaited:
             ``queue.aio``.
         failover: What leaders left to their successors: ``manifest``, ``verify``, ``kept``, ``last``.
+        telemetry: Instruments of the service's own, to where `metrics` go: ``counter``, ``gauge``, ``timer``.
         aio: The verbs that wait, awaited.
 
     Args:
@@ -174,6 +176,8 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             self.settings.node.id,
         )
         """How the queue stands: ``status``; and ``pause``, ``resume``, ``drain``, ``limits``, ``workers``."""
+        self.telemetry = Telemetry(metrics or NoMetrics(), self._clock)
+        """Instruments of the service's own: ``counter``, ``gauge``, ``timer``."""
         self.failover = FailoverView(
             lambda: self._running().store, self._own_failover, self._keyspace, self._clock, self.settings.jobs.in_force
         )

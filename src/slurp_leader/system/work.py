@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from slurp_leader.errors import ConfigurationError, RecordError, TerminalError
+from slurp_leader.errors import ConfigurationError, RecordError, RequestInvalidError, TerminalError
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.executors.body import Body, Retries, is_coroutine
 from slurp_leader.jobs.executors.choice import ExecutorChoice
@@ -29,7 +29,15 @@ class Generates(Protocol):
         ...
 
 
-GeneratorLike = GenerateFunction | Generates
+class GeneratesBatches(Protocol):
+    """An object that does many jobs in one call."""
+
+    def generate_batch(self, requests: Sequence[ContextGenerationRequest], jobs: Sequence[JobContext], /) -> Any:
+        """Do these jobs. For each, in order, its result, or an exception if it failed; or an awaitable of that."""
+        ...
+
+
+GeneratorLike = GenerateFunction | Generates | GeneratesBatches
 GeneratorT = TypeVar("GeneratorT", bound=GeneratorLike)
 
 
@@ -52,6 +60,44 @@ class GeneratorWork:
         return self.generate(request, job)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchGeneratorWork:
+    """Calls a generator with the requests in many jobs' specs. What cannot be read fails alone."""
+
+    generate_batch: Callable[[Sequence[ContextGenerationRequest], Sequence[JobContext]], Any]
+
+    def __call__(self, specs: Sequence[Spec], jobs: Sequence[JobContext]) -> Any:
+        read = [_request_or_error(spec) for spec in specs]
+        good = [at for at, each in enumerate(read) if isinstance(each, ContextGenerationRequest)]
+        requests = [each for each in read if isinstance(each, ContextGenerationRequest)]
+        answers = self.generate_batch(requests, [jobs[at] for at in good]) if requests else []
+        return _later(answers, read, good) if hasattr(answers, "__await__") else _merged(answers, read, good)
+
+
+async def _later(answers: Awaitable[Any], read: list[Any], good: list[int]) -> list[Any]:
+    return _merged(await answers, read, good)
+
+
+def _merged(answers: Any, read: list[Any], good: list[int]) -> list[Any]:
+    """The answers in their places, between the errors of those that were not asked about."""
+    given = list(answers)
+    if len(given) != len(good):
+        raise TerminalError(f"generate_batch gave {len(given)} results for {len(good)} jobs", code="batch_mismatch")
+    merged = list(read)
+    for at, answer in zip(good, given, strict=True):
+        merged[at] = answer
+    return merged
+
+
+def _request_or_error(spec: Spec) -> ContextGenerationRequest | Exception:
+    try:
+        return ContextGenerationRequest.from_wire(spec.payload)
+    except RequestInvalidError as error:
+        return error
+    except RecordError as error:
+        return TerminalError(f"the request cannot be read: {error}", code="request_invalid")
+
+
 def body_of(generator: object, retry_on: ErrorTypes | None, no_retry_on: ErrorTypes) -> Body:
     """The body that calls a generator.
 
@@ -61,7 +107,12 @@ def body_of(generator: object, retry_on: ErrorTypes | None, no_retry_on: ErrorTy
     retries = Retries(
         None if retry_on is None else _types("retry_on", retry_on), _types("no_retry_on", no_retry_on)
     )  # fmt: skip
-    return Body(GeneratorWork(function_of(generator)), retries)
+    batch = getattr(generator, "generate_batch", None)
+    if not callable(batch):
+        return Body(GeneratorWork(function_of(generator)), retries)
+    _check_call("generate_batch(requests, jobs)", batch)
+    one = function_of(generator) if hasattr(generator, "generate") else OneOfBatch(batch)
+    return Body(GeneratorWork(one), retries, BatchGeneratorWork(batch))
 
 
 def refuse_local(choice: ExecutorChoice | None, generator: object) -> None:
@@ -88,16 +139,47 @@ def function_of(generator: object) -> GenerateFunction:
     found = getattr(generator, "generate", generator)
     if not callable(found):
         raise ConfigurationError(f"a generator is a function or has a method `generate`; {generator!r} is neither")
+    _check_call("a generator is called with request and job", found)
     function: GenerateFunction = found
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class OneOfBatch:
+    """Where there are no batches, as in worker processes: a generator of batches, with one job at a time."""
+
+    generate_batch: Callable[[Sequence[ContextGenerationRequest], Sequence[JobContext]], Any]
+
+    def __call__(self, request: ContextGenerationRequest, job: JobContext) -> Any:
+        answers = self.generate_batch([request], [job])
+        return _only_later(answers) if hasattr(answers, "__await__") else _only(answers)
+
+
+async def _only_later(answers: Awaitable[Any]) -> Any:
+    return _only(await answers)
+
+
+def _only(answers: Any) -> Any:
+    (answer,) = answers
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _check_call(what: str, function: Callable[..., Any]) -> None:
+    """See that it takes two arguments.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
     try:
         signature = inspect.signature(function)
     except ValueError:
-        return function  # some of those written in C do not tell
+        return  # some of those written in C do not tell
     try:
         signature.bind(None, None)
     except TypeError as error:
-        raise ConfigurationError(f"a generator is called with request and job; {generator!r}: {error}") from None
-    return function
+        raise ConfigurationError(f"{what}; {function!r}: {error}") from None
 
 
 def _types(field: str, given: ErrorTypes) -> tuple[type[BaseException], ...]:

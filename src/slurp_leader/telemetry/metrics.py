@@ -107,6 +107,10 @@ QUEUE_FILL = Instrument(
     "1",
     "Used share of the queue's limits; new jobs are refused at 1",
 )
+SLOTS = Instrument("slurp.jobs.slots", Kind.GAUGE, "{slot}", "Slots of workers that runs take here")
+MEMORY_ALLOCATED = Instrument(
+    "slurp.jobs.memory", Kind.GAUGE, "By", "Memory that runs here are counted with, as their requests said"
+)
 JOBS_SUBMITTED = Instrument("slurp.jobs.submitted", Kind.COUNTER, "{job}", "Jobs accepted by this process")
 JOBS_ENDED = Instrument(
     "slurp.jobs.ended", Kind.COUNTER, "{job}", "Jobs whose outcome this leader recorded", ("outcome",)

@@ -6,6 +6,7 @@
       |  Launch     one run on its way: begin (the term is checked once more), end (once)
       v
     Executor      threads      a thread each; a body that does not look cannot be stopped
+                  batches      a thread for many at once, in one call of the generator
                   coroutines   one event loop for all; stopped by a cancel
                   processes    a process each; stopped by force, with all it has started
                   foreign      any `concurrent.futures.Executor`

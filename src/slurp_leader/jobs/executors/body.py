@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,6 +28,9 @@ _logger = logging.getLogger("slurp_leader.jobs")
 
 Work = Callable[[Spec, JobContext], Any]
 """Does one job: takes spec and context; returns a JSON value, something with `to_wire()`, or an awaitable of either."""
+
+BatchWork = Callable[[Sequence[Spec], Sequence[JobContext]], Any]
+"""Does many jobs: takes specs and contexts; returns for each, in order, what a `Work` would, or an exception."""
 
 _NO_SPAN: SpanScope = nullcontext()
 _LOOK_EVERY_S = 0.1
@@ -57,6 +60,8 @@ class Body:
 
     work: Work
     retries: Retries = field(default_factory=Retries)
+    batch: BatchWork | None = None
+    """Does many at once; None: one at a time."""
 
     @property
     def is_coroutine(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import ConfigurationError
+from slurp_leader.jobs.executors.batches import Batches, BatchRules
 from slurp_leader.jobs.executors.body import Body
 from slurp_leader.jobs.executors.coroutines import Coroutines
 from slurp_leader.jobs.executors.foreign import Foreign, PoolSource
@@ -86,9 +87,14 @@ def executor_for(
     if not isinstance(choice, str):
         return Foreign(choice, body)
     if choice is ExecutorName.AUTO:
-        choice = ExecutorName.COROUTINES if body.is_coroutine else ExecutorName.THREADS
+        alone = body.is_coroutine and body.batch is None
+        choice = ExecutorName.COROUTINES if alone else ExecutorName.THREADS
     if choice is ExecutorName.COROUTINES:
         return Coroutines(body, clock)
+    if choice is ExecutorName.THREADS and body.batch is not None:
+        return Batches(
+            body, options.workers, BatchRules(options.batch_size, options.batch_wait_s, options.batch_by), clock
+        )
     if choice is ExecutorName.THREADS:
         return Threads(body, options.workers, clock)
     assert table is not None, "whoever offers processes knows the machine's"

@@ -34,6 +34,7 @@ class Coroutines:
     name = "coroutines"
     can_kill = False
     holds_worker = False
+    per_worker = 1
     trouble = ""
 
     def __init__(self, body: Body, clock: Clock) -> None:

@@ -52,6 +52,7 @@ class Foreign:
 
     can_kill = False
     holds_worker = True
+    per_worker = 1
 
     def __init__(self, source: PoolSource, body: Body) -> None:
         self._make = None if isinstance(source, concurrent.futures.Executor) else source

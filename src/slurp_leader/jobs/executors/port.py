@@ -28,6 +28,7 @@ class Executor(Protocol):
         can_kill: Whether `stop` ends a body that does not look.
         holds_worker: Whether a run takes a thread or a process for as long as it lasts, so that ``jobs.workers`` says
             how many there may be; else ``jobs.coroutines`` does.
+        per_worker: Runs that share a worker, where they do.
         trouble: Why it can run nothing at present; empty when all is well. What it was given meanwhile comes back as
             not begun, and is given again.
     """
@@ -35,6 +36,7 @@ class Executor(Protocol):
     name: str
     can_kill: bool
     holds_worker: bool
+    per_worker: int
     trouble: str
 
     def open(self, lost: Callable[[BaseException], None]) -> None:

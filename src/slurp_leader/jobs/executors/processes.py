@@ -79,6 +79,7 @@ class Processes:
     name = "processes"
     can_kill = True
     holds_worker = True
+    per_worker = 1
 
     def __init__(self, body: Body, count: int, rules: ProcessRules, table: ProcessTable, clock: Clock) -> None:
         self.trouble = ""

@@ -24,6 +24,7 @@ class Threads:
     name = "threads"
     can_kill = False
     holds_worker = True
+    per_worker = 1
     trouble = ""
 
     def __init__(self, body: Body, count: int, clock: Clock) -> None:

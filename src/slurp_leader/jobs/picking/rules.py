@@ -36,17 +36,21 @@ class Rules:
     paused: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, options: JobsOptions, control: QueueControl, places: int | None = None) -> Rules:
+    def of(cls, options: JobsOptions, control: QueueControl, places: int | None = None, per_worker: int = 1) -> Rules:
         """An operator's order goes before the settings.
 
         Args:
             options: The settings.
             control: The orders.
             places: Slots that there are where no order says; None: as many as `jobs.workers`.
+            per_worker: Slots of one worker.
         """
+        workers = options.workers * per_worker if places is None else places
+        if control.workers:
+            workers = control.workers.most * per_worker
         limits = {scope: limit.most for scope, limit in control.limits.items()}
         return cls(
-            workers=control.workers.most if control.workers else options.workers if places is None else places,
+            workers=workers,
             age_step_s=options.age_step_s,
             memory=options.memory_limit or inf,
             total=limits.get(ALL, options.limit or inf),
