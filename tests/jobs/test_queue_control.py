@@ -252,3 +252,22 @@ def test_the_status_tells_what_waits_and_why(rig: Rig) -> None:
     told = seen.as_dict()
     assert told["limits"]["role:x"]["most"] == 1
     assert told["paused"]["project:p"]["by"] == "ops"
+
+
+def test_a_suspect_of_a_paused_role_holds_back_nobody(rig: Rig) -> None:
+    """Two leaders crashed while it ran: it would run with nothing beside it, and the others would wait for that."""
+    suspect = rig.client.submit(role="x")
+    for _ in range(2):
+        rig.node.lead()
+        rig.node.started(rig.wait_for_run(suspect))
+        rig.node.crash()
+    rig.order(lambda now: now.pause("role:x", BY))
+    rig.node.lead()
+    free = rig.client.submit(role="y")
+    rig.wait_for_run(free)
+    assert suspect not in running(rig.node)
+    rig.order(lambda now: now.resume("role:x"))
+    rig.settle(1)
+    assert suspect not in running(rig.node)  # not beside another
+    rig.node.do(rig.node.run_of(free))
+    rig.wait_for_run(suspect)

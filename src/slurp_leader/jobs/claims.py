@@ -139,22 +139,24 @@ class Claims:
         suspect = self._next_suspect()
         if suspect is None:
             self._claim_ready(now)
-        elif not running and not self._claiming.jobs and not self._holds(suspect):
-            self._suspects.popleft()
+        elif not running and not self._claiming.jobs and self._has_room(suspect):
+            self._suspects.remove(suspect.job_id)
             self.usage.take(suspect.spec)
             self._send([(suspect, now)], quarantined=True, now=now)
 
-    def _holds(self, suspect: Job) -> bool:
-        """Whether something holds a suspect back, which then holds back nobody."""
+    def _has_room(self, suspect: Job) -> bool:
         room = self._workers.room(self.rules, self._claiming)
-        return bool(self.rules.why_held(suspect.spec, self.usage)) or not room.fits(suspect.spec)
+        return room.fits(suspect.spec) and not self.rules.why_held(suspect.spec, self.usage)
 
     def _next_suspect(self) -> Job | None:
-        while self._suspects:
-            job = self._claimable(self._suspects[0])
-            if job is not None:
+        """The first suspect that waits for nothing but quiet. One that could not run if nothing else did (its role is
+        paused) holds back nobody."""
+        for job_id in tuple(self._suspects):
+            job = self._claimable(job_id)
+            if job is None:
+                self._suspects.remove(job_id)
+            elif not self.rules.why_held(job.spec, Usage()):
                 return job
-            self._suspects.popleft()
         return None
 
     def _claim_ready(self, now: float) -> None:
