@@ -44,7 +44,7 @@ def test_an_order_where_nobody_stands_says_so_and_names_the_elections_that_there
 ) -> None:
     hint = "slurp: nobody stands in the election 'slurp'; there are nodes of: reports\n"
     done = slurp("leader", "block", "node-r")
-    assert (done.code, done.out, done.err) == (0, "node-r is blocked in the election 'slurp'\n", hint)
+    assert (done.code, done.out, done.err) == (0, "node-r is blocked in the election 'slurp'\nnobody leads\n", hint)
     shown = slurp("leader", "show")
     assert (shown.code, shown.err.startswith(hint)) == (3, True)
     assert shown.err.endswith("see why with `slurp leader explain`\n")

@@ -104,7 +104,7 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
     assert seen["slurp.jobs.ended"]["outcome"] == {"completed", "failed"}
     assert seen["slurp.commit.batch.size"]["side"] == {"leader", "submit"}
     assert {"leader", "draining", "candidate"} <= seen["slurp.election.transitions"]["state"]
-    assert seen["slurp.circuit.state"]["circuit"] == {"generator", "own"}
+    assert seen["slurp.circuit.state"]["circuit"] == {"generator", "payloads", "own"}
 
 
 def _open_a_circuit(metrics: OtelMetrics) -> None:

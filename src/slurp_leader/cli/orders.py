@@ -298,7 +298,7 @@ def _give(
         seen = _leader_once(asked, until, waits=not missing) if until else None  # nobody waits for who is not there
     if output.as_json:
         output.json({**_as_json(done, asked.name), **(seen.to_fields() if seen else {})})
-    elif until and seen and seen.is_known and not seen.is_at_once:
+    elif until and seen and seen.is_known:
         output.line(leads(seen.leader))
         if not until(seen.leader):
             output.say(f"that has not changed yet: `slurp leader explain {named[0]}` tells why")
@@ -325,12 +325,10 @@ class _Seen:
     Attributes:
         leader: Who leads; None: nobody.
         is_known: Whether etcd said so.
-        is_at_once: Whether the lead was at the first look as the order wants it.
     """
 
     leader: LeaderInfo | None = None
     is_known: bool = True
-    is_at_once: bool = False
 
     def to_fields(self) -> dict[str, Any]:
         """As plain data; nothing where nothing is known."""
@@ -350,7 +348,7 @@ def _leader_once(asked: Asked, is_it: Callable[[LeaderInfo | None], bool], *, wa
                 pause.wait(_LOOK_EVERY_S)
             leader = asked.leader()
             if is_it(leader):
-                return _Seen(leader, is_at_once=not look)
+                return _Seen(leader)
     except StoreError as error:
         asked.call.output().say(f"the order stands, but etcd did not say who leads now: {error}")
         return _Seen(is_known=False)
