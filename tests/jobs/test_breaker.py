@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Node, Rig, puts
+from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Node, Rig, options, puts
 from slurp_leader.errors import RequestTooLargeError
 from slurp_leader.jobs.decisions import GoOn, RunEnd, RunReport, after_run, error_of
 from slurp_leader.jobs.records import JobState, JobStatus, Spec
@@ -195,6 +195,25 @@ def test_a_probe_that_runs_out_of_time_counts_as_failed(rig: BrokenRig) -> None:
     rig.node.end(probe, INTERRUPTED)  # it did as it was told
     rig.settle(0.1)
     assert rig.states == ["open", "half_open", "open"]
+
+
+def test_jobs_that_their_own_deadline_cut_short_do_not_open_it() -> None:
+    rig = BrokenRig(jobs=options(workers=8), breaker=BREAKER)
+    rig.node.body = None
+    jobs = [rig.client.submit(deadline=rig.date(5)) for _ in range(8)]
+    rig.settle()
+    assert len(rig.node.runs) == 8
+    for run in rig.node.runs:
+        rig.node.started(run)
+    rig.settle(6)
+    for run in rig.node.runs:
+        assert rig.node.stops_of(run) == ["timeout"]
+        rig.node.end(run, INTERRUPTED)
+    for job_id in jobs:
+        error = rig.wait_for(job_id).error
+        assert error is not None
+        assert error["code"] == "deadline"
+    assert rig.states == []
 
 
 def test_a_cancelled_probe_is_followed_by_the_next(rig: BrokenRig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from jobs.rig import KEYS, RETURNED, Node, Rig, options
 from jobs.threaded import CLOCK, OPTIONS, Cluster
-from slurp_leader.errors import QueueFullError
+from slurp_leader.errors import QueueFullError, StoreUnavailableError
+from slurp_leader.jobs import door as door_module
 from slurp_leader.jobs.admission import DrainRate, Load, QueueLevel, closed_by, level_of, retry_after_s
 from slurp_leader.jobs.client import JobClient, OnFull
 from slurp_leader.jobs.door import Door
@@ -22,9 +24,13 @@ from slurp_leader.jobs.messages import LevelChanged
 from slurp_leader.jobs.new_job import NewJob
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import Closed, closed_value
+from slurp_leader.orders import Order
 from slurp_leader.store import Delete, Get, Put, Store
+from slurp_leader.store.maintenance import Survey
 from support.calls import PATIENCE_S, do
+from support.virtual import failed
 
+BY = Order("ops")
 SMALL = options(queue_limit=100, queue_high_mark=0.8)
 NORMAL, HIGH, FULL = QueueLevel.NORMAL, QueueLevel.HIGH, QueueLevel.FULL
 
@@ -103,6 +109,40 @@ def test_a_new_leader_finds_the_level_by_itself() -> None:
     rig.settle(1)
     assert levels(other) == [FULL]
     assert rig.kv(KEYS.closed) is not None
+
+
+def test_a_queue_that_was_only_drained_is_not_taken_for_full_by_the_next_leader() -> None:
+    rig = Rig(jobs=options(queue_limit=100))
+    rig.node.lead()
+    rig.order(lambda now: now.pause("role:x", BY))
+    for _ in range(93):
+        rig.client.submit(role="x")
+    rig.order(lambda now: now.drain(BY))
+    rig.world.run_until(lambda: rig.kv(KEYS.closed) is not None)
+    rig.node.crash()
+    other = Node(rig.world, "b", rig.jobs).lead()
+    rig.settle(10)
+    assert rig.kv(KEYS.closed) is not None
+    rig.order(lambda now: replace(now, draining=None))
+    rig.world.run_until(lambda: rig.kv(KEYS.closed) is None)
+    assert FULL not in levels(other)
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["full", "draining"])
+def test_where_the_store_tells_nothing_of_itself_the_queue_opens_again(full: bool) -> None:
+    rig = Rig(jobs=options(queue_limit=10))
+    rig.world.order(failed(StoreUnavailableError("no such service")), lambda request: isinstance(request, Survey))
+    rig.node.lead()
+    if full:
+        for _ in range(10):
+            rig.client.submit()
+    else:
+        rig.order(lambda now: now.drain(BY))
+    rig.world.run_until(lambda: rig.kv(KEYS.closed) is not None)
+    rig.order(lambda now: replace(now, draining=None))
+    for run in list(rig.node.runs):
+        rig.node.do(run)
+    rig.world.run_until(lambda: rig.kv(KEYS.closed) is None)
 
 
 def test_a_refusal_tells_how_full_it_is_and_when_to_come_again() -> None:
@@ -241,6 +281,30 @@ def test_who_finds_the_queue_closed_again_waits_again(cluster: Cluster) -> None:
         assert not place.wait(CLOCK.boottime() + 0.05)
         do(cluster.store, Delete(key))
         assert place.wait(CLOCK.boottime() + PATIENCE_S)
+    door.stop()
+
+
+def test_who_is_refused_through_an_open_door_pauses_longer_each_time(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody leads and nothing says closed, but submitters see to the limit: without a pause that is a busy loop."""
+    pauses: list[int] = []
+
+    def told(failures: int) -> float:
+        pauses.append(failures)
+        return 0.0
+
+    monkeypatch.setattr(door_module, "pause_s", told)
+    door = Door(cluster.store, cluster.keys.closed, 2.0, CLOCK)
+    with door.place() as place:
+        place.refused()
+        for _ in range(4):
+            assert place.wait(CLOCK.boottime() + PATIENCE_S)
+            place.refused()
+    assert pauses == [1, 2, 3]
+    with door.place() as place:  # another, later: whoever was refused has gone
+        assert place.wait(CLOCK.boottime() + PATIENCE_S)
+    assert pauses == [1, 2, 3]
     door.stop()
 
 

@@ -271,3 +271,18 @@ def test_a_suspect_of_a_paused_role_holds_back_nobody(rig: Rig) -> None:
     assert suspect not in running(rig.node)  # not beside another
     rig.node.do(rig.node.run_of(free))
     rig.wait_for_run(suspect)
+
+
+def test_runs_that_no_worker_takes_keep_their_places(rig: Rig) -> None:
+    """An executor is in trouble: what it gives back is held, and must not start all at once when it is well again."""
+    rig.node.lead()
+    jobs = [rig.client.submit() for _ in range(20)]
+    given = len(rig.node.runs)
+    for _ in range(30):
+        for run in rig.node.runs[-given:]:
+            rig.node.end(run, None)
+        rig.settle(0.1)
+    held = {run.job.job_id for run in rig.node.runs}
+    assert len(held) == given < len(jobs)
+    slots, workers, _ = rig.node.scheduler.allocation
+    assert slots <= max(workers, given)

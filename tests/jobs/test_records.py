@@ -77,6 +77,10 @@ specs = st.builds(
     run_at=st.none() | dates,
     idem=st.none() | text,
     trace=st.none() | text,
+    role=text,
+    project=text,
+    slots=st.integers(1, 100),
+    memory=st.integers(0, 2**53),
     deadline=st.none() | dates,
     retried=st.none() | st.builds(Retried, text, text, st.integers(1, 2**53), st.lists(objects, max_size=2).map(tuple)),
 )

@@ -61,6 +61,7 @@ def closed_by(load: Load, options: JobsOptions, drained_per_s: float | None, by:
     return Closed(
         f"queue full: {load.jobs} jobs, {load.size} bytes; limits {options.queue_limit} and {options.queue_bytes}",
         by,
+        "full",
         load.jobs,
         options.queue_limit,
         load.size,

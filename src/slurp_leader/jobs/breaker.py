@@ -4,7 +4,8 @@ So a job never meets it: it waits in the queue, with its reason, and uses up no 
 job is claimed, the probe, and the queue goes on with what that one says.
 
 It counts what runs came to, as the scheduler sees them, and so it does not matter where they ran: on a thread, on a
-loop, in a process. What was cancelled, interrupted or hopeless from the start says nothing about the generator.
+loop, in a process. What was cancelled, interrupted, hopeless from the start or cut short by its own deadline says
+nothing about the generator.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from slurp_leader.jobs.decisions import RunEnd, RunReport
+from slurp_leader.jobs.decisions import DEADLINE_CODE, RunEnd, RunReport
 from slurp_leader.jobs.intents import MOST_ENTRIES
 from slurp_leader.resilience.changes import CircuitChange, change_between
 from slurp_leader.resilience.circuit import CallEnd, Circuit, CircuitState, Permit, admit, settle
@@ -100,9 +101,11 @@ class JobBreaker:
 
     def ended(self, permit: Permit, report: RunReport, duration_s: float, now: float) -> None:
         """A run is over."""
-        end = _ENDS.get(report.end, CallEnd.UNCOUNTED)
+        error = report.error or {}
+        past_deadline = error.get("code") == DEADLINE_CODE
+        end = CallEnd.UNCOUNTED if past_deadline else _ENDS.get(report.end, CallEnd.UNCOUNTED)
         if end is CallEnd.FAILED:
-            self._error = str((report.error or {}).get("message", ""))
+            self._error = str(error.get("message", ""))
         self._settle(permit, end, duration_s, now)
 
     def withdrawn(self, permit: Permit) -> None:

@@ -15,6 +15,9 @@ from slurp_leader.jobs.records import ERRORS_KEPT, Cancel, JobLimits, JobState, 
 _LONGEST_TEXT = 2000
 """Characters of an error message that are kept: errors are records too."""
 
+DEADLINE_CODE = "deadline"
+"""Of the error of a job that its deadline has ended."""
+
 _LONGEST_WAIT_S = 3650 * 86400.0
 """Ten years. A generator may ask for any wait; a date has to come out of it."""
 
@@ -222,7 +225,7 @@ def poison_error(state: JobState) -> dict[str, Any]:
 
 
 def deadline_error(spec: Spec) -> dict[str, Any]:
-    return error_of("deadline", f"its deadline was {spec.deadline}")
+    return error_of(DEADLINE_CODE, f"its deadline was {spec.deadline}")
 
 
 def cancelled_error(wish: Cancel | None) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Door:
         self._look_number = 0  # of the newest; what an older watch still tells is passed over
         self._is_open = False
         self._failures = 0
+        self._vain = 0  # refused in a row although the door was open
         self._stopped = False
 
     @contextmanager
@@ -62,6 +63,8 @@ class Door:
         finally:
             with self._changed:
                 self._line.remove(place)
+                if not self._line:
+                    self._vain = 0
                 watch = self._watch if not self._line else None
                 if watch is not None:
                     self._watch = None
@@ -79,10 +82,15 @@ class Door:
             watch.cancel()
 
     def refused(self) -> None:
-        """The queue was found closed: that it was open is out of date, and so may be the watch."""
+        """The queue was found closed: that it was open is out of date, and so may be the watch.
+
+        Who finds it closed through an open door (nobody leads, and submitters see to the limit themselves) would be
+        refused again at once, and pauses.
+        """
         with self._changed:
             if not self._is_open:
                 return
+            self._vain += 1
             self._is_open = False
             self._look_number += 1
             watch, self._watch = self._watch, None
@@ -105,8 +113,8 @@ class Door:
                 if not first or self._watch is not None:
                     self._changed.wait(left_s)
                     continue
-                if self._failures:
-                    self._changed.wait(min(left_s, pause_s(self._failures)))
+                if self._failures or self._vain:
+                    self._changed.wait(min(left_s, pause_s(self._failures + self._vain)))
             self._look(min(left_s, self._timeout_s))  # only the first in line does
 
     def _look(self, timeout_s: float) -> None:
@@ -135,6 +143,7 @@ class Door:
             match notice:
                 case WatchEvents():
                     self._is_open = notice.events[-1].kind is EventKind.DELETE
+                    self._vain = 0
                 case WatchCompacted() | WatchFailed():
                     self._watch = None
                     self._failures += 1

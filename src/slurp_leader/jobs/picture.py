@@ -21,6 +21,7 @@ from slurp_leader.jobs.records import (
     Cancel,
     Claim,
     ClaimEntry,
+    Closed,
     JobKeys,
     JobState,
     JobStatus,
@@ -128,7 +129,7 @@ class Picture:
         self.control_revision = 0
         """Newest revision that said something about it."""
         self.closed_revision = 0
-        self.closed_reason = ""
+        self.closed: Closed | None = None
         """Why no new jobs are admitted; empty: they are."""
         self._closed_seen = 0  # newest revision that said something about `closed`
         self.size = 0
@@ -332,7 +333,7 @@ class Picture:
         elif name == b"closed" and revision > self._closed_seen:
             self._closed_seen = revision
             self.closed_revision = 0 if value is None else revision
-            self.closed_reason = "" if value is None else read_closed(key, value) or "closed, and not said why"
+            self.closed = None if value is None else read_closed(key, value)
         elif name == b"queue" and revision > self.control_revision:
             self.control_revision = revision
             self.control = NOTHING_ORDERED  # also when it cannot be read
@@ -373,7 +374,7 @@ class Picture:
         self.sessions.clear()
         self.heirs_changed += 1
         self.floor, self.floor_revision, self.closed_revision, self._closed_seen, self.size = None, 0, 0, 0, 0
-        self.control, self.control_revision, self.closed_reason = NOTHING_ORDERED, 0, ""
+        self.control, self.control_revision, self.closed = NOTHING_ORDERED, 0, None
 
     def _written_after(self, revision: int) -> Iterator[KeyValue]:
         """Records this node wrote after a snapshot was taken; a handful at most."""

@@ -109,7 +109,7 @@ def queue_status(picture: Picture, options: JobsOptions, today: datetime) -> Que
         held=_held(pending, rules, usage),
         roles={name: count for name, count in usage.roles.most_common() if name},
         projects={name: count for name, count in usage.projects.most_common() if name},
-        closed=picture.closed_reason,
+        closed=picture.closed.reason if picture.closed is not None else "",
         control=picture.control,
         workers=rules.workers,
     )

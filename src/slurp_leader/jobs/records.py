@@ -249,14 +249,20 @@ class Spec:
         for name, value in optional:
             if value is not None:
                 data[name] = value
-        if self.role or self.project:
-            data["role"], data["project"] = self.role, self.project
-        if self.slots != 1 or self.memory:
-            data["slots"], data["memory"] = self.slots, self.memory
+        data.update(self._limited_by())
         if self.retried is not None:
             data["retried"] = self.retried.to_wire()
         data["sum"] = _checksum(data["request"])
         return to_json(data)
+
+    def _limited_by(self) -> dict[str, Any]:
+        """What it counts against and takes up, where that is anything out of the ordinary."""
+        data: dict[str, Any] = {}
+        if self.role or self.project:
+            data["role"], data["project"] = self.role, self.project
+        if self.slots != 1 or self.memory:
+            data["slots"], data["memory"] = self.slots, self.memory
+        return data
 
     def kept(self) -> dict[str, Any]:
         """What the outcome of a job that did not complete keeps, so that an operator can have it tried again."""
@@ -269,6 +275,7 @@ class Spec:
         }
         if self.deadline is not None:
             kept["deadline"] = self.deadline
+        kept.update(self._limited_by())
         if self.retried is not None:
             kept["retried"] = self.retried.to_wire()
         return kept
@@ -291,6 +298,10 @@ class Spec:
             limits=defaults if options is None else JobLimits.from_wire(options),
             submitted_at=submitted_at,
             submitted_by=_text(kept.get("by", "")),
+            role=_text(kept.get("role", "")),
+            project=_text(kept.get("project", "")),
+            slots=_whole(kept.get("slots", 1), 1),
+            memory=_whole(kept.get("memory", 0), 0),
             deadline=_maybe_date(kept.get("deadline")),
             retried=Retried.from_wire(kept.get("retried")),
             rest=unknown(kept, _OF_SPEC),
@@ -713,21 +724,30 @@ class Closed:
 
     Attributes:
         reason, by: For people.
+        cause: What has to pass for it to open, for the next leader: the queue is ``full``, the ``store`` nearly so, or
+            it is ``draining``. Empty: an older version does not say.
         jobs, jobs_limit, size, size_limit: How full it was, where it is that; sizes in bytes.
         retry_after_s: When there is likely to be room again, by the rate at which jobs ended.
     """
 
     reason: str = ""
     by: str = ""
+    cause: str = ""
     jobs: int | None = None
     jobs_limit: int | None = None
     size: int | None = None
     size_limit: int | None = None
     retry_after_s: float | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is closed as it is full; older versions did not say so, but told by how much."""
+        return self.cause == "full" or (not self.cause and self.jobs is not None)
+
     def to_value(self) -> bytes:
         data: dict[str, Any] = {"schema": SCHEMA, "reason": self.reason, "by": self.by}
         optional = (
+            ("cause", self.cause or None),
             ("jobs", self.jobs),
             ("jobs_limit", self.jobs_limit),
             ("bytes", self.size),
@@ -745,6 +765,7 @@ class Closed:
             return cls(
                 _text(data["reason"]),
                 _text(data["by"]),
+                _text(data.get("cause", "")),
                 _maybe_whole(data.get("jobs")),
                 _maybe_whole(data.get("jobs_limit")),
                 _maybe_whole(data.get("bytes")),
@@ -759,13 +780,12 @@ def closed_value(reason: str, by: str) -> bytes:
     return Closed(reason, by).to_value()
 
 
-def read_closed(key: bytes, value: bytes) -> str:
-    """Why the queue is closed; empty when the record does not say."""
+def read_closed(key: bytes, value: bytes) -> Closed:
+    """Why the queue is closed, whatever stands in the record."""
     try:
-        reason = read_object(key, value).get("reason")
+        return Closed.from_value(key, value)
     except RecordError:
-        return ""
-    return reason if isinstance(reason, str) else ""
+        return Closed("closed, and not said why")
 
 
 def parked_value(reason: str) -> bytes:

@@ -105,9 +105,10 @@ class Runs:
             self._conclude(run, RunReport(RunEnd.INTERRUPTED), now)
         elif not self._accepting:
             run.phase = Phase.HELD
+            self._workers.started(run.run_id, run.job.spec)  # it takes its place meanwhile
         elif run.before.revision and not run.is_recalled:
             run.phase = Phase.HELD
-            self._workers.started(run.run_id, run.job.spec)  # it takes its place meanwhile
+            self._workers.started(run.run_id, run.job.spec)
             self._checkpoints.recall(run)
         else:
             run.phase = Phase.GIVEN
@@ -183,8 +184,12 @@ class Runs:
             self._conclude(run, self._explained(run, event.report), now, event.duration_s)
 
     def _refused_by_worker(self, run: Run, now: float) -> None:
-        """The worker found the term not valid, and started nothing. Trust may come back without a word about it."""
+        """The worker found the term not valid, or could not start, and started nothing. That may pass without a word.
+
+        Meanwhile it keeps its place: what was held for want of a worker must not start all at once when there is one.
+        """
         run.phase = Phase.HELD
+        self._workers.started(run.run_id, run.job.spec)
         given_up = self._leaving or (self._lent_until is not None and now >= self._lent_until)
         if given_up or run.stop_reason is not None:
             self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)

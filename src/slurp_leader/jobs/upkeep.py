@@ -66,18 +66,23 @@ class Upkeep:
         self._drain.sample(now, self._ended)
         why = self._why_closed(load, self._note_level(load), now)
         if why is None:
-            # Before the store was looked at, nothing is known of it: a door that is closed stays so.
-            if picture.closed_revision and self._quota.verdict is not None:
+            if picture.closed is not None and self._may_open(picture.closed):
                 self.drop(closed, picture.closed_revision, now)
         elif closed in self._busy:
             return
-        elif not picture.closed_revision:
+        elif picture.closed is None:
             self._told_at = now
             self._desk.note(logging.WARNING, LogEvent.QUEUE_CLOSED, reason=why.reason)
             self._create(closed, why.to_value(), now)
-        elif now >= self._told_at + _TELL_EVERY_S and (why.jobs is not None or why.reason != picture.closed_reason):
+        elif now >= self._told_at + _TELL_EVERY_S and (why.jobs is not None or why.reason != picture.closed.reason):
             self._told_at = now
             self._rewrite(closed, why.to_value(), picture.closed_revision, now)
+
+    def _may_open(self, closed: Closed) -> bool:
+        """Before the store was looked at, nothing is known of it, and a door that may be closed for its sake stays so.
+        Where the store tells nothing of itself, which some do not, the door still opens when the queue was the reason.
+        """
+        return self._quota.verdict is not None or closed.is_full or closed.cause == "draining"
 
     def _why_closed(self, load: Load, level: QueueLevel, now: float) -> Closed | None:
         """What keeps new jobs out, the first of it; None: nothing does."""
@@ -85,16 +90,17 @@ class Upkeep:
         if level is QueueLevel.FULL:
             return closed_by(load, desk.options, self._drain.per_s(now, self._ended), desk.node_id)
         if store is not None and store.refuse:
-            return Closed(store.reason, desk.node_id)
+            return Closed(store.reason, desk.node_id, "store")
         if draining is not None:
-            return Closed(f"draining, {draining}", desk.node_id)
+            return Closed(f"draining, {draining}", desk.node_id, "draining")
         return None
 
     def _note_level(self, load: Load) -> QueueLevel:
         """How full it is; said when that changes, and by a new leader when it is not as it should be."""
         before = self._level
         if before is None:
-            before = QueueLevel.FULL if self._desk.picture.closed_revision else QueueLevel.NORMAL
+            closed = self._desk.picture.closed
+            before = QueueLevel.FULL if closed is not None and closed.is_full else QueueLevel.NORMAL
         level = level_of(load, before, self._desk.options)
         if level is not (self._level or QueueLevel.NORMAL):
             self._desk.say(LevelChanged(level, load.jobs, load.size, load.fill(self._desk.options)))
