@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from jobs.rig import KEYS, KEYSPACE, RETURNED, Node, Rig, options
 from slurp_leader.errors import QueueFullError
+from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.picking.control import ALL, QueueControl
 from slurp_leader.jobs.queue_status import queue_status
 from slurp_leader.jobs.records import JobStatus
@@ -210,6 +212,24 @@ def test_a_drained_queue_takes_nothing_and_works_off_what_it_has(rig: Rig) -> No
 
 
 # ---------------------------------------------------------------- age
+
+
+def test_the_time_that_a_job_ran_is_no_age() -> None:
+    rig = Rig(jobs=options(workers=1, age_step=timedelta(seconds=5)))
+    node = rig.node.lead()
+    low = rig.client.submit(priority=Priority.LOW)
+    run = rig.wait_for_run(low)
+    node.started(run)
+    rig.settle(28)
+    urgent = rig.client.submit(priority=Priority.CRITICAL)
+    node.end(run, RunReport(RunEnd.RAISED, error=error_of("x", "")))
+    run = rig.wait_for_run(urgent)
+    node.started(run)
+    normal = rig.client.submit()
+    rig.settle(10)  # the failed one may run again by now
+    node.end(run)
+    rig.wait_for_run(normal)
+    assert len(node.runs_of(low)) == 1
 
 
 def test_age_counts_over_a_failover() -> None:

@@ -59,6 +59,15 @@ def test_what_was_long_ago_counts_no_more() -> None:
     assert statistics.as_dict(1e6)["ended"] == {}
 
 
+def test_idle_minutes_count_in_the_rate() -> None:
+    statistics = Statistics(0.0)
+    statistics.add("x", "completed", 0.0, 0.0, 1.0)
+    statistics.add("x", "completed", 0.0, 0.0, 5000.0)
+    told = statistics.as_dict(5000.05)
+    assert told["per_second"] < 0.01
+    assert told["window_s"] == pytest.approx(240.05)
+
+
 def test_names_without_number_take_no_room_without_end() -> None:
     statistics = Statistics(0.0)
     for number in range(1000):

@@ -247,12 +247,13 @@ class Claims:
             self._upkeep.drop(key, claim.revision, now, lendable=True)
 
     def _arrived(self, job_id: str, now: float) -> float:
-        """Since when a job waits by the calendar, on our clock: of one that came before we looked, or was put back. A
-        calendar that is wrong shifts its age, nothing else."""
+        """Since when a job waits by the calendar, on our clock: of one that came before we looked, or was put back, as
+        after a failed attempt, whose run and backoff were no waiting. A wrong calendar shifts its age, nothing else."""
         job = self._desk.picture.jobs.get(job_id)
         if job is None:
             return now
-        date = max(job.spec.submitted_at, job.spec.run_at or "")
+        state = self._desk.picture.state_of(job_id).state
+        date = max(job.spec.submitted_at, job.spec.run_at or "", state.run_at or "")
         try:
             age_s = (self._desk.utcnow - parse_utc(date)).total_seconds()
         except (ValueError, OverflowError):

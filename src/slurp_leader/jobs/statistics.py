@@ -146,7 +146,8 @@ class Statistics:
             behind = now - self._steps[-1].began_at
             if behind > _STEP_S * (_STEPS + 1):  # nothing of what is there counts any more
                 self._steps.clear()
-                self._steps.append(_Step(now))
+                # The idle minutes count: one job after an hour is no job a second.
+                self._steps.extend(_Step(now - _STEP_S * ago) for ago in reversed(range(_STEPS)))
                 return
             self._steps.append(_Step(self._steps[-1].began_at + _STEP_S))
 
