@@ -7,6 +7,9 @@ it, and comes back with the end of the run. So for a body elsewhere
 * a cancel, and the end of the term, reach it only while it waits for its turn; the fencing token does the rest;
 * progress is not seen; a checkpoint survives a failed attempt, not the loss of the engine; `extend` adds nothing.
 
+When a pool begins what it was given is not known here, so a run's time counts from when it was handed in: give the pool
+as many places as ``jobs.workers``, or its jobs run out of time in its queue.
+
 The loss of an engine is nobody's fault: its runs are interrupted. One that was handed in is lost for good, and its node
 lets another lead; where a function that makes one was handed in, the next run makes the next.
 """
