@@ -71,7 +71,8 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """Event: a worker is done with a run. `report` is None when the run was never started (its term was not valid)."""
+    """Event: a worker is done with a run. `report` is None when the run was never started (its term was not valid).
+    `duration_s` is 0 when its body has not begun."""
 
     run_id: int
     report: RunReport | None

@@ -112,6 +112,8 @@ class Runs:
         else:
             run.phase = Phase.GIVEN
             self._workers.started(run.run_id, run.job.spec)
+            if run.job.spec.deadline is not None:  # it may wait in the pool for longer than that
+                self._record_no_later(run, now + until_deadline_s(run.job.spec, self._desk.utcnow))
             attempt, term = run.before.state.attempts + 1, self._desk.term
             command = StartRun(run.run_id, run.job, run.number, attempt, run.claim_revision, term, run.restored)
             self._desk.say(command)
@@ -196,6 +198,8 @@ class Runs:
         if report.end in (RunEnd.RETURNED, RunEnd.TERMINAL):
             return report
         match run.stop_reason:
+            case "timeout" if run.started_at is None:
+                return RunReport(RunEnd.EXPIRED, error=deadline_error(run.job.spec))
             case "timeout":
                 return _timed_out(run)
             case "cancelled":

@@ -190,7 +190,7 @@ class Scheduler:
                 self._site.out.append(HandedBack(token))  # nothing of it is under way: do not let the election wait
             case RunEnded():
                 self._workers.release(event.run_id)
-                if event.report is not None:
+                if event.report is not None and event.duration_s > 0:  # 0: its body has not begun
                     self._workers.learn(event.duration_s)
             case _:
                 pass  # of the term
