@@ -127,7 +127,8 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """Command: tell this run to stop, and why: ``cancelled``, ``timeout``, ``shutdown`` or ``term_lost``."""
+    """Command: tell this run to stop, and why: ``cancelled``, ``timeout``, ``shutdown``, ``term_lost``, or
+    ``not_begun``: no worker is left to begin it."""
 
     run_id: int
     reason: str

@@ -66,6 +66,11 @@ class Run:
     checkpoint_due: float = -NEVER
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the pool has it, has not begun it, and was not told to stop it."""
+        return self.phase is Phase.GIVEN and self.started_at is None and self.stop_reason is None
+
+    @property
     def has_progress(self) -> bool:
         """Whether a progress record was written, or asked for."""
         return self.progress_at != -NEVER
