@@ -201,10 +201,13 @@ class Runs:
             self._desk.timers.set_no_later(_HELD_TIMER, now + _HELD_AGAIN_S)
 
     def _explained(self, run: Run, report: RunReport) -> RunReport:
-        """A run that was told to stop ended because of that, whatever it raised; a result it still had counts."""
+        """A run that was told to stop ended because of that, whatever it raised; a result it still had counts. If its
+        time was up while that was put away, in vain, the payload store took the time, not the body."""
         if report.end in (RunEnd.RETURNED, RunEnd.TERMINAL):
             return report
         match run.stop_reason:
+            case "timeout" if report.end is RunEnd.NOT_STORED:
+                return report
             case "timeout" if run.started_at is None:
                 return RunReport(RunEnd.EXPIRED, error=deadline_error(run.job.spec))
             case "timeout":
