@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from jobs.rig import KEYS, LIMITS, RAISED, RETURNED, Node, Rig, puts
+from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Node, Rig, puts
 from slurp_leader.clock import parse_utc
-from slurp_leader.jobs.decisions import Finish, after_run, expires_at, longest_run_s, queue_until, without_run
+from slurp_leader.jobs.decisions import Finish, RunEnd, after_run, expires_at, longest_run_s, queue_until, without_run
+from slurp_leader.jobs.executors.port import Launch
 from slurp_leader.jobs.ids import LOWEST
+from slurp_leader.jobs.messages import RunEnded
 from slurp_leader.jobs.picture import FRESH
 from slurp_leader.jobs.records import JobState, JobStatus, Spec
 from slurp_leader.jobs.request import Priority
+from slurp_leader.jobs.runner import Runner
 from support.virtual import request_lost
 
 IMPATIENT = replace(LIMITS, queue_timeout_s=20.0)
@@ -187,3 +191,94 @@ def test_jobs_that_could_expire_and_do_not_count_as_pending(rig: Rig) -> None:
     rig.settle()
     assert rig.node.scheduler.leading is not None
     assert rig.node.scheduler.leading.scheduled == 0
+
+
+# ---------------------------------------------------------------- given to the pool, and not begun
+
+
+def test_a_run_that_waits_in_the_pool_is_ended_at_its_deadline(rig: Rig) -> None:
+    rig.node.lead()
+    begin = rig.world.clock.now
+    job_id = rig.client.submit(deadline=rig.date(10))
+    run = rig.wait_for_run(job_id)
+    rig.world.run_until(lambda: rig.node.stops_of(run) == ["timeout"])
+    assert 9 <= rig.world.clock.now - begin <= 11
+    rig.node.end(run, INTERRUPTED)  # as an executor says of one that it takes back
+    outcome = rig.wait_for(job_id)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.attempts, outcome.started_at) == ("deadline", 0, None)
+
+
+def test_a_run_that_the_pool_does_not_give_back_is_ended_soon_after_its_deadline(rig: Rig) -> None:
+    rig.node.lead()
+    job_id = rig.client.submit(deadline=rig.date(10))
+    rig.wait_for_run(job_id)
+    outcome = rig.wait_for(job_id, within_s=20)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.attempts) == ("deadline", 0)
+
+
+class Pool:
+    """An executor that begins a run when a test says so."""
+
+    name = "by hand"
+    can_kill = False
+    holds_worker = True
+    per_worker = 1
+    trouble = ""
+
+    def __init__(self) -> None:
+        self.launches: list[Launch] = []
+
+    def open(self, lost: Any) -> None: ...
+
+    def scale(self, count: int) -> None: ...
+
+    def start(self, launch: Launch) -> None:
+        self.launches.append(launch)
+
+    def stop(self, launch: Launch, reason: str) -> None: ...
+
+    def close(self, timeout_s: float) -> bool:
+        return True
+
+
+def in_a_pool(rig: Rig, **fields: Any) -> tuple[Launch, list[Any]]:
+    """A run that a real `Runner` was given, and what that tells."""
+    rig.node.lead()
+    run = rig.wait_for_run(rig.client.submit(**fields))
+    pool, told = Pool(), []
+    Runner(pool, rig.node.host.clock, told.append).run(run)
+    return pool.launches[0], told
+
+
+def test_a_body_does_not_begin_after_the_deadline(rig: Rig) -> None:
+    launch, told = in_a_pool(rig, deadline=rig.date(10))
+    rig.settle(11)
+    assert not launch.begin()
+    (ended,) = told
+    assert (ended.report.end, ended.report.error["code"], ended.duration_s) == (RunEnd.EXPIRED, "deadline", 0)
+
+
+def test_a_body_that_begins_late_has_the_time_that_is_left(rig: Rig) -> None:
+    launch, _ = in_a_pool(rig, deadline=rig.date(20))
+    rig.settle(15)
+    assert launch.begin()
+    assert 4 <= launch.context.remaining_s <= 5
+    assert 4 <= launch.context._facts.timeout_s <= 5  # as it goes to other processes
+
+
+def test_a_body_that_begins_late_without_a_deadline_has_all_its_time(rig: Rig) -> None:
+    launch, _ = in_a_pool(rig)
+    rig.settle(15)
+    assert launch.begin()
+    assert launch.context.remaining_s == LIMITS.timeout_s
+
+
+def test_a_run_that_never_began_says_nothing_of_how_long_jobs_take(rig: Rig) -> None:
+    rig.node.lead()
+    before = rig.node.scheduler._workers._typical_s
+    run = rig.wait_for_run(rig.client.submit())
+    rig.node.seat.post(RunEnded(run.run_id, INTERRUPTED))
+    rig.settle()
+    assert rig.node.scheduler._workers._typical_s == before

@@ -24,7 +24,7 @@ from slurp_leader.errors import (
 )
 from slurp_leader.jobs import JobStatus, NewJob
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
-from slurp_leader.jobs.messages import CollectPayloads
+from slurp_leader.jobs.messages import CollectPayloads, StartRun
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import Codec, Payload
 from slurp_leader.payloads import FolderPayloadStore, PayloadEntry, reference_of
@@ -64,6 +64,35 @@ def test_a_run_whose_result_was_not_stored_is_made_again_later_and_costs_no_atte
     notes = rig.node.notes(LogEvent.JOB_RETRY)
     assert {note.fields["error"] for note in notes} == {"away"}
     assert len(notes) == 5
+
+
+def told_to_stop_while_its_result_is_put_away(rig: Rig, **fields: Any) -> StartRun:
+    """Its time is up, and its body has returned."""
+    rig.node.lead()
+    run = rig.wait_for_run(rig.client.submit(**fields))
+    rig.node.started(run)
+    rig.world.run_until(lambda: rig.node.stops_of(run) == ["timeout"])
+    return run
+
+
+def test_a_run_whose_time_was_up_while_its_result_was_put_away_in_vain_costs_no_attempt() -> None:
+    rig = Rig()
+    run = told_to_stop_while_its_result_is_put_away(rig)
+    rig.node.end(run, NOT_STORED)
+    rig.node.do(rig.wait_for_run(run.job.job_id, 2))
+    outcome = rig.wait_for(run.job.job_id)
+    assert (outcome.status, outcome.attempts, outcome.interruptions) == (JobStatus.COMPLETED, 1, 1)
+    assert [error["code"] for error in outcome.errors] == ["payload_store"]
+
+
+def test_a_result_that_was_not_stored_before_the_deadline_is_not_made_again() -> None:
+    rig = Rig()
+    run = told_to_stop_while_its_result_is_put_away(rig, deadline=rig.date(10))
+    rig.node.end(run, NOT_STORED)
+    outcome = rig.wait_for(run.job.job_id)
+    assert outcome.error is not None
+    assert (outcome.status, outcome.error["code"], outcome.attempts) == (JobStatus.FAILED, "deadline", 0)
+    assert len(rig.node.runs) == 1
 
 
 def test_a_job_that_waits_for_the_payload_store_tells_why_and_can_be_cancelled() -> None:

@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,7 +57,14 @@ class JobContext:
         token: Fencing token: grows with every run of this job. Hand it to outside stores, to be kept per job or thing.
     """
 
-    def __init__(self, facts: RunFacts, clock: Clock, tell: Callable[[Told], None], term: Term | None = None) -> None:
+    def __init__(
+        self,
+        facts: RunFacts,
+        clock: Clock,
+        tell: Callable[[Told], None],
+        term: Term | None = None,
+        until: float = math.inf,
+    ) -> None:
         self.id = facts.job_id
         self.attempt = facts.attempt
         self.run = facts.run
@@ -67,6 +74,7 @@ class JobContext:
         self._term = term
         self._clock = clock
         self._tell = tell
+        self._until = until  # the deadline of the job, on our clock
         self._began = clock.boottime()
         self._stop = threading.Event()
         self._reason = ""
@@ -84,7 +92,8 @@ class JobContext:
     @property
     def remaining_s(self) -> float:
         """Seconds left of the time this run may take."""
-        return max(0.0, self._began + self._facts.timeout_s + self._extended_s - self._clock.boottime())
+        ends_at = min(self._began + self._facts.timeout_s + self._extended_s, self._until)
+        return max(0.0, ends_at - self._clock.boottime())
 
     @property
     def deadline(self) -> datetime:
@@ -179,10 +188,16 @@ class JobContext:
         """Whether user code of the term may begin (I3). Where the term is not known, who sent the run has asked."""
         return self._term is None or self._term.may_begin
 
-    def _begin(self) -> float:
-        """The body begins now."""
+    def _is_late(self) -> bool:
+        """Whether the deadline of the job is past."""
+        return self._clock.boottime() >= self._until
+
+    def _begin(self) -> None:
+        """The body begins now: what is left of its time counts from here, in other processes too."""
         self._began = self._clock.boottime()
-        return self._began
+        left_s = max(0.0, self._until - self._began)
+        if left_s < self._facts.timeout_s:
+            self._facts = replace(self._facts, timeout_s=left_s)
 
     def _lasted_s(self) -> float:
         return self._clock.boottime() - self._began

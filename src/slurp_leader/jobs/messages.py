@@ -71,7 +71,8 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """Event: a worker is done with a run. `report` is None when the run was never started (its term was not valid)."""
+    """Event: a worker is done with a run. `report` is None when the run was never started (its term was not valid).
+    `duration_s` is 0 when its body has not begun."""
 
     run_id: int
     report: RunReport | None
@@ -126,7 +127,8 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """Command: tell this run to stop, and why: ``cancelled``, ``timeout``, ``shutdown`` or ``term_lost``."""
+    """Command: tell this run to stop, and why: ``cancelled``, ``timeout``, ``shutdown``, ``term_lost``, or
+    ``not_begun``: no worker is left to begin it."""
 
     run_id: int
     reason: str

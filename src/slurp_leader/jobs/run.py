@@ -32,7 +32,8 @@ class Run:
         permit: Of the circuit breaker.
         claimed_at, ready_at: When it was claimed, and since when it could have been.
         stop_reason: Set once it was told to stop.
-        record_at: When its end is recorded even if the worker has not come back.
+        record_at: When it is told to stop; of one that was told, when its end is recorded even if the worker has not
+            come back.
         started_at: Date at which its body began.
         progress_at: When progress was written last.
         extended_s: By how much it has prolonged itself.
@@ -63,6 +64,11 @@ class Run:
     restored: bytes | None = None
     checkpoint: bytes | None = None
     checkpoint_due: float = -NEVER
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the pool has it, has not begun it, and was not told to stop it."""
+        return self.phase is Phase.GIVEN and self.started_at is None and self.stop_reason is None
 
     @property
     def has_progress(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.context import JobContext, RunFacts
-from slurp_leader.jobs.decisions import longest_run_s
+from slurp_leader.jobs.decisions import longest_run_s, until_deadline_s
 from slurp_leader.jobs.executors.body import Work
 from slurp_leader.jobs.executors.port import Executor, Launch
 from slurp_leader.jobs.messages import StartRun, StopRun
@@ -71,7 +71,7 @@ class Runner:
 
     def run(self, start: StartRun) -> None:
         """Take a run. It begins as soon as there is room."""
-        spec = start.job.spec
+        spec, today = start.job.spec, self._clock.utcnow()
         facts = RunFacts(
             start.run_id,
             spec.job_id,
@@ -79,11 +79,12 @@ class Runner:
             start.run,
             start.term.epoch,
             start.fencing_token,
-            longest_run_s(spec, self._clock.utcnow()),
+            longest_run_s(spec, today),
             self._longest_extension_s,
             start.restored,
         )
-        context = JobContext(facts, self._clock, self._post, start.term)
+        until = self._clock.boottime() + until_deadline_s(spec, today)
+        context = JobContext(facts, self._clock, self._post, start.term, until)
         launch = Launch(start, context, self._post, self._tracer, self._over)
         self._launches[start.run_id] = launch
         self._executor.start(launch)

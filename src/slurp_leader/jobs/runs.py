@@ -38,6 +38,7 @@ from slurp_leader.telemetry.events import LogEvent
 
 _TIMER = "runs"
 _HELD_TIMER = "held"
+_WAITING_TIMER = "waiting"
 
 STOP_GRACE_S = 5.0
 """How long a run that was told to stop may take before its end is recorded without it."""
@@ -67,6 +68,8 @@ class Runs:
         self._accepting = True
         self._leaving = False
         self._lent_until: float | None = None
+        self._kept_waiting: set[int] = set()  # runs that no worker was left for, when that was looked at last
+        self._look_every_s = STOP_GRACE_S + desk.options.batch_wait_s  # a run that waits for company is not kept
 
     def __contains__(self, run_id: int) -> bool:
         return run_id in self._runs
@@ -85,6 +88,8 @@ class Runs:
             self.check_times(now)
         elif name == _HELD_TIMER:
             self.retry_held(now)
+        elif name == _WAITING_TIMER:
+            self.look_at_waiting(now)
         elif name == checkpoints.TIMER:
             self._checkpoints.write_due(self._runs.values(), now)
 
@@ -113,6 +118,10 @@ class Runs:
         else:
             run.phase = Phase.GIVEN
             self._workers.started(run.run_id, run.job.spec)
+            self._workers.given(run.run_id)
+            self._desk.timers.set_no_later(_WAITING_TIMER, now + self._look_every_s)
+            if run.job.spec.deadline is not None:  # it may wait in the pool for longer than that
+                self._record_no_later(run, now + until_deadline_s(run.job.spec, self._desk.utcnow))
             attempt, term = run.before.state.attempts + 1, self._desk.term
             command = StartRun(run.run_id, run.job, run.number, attempt, run.claim_revision, term, run.restored)
             self._desk.say(command)
@@ -197,15 +206,20 @@ class Runs:
             self._desk.timers.set_no_later(_HELD_TIMER, now + _HELD_AGAIN_S)
 
     def _explained(self, run: Run, report: RunReport) -> RunReport:
-        """A run that was told to stop ended because of that, whatever it raised; a result it still had counts."""
+        """A run that was told to stop ended because of that, whatever it raised; a result it still had counts. If its
+        time was up while that was put away, in vain, the payload store took the time, not the body."""
         if report.end in (RunEnd.RETURNED, RunEnd.TERMINAL):
             return report
         match run.stop_reason:
+            case "timeout" if report.end is RunEnd.NOT_STORED:
+                return report
+            case "timeout" if run.started_at is None:
+                return RunReport(RunEnd.EXPIRED, error=deadline_error(run.job.spec))
             case "timeout":
                 return _timed_out(run)
             case "cancelled":
                 return self._cancelled(run)
-            case "shutdown":
+            case "shutdown" | "not_begun":
                 return RunReport(RunEnd.INTERRUPTED)
             case _:
                 return report
@@ -280,6 +294,20 @@ class Runs:
         upcoming = [run.record_at for run in self._runs.values() if run.phase is Phase.GIVEN]
         if upcoming:
             self._desk.timers.set(_TIMER, min(upcoming))
+
+    def look_at_waiting(self, now: float) -> None:
+        """What the pool has and cannot begin, as every worker is stuck, goes back to the queue: here it would wait for
+        as long as this node leads. Twice seen: one that was just given, or a machine that slept, proves nothing."""
+        waiting = [run for run in self._runs.values() if run.is_waiting]
+        kept = {run.run_id for run in waiting} if self._workers.is_still(now) else set()
+        if kept & self._kept_waiting:
+            self._workers.jammed(self._desk.rules, now)
+            for run in waiting:
+                self._stop(run, "not_begun", now)
+            kept = set()
+        elif waiting:
+            self._desk.timers.set_no_later(_WAITING_TIMER, now + self._look_every_s)
+        self._kept_waiting = kept
 
     def _stop(self, run: Run, reason: str, now: float) -> None:
         run.stop_reason = reason

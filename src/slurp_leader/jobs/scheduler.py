@@ -188,9 +188,11 @@ class Scheduler:
                 self._wind_down(now)
             case HandBack(token) if self._leading is None or self._leading.term.token != token:
                 self._site.out.append(HandedBack(token))  # nothing of it is under way: do not let the election wait
+            case RunStarted():
+                self._workers.begun(event.run_id)
             case RunEnded():
                 self._workers.release(event.run_id)
-                if event.report is not None:
+                if event.report is not None and event.duration_s > 0:  # 0: its body has not begun
                     self._workers.learn(event.duration_s)
             case _:
                 pass  # of the term

@@ -19,6 +19,9 @@ class Workers:
         self._slots = 0
         self._memory = 0
         self._due_back: dict[int, float] = {}  # told to stop, and until when they should have
+        self._waiting: set[int] = set()  # given to the pool, and not begun
+        self._jam: frozenset[int] = frozenset()  # the stuck runs that kept others from beginning
+        self._jam_places = 0
         self._typical_s = 1.0
 
     def started(self, run_id: int, spec: Spec) -> None:
@@ -31,10 +34,22 @@ class Workers:
 
     def release(self, run_id: int) -> None:
         self._due_back.pop(run_id, None)
+        self._waiting.discard(run_id)
+        if run_id in self._jam:
+            self._jam = frozenset()
         spec = self._occupied.pop(run_id, None)
         if spec is not None:
             self._slots -= spec.slots
             self._memory -= spec.memory
+
+    def given(self, run_id: int) -> None:
+        """The pool has this run, and begins it when it can."""
+        self._waiting.add(run_id)
+
+    def begun(self, run_id: int) -> None:
+        """Its body has begun: there was a worker for it."""
+        self._waiting.discard(run_id)
+        self._jam = frozenset()
 
     def told_to_stop(self, run_id: int, back_by: float) -> None:
         """This run should come back by then. Until it does its place is taken, and given to nobody else."""
@@ -44,6 +59,19 @@ class Workers:
     def stuck(self, now: float) -> int:
         """Runs that were told to stop and have not. From any thread."""
         return sum(back_by <= now for back_by in list(self._due_back.values()))
+
+    def is_still(self, now: float) -> bool:
+        """Whether all that has begun is stuck, so that nothing leaves a worker free for what waits."""
+        stuck = self._stuck_bodies(now)
+        return bool(stuck) and self._occupied.keys() <= stuck | self._waiting
+
+    def jammed(self, rules: Rules, now: float) -> None:
+        """What waited did not begin: there is no room, whatever the places say, until one that is stuck comes back or
+        there are more workers. One body may hold up a worker of many places."""
+        self._jam, self._jam_places = frozenset(self._stuck_bodies(now)), rules.workers
+
+    def _stuck_bodies(self, now: float) -> set[int]:
+        return {run_id for run_id, back_by in self._due_back.items() if back_by <= now} - self._waiting
 
     def learn(self, duration_s: float) -> None:
         """Take note of how long a run took."""
@@ -60,10 +88,13 @@ class Workers:
         A claim ahead of its worker shares the risk of a crash before its body has begun; it is kept to a few
         milliseconds of work, and a job that was interrupted is run alone before anything is held against it (A14).
         """
+        memory = rules.memory - self._memory - claiming.memory
+        if self._jam and rules.workers <= self._jam_places:
+            return Room(0, 0, memory)
         free = rules.workers - self._slots - claiming.slots
         moving = rules.workers - len(self._due_back)
         ahead = min(int(moving * _AHEAD_WINDOW_S / max(self._typical_s, 1e-5)), 2 * MOST_ENTRIES)
-        return Room(max(0, free), max(0, ahead + min(0, free)), rules.memory - self._memory - claiming.memory)
+        return Room(max(0, free), max(0, ahead + min(0, free)), memory)
 
 
 class Claiming:

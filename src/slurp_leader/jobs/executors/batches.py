@@ -20,7 +20,7 @@ from slurp_leader.errors import TerminalError
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.executors.body import BatchWork, Body, raised, returned
-from slurp_leader.jobs.executors.port import Launch
+from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
 from slurp_leader.jobs.options import BatchBy
 from slurp_leader.jobs.records import Spec
 
@@ -62,6 +62,17 @@ class Gathering:
 
     def add(self, launch: Launch, now: float) -> None:
         self._groups.setdefault(self._rules.key(launch.spec), []).append((now, launch))
+
+    def remove(self, launch: Launch) -> bool:
+        """Returns: whether it waited."""
+        key = self._rules.key(launch.spec)
+        waiting = self._groups.get(key, [])
+        rest = [each for each in waiting if each[1] is not launch]
+        if rest:
+            self._groups[key] = rest
+        else:
+            self._groups.pop(key, None)
+        return len(rest) < len(waiting)
 
     def take(self, now: float, *, all_of_it: bool = False) -> list[Launch]:
         """The batch that is due, the one that waited longest first; empty: none is. `all_of_it`: also what is not."""
@@ -137,7 +148,12 @@ class Batches:
             self._changed.notify()
 
     def stop(self, launch: Launch, reason: str) -> None:
-        """The context has been told; there is nothing else one can do to a thread."""
+        """Taken back if it waits for a batch: all threads may be stuck. Else its context has been told, and there is
+        nothing else one can do to a thread."""
+        with self._changed:
+            waited = self._gathering.remove(launch)
+        if waited:
+            launch.end(INTERRUPTED)
 
     def close(self, timeout_s: float) -> bool:
         with self._changed:

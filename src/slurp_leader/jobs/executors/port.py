@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from slurp_leader.errors import JobError
 from slurp_leader.jobs.context import JobContext, Told
-from slurp_leader.jobs.decisions import RunEnd, RunReport
+from slurp_leader.jobs.decisions import RunEnd, RunReport, deadline_error
 from slurp_leader.jobs.messages import RunEnded, RunStarted, StartRun
 from slurp_leader.jobs.records import Spec
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -67,7 +67,7 @@ class Executor(Protocol):
 class Launch:
     """One run on its way: an executor begins it and ends it, once each."""
 
-    __slots__ = ("_apart", "_over", "_post", "_scope", "_tracer", "context", "run_id", "start")
+    __slots__ = ("_apart", "_has_begun", "_over", "_post", "_scope", "_tracer", "context", "run_id", "start")
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Launch:
         self._post = post
         self._tracer = tracer
         self._over: Callable[[int], object] | None = over
+        self._has_begun = False
         self._apart: contextvars.Context | None = None
         self._scope: SpanScope | None = None
 
@@ -91,7 +92,8 @@ class Launch:
         return self.start.job.spec
 
     def begin(self) -> bool:
-        """The body is about to begin. Looks at the term once more: no user code starts after its trust window (I3).
+        """The body is about to begin. Looks at the term once more: no user code starts after its trust window (I3),
+        nor after the deadline of the job: it may have waited here for long.
 
         Returns:
             Whether it may. If not, the run has ended, and the executor is done with it.
@@ -102,6 +104,10 @@ class Launch:
         if self.context._stop.is_set():
             self.end(INTERRUPTED)
             return False
+        if self.context._is_late():
+            self.end(RunReport(RunEnd.EXPIRED, error=deadline_error(self.spec)))
+            return False
+        self._has_begun = True
         self.context._begin()
         self._post(RunStarted(self.run_id))
         if _logger.isEnabledFor(logging.DEBUG):
@@ -133,7 +139,7 @@ class Launch:
         over, self._over = self._over, None
         if over is None:
             return
-        duration_s = self.context._lasted_s() if report is not None else 0.0
+        duration_s = self.context._lasted_s() if report is not None and self._has_begun else 0.0
         if self._apart is not None and self._scope is not None:
             error = _as_error(report)
             self._apart.run(self._scope.__exit__, type(error) if error else None, error, None)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.executors.body import Body, perform
-from slurp_leader.jobs.executors.port import Launch
+from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
 
 
 class Threads:
@@ -31,6 +31,7 @@ class Threads:
         self._body = body
         self._clock = clock
         self._inbox: queue.SimpleQueue[Launch | None] = queue.SimpleQueue()  # None: somebody may be too many
+        self._waiting: dict[Launch, bool] = {}  # popped once, by the thread that begins it or by `stop`
         self._names = itertools.count()
         self._lock = threading.Lock()  # guards all below
         self._count = count
@@ -61,10 +62,14 @@ class Threads:
             self._inbox.put(None)
 
     def start(self, launch: Launch) -> None:
+        self._waiting[launch] = True
         self._inbox.put(launch)
 
     def stop(self, launch: Launch, reason: str) -> None:
-        """The context has been told; there is nothing else one can do to a thread."""
+        """Taken back if it waits for a thread: all of them may be stuck. Else its context has been told, and there is
+        nothing else one can do to a thread."""
+        if self._waiting.pop(launch, False):
+            launch.end(INTERRUPTED)
 
     def close(self, timeout_s: float) -> bool:
         with self._lock:
@@ -84,7 +89,7 @@ class Threads:
             if launch is None:
                 if self._may_leave():
                     return
-            elif launch.begin():
+            elif self._waiting.pop(launch, False) and launch.begin():
                 launch.end(perform(self._body, launch.spec, launch.context, launch.span()))
 
     def _may_leave(self) -> bool:
