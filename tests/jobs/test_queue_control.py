@@ -167,6 +167,19 @@ def test_large_jobs_take_their_slots_and_memory(rig: Rig) -> None:
     rig.wait_for_run(heavy[1])
 
 
+def test_a_job_that_can_never_fit_holds_back_nobody_and_is_told_of(rig: Rig) -> None:
+    rig = Rig(jobs=options(workers=3))
+    node = rig.node.lead()
+    huge, gone, large = (rig.client.submit(slots=slots) for slots in (4, 4, 3))
+    node.do(rig.wait_for_run(large))
+    assert status(node).held == {"it takes 4 slots, and there are 3": 2}
+    rig.client.cancel(gone)
+    assert rig.wait_for(gone).status is JobStatus.CANCELLED
+    rig.order(lambda now: now.scale(4, BY))
+    node.do(rig.wait_for_run(huge))
+    assert running(node) == [large, huge]
+
+
 # ---------------------------------------------------------------- workers, drain
 
 

@@ -221,6 +221,55 @@ def test_a_job_that_can_never_fit_holds_back_nobody() -> None:
     assert made.pick(now=1e6, rules=replace(FREE, workers=4), room=Room(4)) == [2]
 
 
+@pytest.mark.parametrize(("huge", "large"), [({"slots": 4}, {"slots": 3}), ({"memory": 7 << 30}, {"memory": 5 << 30})])
+def test_jobs_of_about_the_size_of_one_that_can_never_fit_go_on(huge: dict[str, int], large: dict[str, int]) -> None:
+    rules = replace(FREE, workers=3, memory=6 << 30)
+    made = line(job(1, **huge), job(2, **large), job(3, **huge), job(4, **large))
+    assert made.pick(rules=rules, room=Room(3, 0, 6 << 30)) == [2]
+    assert made.pick(rules=rules, room=Room(3, 0, 6 << 30)) == [4]
+    assert len(made.picker) == 2
+
+
+def test_jobs_that_did_not_fit_come_in_their_order_once_there_is_more() -> None:
+    made = line(*(job(n, slots=4) for n in (1, 3, 5)), job(4, slots=4, priority=Priority.HIGH), job(9, slots=8))
+    few, more = replace(FREE, workers=3), replace(FREE, workers=4)
+    assert made.pick(rules=few) == []
+    made.push(job(2, slots=4), now=1.0)
+    assert made.pick(now=1.0, rules=few) == []
+    assert made.pick(now=1.0, rules=more) == [4, 1, 2, 3, 5]
+    assert len(made.picker) == 1
+    assert made.pick(now=1.0, rules=replace(FREE, workers=8)) == [9]
+
+
+def test_a_job_that_does_not_fit_leaves_like_any_other_and_comes_back_once() -> None:
+    made = line(job(1, slots=4), job(2, slots=4), job(3, slots=4))
+    assert made.pick(rules=replace(FREE, workers=3)) == []
+    for each in (1, 2):
+        made.picker.discard(job(each).job_id)
+    assert len(made.picker) == 1
+    made.push(job(2, slots=4))
+    made.push(Job(job(3, slots=4).spec, 7, 10))  # a new incarnation
+    made.push(Job(job(3, slots=4).spec, 7, 10))
+    assert len(made.picker) == 2
+    assert made.pick() == [2, 7]
+    assert made.pick() == []
+
+
+def test_very_many_that_can_never_fit_are_set_aside_over_several_picks() -> None:
+    made = line(*(job(n, slots=4) for n in range(1, 2500)), job(2500, slots=3), job(2501))
+    picks = [made.pick(rules=replace(FREE, workers=3), room=Room(3)) for _ in range(3)]
+    assert picks == [[2501], [], [2500]]
+    assert made.pick(5000) == list(range(1, 2500))
+
+
+def test_a_large_job_waited_while_it_did_not_fit() -> None:
+    rules = replace(FREE, workers=4)
+    made = line(job(1, slots=4), job(2))
+    assert made.pick(rules=replace(FREE, workers=3), room=Room(0, ahead=1)) == [2]
+    made.push(job(3), now=STEP_S)
+    assert made.pick(now=STEP_S, rules=rules, room=Room(3)) == []  # what is free is kept for it
+
+
 def test_memory_is_kept_within_what_there_is() -> None:
     mib = 1024 * 1024
     made = line(job(1, memory=6 * mib), job(2, memory=6 * mib), job(3, memory=4 * mib), job(4))
