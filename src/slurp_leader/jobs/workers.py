@@ -45,6 +45,14 @@ class Workers:
         """Runs that were told to stop and have not. From any thread."""
         return sum(back_by <= now for back_by in list(self._due_back.values()))
 
+    def stuck_places(self, now: float) -> tuple[int, int]:
+        """Slots and bytes of memory that such runs take. From any thread."""
+        if not self._due_back:
+            return 0, 0
+        late = [self._occupied.get(run_id) for run_id, back_by in list(self._due_back.items()) if back_by <= now]
+        specs = [spec for spec in late if spec is not None]
+        return sum(spec.slots for spec in specs), sum(spec.memory for spec in specs)
+
     def learn(self, duration_s: float) -> None:
         """Take note of how long a run took."""
         self._typical_s += 0.1 * (duration_s - self._typical_s)

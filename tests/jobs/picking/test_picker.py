@@ -270,6 +270,16 @@ def test_a_large_job_waited_while_it_did_not_fit() -> None:
     assert made.pick(now=STEP_S, rules=rules, room=Room(3)) == []  # what is free is kept for it
 
 
+def test_nothing_is_kept_for_a_job_that_would_have_to_wait_for_a_stuck_run() -> None:
+    rules = replace(FREE, workers=4)
+    made = line(job(1, slots=4), job(2), job(3, slots=3), job(4))
+    assert made.pick(1, now=STEP_S, rules=rules, room=Room(3)) == []
+    assert made.pick(1, now=STEP_S, rules=rules.beside_stuck(1, 0), room=Room(3)) == [2]
+    assert made.pick(now=STEP_S, rules=rules.beside_stuck(1, 0), room=Room(2)) == []  # kept for job 3
+    assert made.pick(now=STEP_S, rules=rules.beside_stuck(1, 0), room=Room(3)) == [3]
+    assert made.pick(now=STEP_S, rules=rules, room=Room(4)) == [1]  # it has come back
+
+
 def test_memory_is_kept_within_what_there_is() -> None:
     mib = 1024 * 1024
     made = line(job(1, memory=6 * mib), job(2, memory=6 * mib), job(3, memory=4 * mib), job(4))

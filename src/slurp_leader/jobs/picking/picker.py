@@ -6,8 +6,8 @@ role has a heap of its lanes, so that a role at its limit is passed over at once
 Entries of the heaps are never searched for. A lane that moved gets a new entry, and old ones are dropped where they
 come up. The turn of a project only ever moves on, so an entry with an old turn comes up too early, and is put back.
 
-A job that would not fit if nothing else ran is set aside when it comes up: its lane holds others of about its size,
-which may fit. It is put back when there is more to fit into.
+A job that would not fit if nothing ran but what is stuck is set aside when it comes up: its lane holds others of about
+its size, which may fit. It is put back when there is more to fit into.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Picker:
         self._heaps: dict[str, list[_Entry]] = {}  # by role
         self._lifts: list[tuple[float, int, Lane]] = []
         self._unfit: dict[str, Job] = {}  # wait, and are in no lane: as things stand they would never fit
-        self._places: tuple[float, float] = (0, 0)  # workers and memory, by which these were taken out
+        self._places: tuple[float, float] = (0, 0)  # slots and memory, by which these were taken out
         self._lanes_of: Counter[str] = Counter()  # by project
         self._turns: dict[str, int] = {}  # of projects that have lanes
         self._turn = 0
@@ -138,9 +138,8 @@ class Picker:
 
     def _put_back_unfit(self, rules: Rules, now: float) -> None:
         """What there is has changed: those that did not fit into it may now."""
-        places = (rules.workers, rules.memory)
-        if places != self._places:
-            self._places = places
+        if rules.places != self._places:
+            self._places = rules.places
             fit = [job for job in self._unfit.values() if rules.could_fit(job.spec)]
             for job in fit:
                 del self._unfit[job.spec.job_id]
