@@ -318,15 +318,46 @@ def test_the_status_tells_what_waits_and_why(rig: Rig) -> None:
     assert told["paused"]["project:p"]["by"] == "ops"
 
 
-def test_a_suspect_of_a_paused_role_holds_back_nobody(rig: Rig) -> None:
-    """Two leaders crashed while it ran: it would run with nothing beside it, and the others would wait for that."""
-    suspect = rig.client.submit(role="x")
+def make_suspect(rig: Rig, **fields: Any) -> str:
+    """A job during which two leaders crashed: it is to run with nothing beside it, and others wait for that. Its role
+    is paused."""
+    suspect = rig.client.submit(role="x", **fields)
     for _ in range(2):
         rig.node.lead()
         rig.node.started(rig.wait_for_run(suspect))
         rig.node.crash()
     rig.order(lambda now: now.pause("role:x", BY))
     rig.node.lead()
+    return suspect
+
+
+def test_a_suspect_that_waits_for_a_stuck_run_holds_back_nobody(rig: Rig) -> None:
+    suspect = make_suspect(rig, slots=4)
+    stuck = stick(rig)
+    rig.order(lambda now: now.resume("role:x"))
+    free = rig.client.submit()
+    rig.wait_for_run(free)
+    assert suspect not in running(rig.node)
+    rig.node.do(rig.node.run_of(free))
+    rig.wait_for(free)
+    rig.node.end(stuck, None)  # it stops after all
+    rig.wait_for_run(suspect)
+
+
+def test_a_suspect_that_fits_beside_a_stuck_run_is_run_alone(rig: Rig) -> None:
+    suspect = make_suspect(rig, slots=3)
+    stick(rig)
+    rig.order(lambda now: now.resume("role:x"))
+    rig.wait_for_run(suspect)
+    late = rig.client.submit()
+    rig.settle(1)
+    assert late not in running(rig.node)
+    rig.node.do(rig.node.run_of(suspect))
+    rig.wait_for_run(late)
+
+
+def test_a_suspect_of_a_paused_role_holds_back_nobody(rig: Rig) -> None:
+    suspect = make_suspect(rig)
     free = rig.client.submit(role="y")
     rig.wait_for_run(free)
     assert suspect not in running(rig.node)

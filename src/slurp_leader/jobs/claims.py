@@ -131,35 +131,32 @@ class Claims:
         if not self._breaker.room(now):
             self._desk.timers.set_no_later(TIMER, self._breaker.wake_at)
             return
-        suspect = self._next_suspect()
+        # What is in force, and what stuck runs leave of the places.
+        rules = self._desk.rules.beside_stuck(*self._workers.stuck_places(now))
+        suspect = self._next_suspect(rules)
         if suspect is None:
-            self._claim_ready(now)
-        elif not running and not self._claiming.jobs and self._has_room(suspect):
+            self._claim_ready(rules, now)
+        elif not running and not self._claiming.jobs and self._has_room(suspect, rules):
             self._suspects.remove(suspect.job_id)
             self.usage.take(suspect.spec)
             self._send([(suspect, now)], quarantined=True, now=now)
 
-    def _rules(self, now: float) -> Rules:
-        """What is in force, and what stuck runs leave of the places."""
-        return self._desk.rules.beside_stuck(*self._workers.stuck_places(now))
+    def _has_room(self, suspect: Job, rules: Rules) -> bool:
+        room = self._workers.room(rules, self._claiming)
+        return room.fits(suspect.spec) and not rules.why_held(suspect.spec, self.usage)
 
-    def _has_room(self, suspect: Job) -> bool:
-        room = self._workers.room(self._desk.rules, self._claiming)
-        return room.fits(suspect.spec) and not self._desk.rules.why_held(suspect.spec, self.usage)
-
-    def _next_suspect(self) -> Job | None:
-        """The first suspect that waits for nothing but quiet. One that could not run if nothing else did (its role is
-        paused) holds back nobody."""
+    def _next_suspect(self, rules: Rules) -> Job | None:
+        """The first suspect that waits for nothing but quiet. One that could not run if nothing ran but what is stuck
+        (its role is paused, or a stuck run holds the place that it needs) holds back nobody."""
         for job_id in tuple(self._suspects):
             job = self._claimable(job_id)
             if job is None:
                 self._suspects.remove(job_id)
-            elif not self._desk.rules.why_held(job.spec, Usage()):
+            elif not rules.why_held(job.spec, Usage()):
                 return job
         return None
 
-    def _claim_ready(self, now: float) -> None:
-        rules = self._rules(now)
+    def _claim_ready(self, rules: Rules, now: float) -> None:
         while len(self._ready):
             room = self._workers.room(rules, self._claiming)
             most = min(room.slots + room.ahead, len(self._ready), self._breaker.room(now))
