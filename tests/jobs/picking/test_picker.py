@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,37 @@ def test_who_comes_late_does_not_catch_up_on_turns() -> None:
     assert made.pick(4) in ([20, 6, 21, 7], [6, 20, 7, 21])
 
 
+@pytest.mark.parametrize(
+    "held",
+    [{"paused": frozenset({project_scope("b")})}, {"paused": frozenset({role_scope("of b")})}, {"projects": {"b": 0}}],
+)
+def test_a_project_that_was_held_back_takes_turns_and_does_not_make_up_for_it(held: dict[str, Any]) -> None:
+    made = line(*(job(n, project="b", role="of b") for n in range(1, 100)))
+    made.push(*(job(n, project="a") for n in range(100, 300)))
+    assert made.pick(100, rules=replace(FREE, **held)) == list(range(100, 200))
+    assert made.pick(8) == [1, 2, 200, 3, 201, 4, 202, 5]
+
+
+def test_projects_share_whatever_classes_their_jobs_had_before() -> None:
+    """One had urgent jobs; of what is not urgent each has its share from then on."""
+    made = line(job(1, project="b"), job(2, project="b"), job(3, project="b"))
+    made.push(*(job(n, project="a", priority=Priority.HIGH) for n in range(10, 60)))
+    made.push(*(job(n, project="a") for n in range(60, 63)))
+    assert made.pick(50) == list(range(10, 60))
+    assert made.pick() == [1, 2, 60, 3, 61, 62]
+
+
+def test_a_project_that_comes_back_at_once_does_not_go_first_each_time() -> None:
+    made = line(*(job(n, project="many") for n in range(1, 50)), job(100, project="few"))
+    picked = []
+    for n in range(101, 121):
+        (revision,) = made.pick(1)
+        picked.append(revision)
+        if revision >= 100:
+            made.push(job(n, project="few"))
+    assert sum(revision < 100 for revision in picked) == 10
+
+
 def test_roles_of_a_project_share_its_turns() -> None:
     a = [job(1, project="a", role="x"), job(2, project="a", role="y"), job(3, project="a", role="x")]
     b = [job(4, project="b", role="x"), job(5, project="b", role="x")]
@@ -305,7 +337,7 @@ class Simple:
     def push(self, each: Job, now: float) -> None:
         project = each.spec.project
         if not any(other.spec.project == project for other, _ in self.jobs.values()):
-            self.turns[project] = self.turn  # it has no claim to turns from before
+            self.turns[project] = self.turn + 1  # it has no claim to turns from before
         self.jobs.setdefault(each.revision, (each, now))
 
     def level(self, each: Job, since: float, now: float) -> int:
@@ -324,8 +356,8 @@ class Simple:
                 return picked
             each, _ = self.jobs.pop(min(heads)[2])
             usage.take(each.spec)
-            self.turn = self.turns[each.spec.project]
-            self.turns[each.spec.project] += 1
+            self.turn = max(self.turn, self.turns[each.spec.project])
+            self.turns[each.spec.project] = self.turn + 1
             picked.append(each.revision)
         return picked
 

@@ -6,6 +6,9 @@ role has a heap of its lanes, so that a role at its limit is passed over at once
 Entries of the heaps are never searched for. A lane that moved gets a new entry, and old ones are dropped where they
 come up. The turn of a project only ever moves on, so an entry with an old turn comes up too early, and is put back.
 
+Projects share from now on, whatever was before. The turn at hand (`_turn`) only moves on too, and whoever was picked
+has the one after it: a project that was held back for an hour goes first once, and then takes turns with the others.
+
 A job that would not fit if nothing ran but what is stuck is set aside when it comes up: its lane holds others of about
 its size, which may fit. It is put back when there is more to fit into.
 """
@@ -55,7 +58,7 @@ class Picker:
         self._places: tuple[float, float] = (0, 0)  # slots and memory, by which these were taken out
         self._lanes_of: Counter[str] = Counter()  # by project
         self._turns: dict[str, int] = {}  # of projects that have lanes
-        self._turn = 0
+        self._turn = 0  # the latest that a picked job had
         self._serial = count(1)
 
     def __len__(self) -> int:
@@ -129,7 +132,7 @@ class Picker:
                 picked.append((job, self._waiting[job_id][1]))
                 room.take(job.spec)
                 usage.take(job.spec)
-                self._turn = self._turns[lane.key.project]
+                self._turn = max(self._turn, self._turns[lane.key.project])
                 self._turns[lane.key.project] = self._turn + 1
                 self._leave(lane, job_id, now)
         for entry in passed_over:
@@ -158,8 +161,8 @@ class Picker:
         if lane is None:
             lane = self._lanes[key] = Lane(key)
             self._lanes_of[key.project] += 1
-            # Who comes back has no claim to the turns that it did not use.
-            self._turns[key.project] = max(self._turns.get(key.project, 0), self._turn)
+            # Who comes back has no claim to the turns that it did not use; and it may have had the one at hand.
+            self._turns.setdefault(key.project, self._turn + 1)
         return lane
 
     def _place(self, lane: Lane, now: float) -> None:
