@@ -349,7 +349,7 @@ class Simple:
         while len(picked) < most:
             heads = [
                 (-self.level(each, since, now), self.turns[each.spec.project], each.revision)
-                for each, since in self.heads()
+                for each, since in self.heads(rules)
                 if not rules.why_held(each.spec, usage)
             ]
             if not heads:
@@ -361,39 +361,55 @@ class Simple:
             picked.append(each.revision)
         return picked
 
-    def heads(self) -> Iterable[tuple[Job, float]]:
+    def heads(self, rules: Rules) -> Iterable[tuple[Job, float]]:
         first: dict[tuple[object, ...], int] = {}
         for revision, (each, _) in sorted(self.jobs.items()):
             spec = each.spec
+            if not rules.could_fit(spec):
+                continue
             first.setdefault((spec.priority, spec.project, spec.role), revision)
         return [self.jobs[revision] for revision in first.values()]
 
 
 names = st.sampled_from(["a", "b", "c"])
-steps = st.lists(
+priorities = st.sampled_from(list(Priority))
+common = [
+    st.tuples(st.just("pick"), st.integers(1, 4)),
+    st.tuples(st.just("over"), st.integers(0, 9)),
+    st.tuples(st.just("wait"), st.sampled_from([1.0, 30.0, 70.0])),
+    st.tuples(st.just("discard"), st.integers(0, 9)),
+]
+of_one_size = st.lists(
     st.one_of(
-        st.tuples(st.just("push"), st.sampled_from(list(Priority)), names, names),
-        st.tuples(st.just("pick"), st.integers(1, 4)),
-        st.tuples(st.just("over"), st.integers(0, 9)),
-        st.tuples(st.just("wait"), st.sampled_from([1.0, 30.0, 70.0])),
-        st.tuples(st.just("discard"), st.integers(0, 9)),
+        *common,
+        st.tuples(st.just("push"), priorities, names, names, st.just(1)),
         st.tuples(st.just("limit"), st.sampled_from(["role", "project", "total"]), st.integers(0, 3)),
+    ),
+    max_size=60,
+)
+of_one_project = st.lists(
+    st.one_of(
+        *common,
+        st.tuples(st.just("push"), priorities, st.just("a"), names, st.integers(1, 9)),
+        st.tuples(st.just("limit"), st.just("places"), st.integers(1, 9)),
+        st.tuples(st.just("limit"), st.just("role"), st.integers(0, 3)),
     ),
     max_size=60,
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(steps)
+@settings(max_examples=400, deadline=None)
+@given(of_one_size | of_one_project)
 def test_it_picks_what_a_simple_one_would(taken: list[tuple[object, ...]]) -> None:
     made, simple = Line(), Simple()
     theirs, running, rules, now, revision = Usage(), [], FREE, 0.0, 0
     known: dict[int, Job] = {}
     for step in taken:
         match step:
-            case ("push", priority, project, role):
+            case ("push", priority, project, role, slots):
                 revision += 1
-                known[revision] = job(revision, priority, project=project, role=role)  # type: ignore[arg-type]
+                about = {"project": project, "role": role, "slots": slots}
+                known[revision] = job(revision, priority, **about)  # type: ignore[arg-type]
                 made.push(known[revision], now=now)
                 simple.push(known[revision], now)
             case ("pick", int(most)):
@@ -415,6 +431,7 @@ def test_it_picks_what_a_simple_one_would(taken: list[tuple[object, ...]]) -> No
                     "role": {"each_role": most, "roles": {"a": most + 1}},
                     "project": {"each_project": most, "projects": {"a": most + 1}},
                     "total": {"total": most + 2},
+                    "places": {"workers": most},
                 }
                 rules = replace(FREE, **changes[what])  # type: ignore[arg-type]
         assert len(made.picker) == len(simple.jobs)
