@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from jobs.rig import KEYS, KEYSPACE, RETURNED, Node, Rig, options
+from jobs.rig import KEYS, KEYSPACE, LIMITS, RETURNED, Node, Rig, options
 from slurp_leader.errors import QueueFullError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.picking.control import ALL, QueueControl
 from slurp_leader.jobs.queue_status import queue_status
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.request import Priority
-from slurp_leader.jobs.scheduler import Scale
+from slurp_leader.jobs.scheduler import Scale, StartRun
 from slurp_leader.orders import Order
 from slurp_leader.store import Put
 
@@ -32,7 +33,8 @@ def running(node: Node) -> list[str]:
 
 
 def status(node: Node, **more: Any) -> Any:
-    return queue_status(node.scheduler.picture, node.options, node.host.clock.utcnow())
+    stuck = node.scheduler.stuck_places(node.host.clock.boottime())
+    return queue_status(node.scheduler.picture, node.options, node.host.clock.utcnow(), stuck)
 
 
 # ---------------------------------------------------------------- pause
@@ -169,6 +171,67 @@ def test_large_jobs_take_their_slots_and_memory(rig: Rig) -> None:
     rig.wait_for_run(heavy[1])
 
 
+def test_a_job_that_can_never_fit_holds_back_nobody_and_is_told_of(rig: Rig) -> None:
+    rig = Rig(jobs=options(workers=3))
+    node = rig.node.lead()
+    huge, gone, large = (rig.client.submit(slots=slots) for slots in (4, 4, 3))
+    node.do(rig.wait_for_run(large))
+    assert status(node).held == {"it takes 4 slots, and there are 3": 2}
+    rig.client.cancel(gone)
+    assert rig.wait_for(gone).status is JobStatus.CANCELLED
+    rig.order(lambda now: now.scale(4, BY))
+    node.do(rig.wait_for_run(huge))
+    assert running(node) == [large, huge]
+
+
+def stick(rig: Rig, **fields: Any) -> StartRun:
+    """A run that is told to stop and does not: it holds its place."""
+    run = rig.wait_for_run(rig.client.submit(limits=replace(LIMITS, timeout_s=5, max_attempts=1), **fields))
+    rig.node.started(run)
+    rig.wait_for(run.job.job_id)
+    assert rig.node.scheduler.stuck(rig.node.host.clock.boottime()) == 1
+    return run
+
+
+@pytest.mark.parametrize(
+    ("large", "why"),
+    [
+        ({"slots": 4}, "it takes 4 slots, and there are 3 beside those of runs that do not stop"),
+        ({"memory": 9}, "it takes 9 bytes of memory, and there are 8 beside that of runs that do not stop"),
+    ],
+)
+def test_a_large_job_that_waits_for_a_stuck_run_holds_back_nobody(large: dict[str, int], why: str) -> None:
+    rig = Rig(jobs=options(workers=4, memory_limit=10, age_step=timedelta(seconds=60)))
+    node = rig.node.lead()
+    stuck = stick(rig, memory=2)
+    waits = rig.client.submit(**large)
+    rig.settle(70)
+    small = [rig.client.submit(memory=3) for _ in range(3)]
+    rig.settle(1)
+    assert running(node)[1:] == small[:2]  # memory holds back the third
+    assert status(node).held == {why: 1}
+    node.end(stuck, None)  # it stops after all: from now on the large one has waited for long enough
+    rig.settle(1)
+    assert status(node).held == {}
+    assert running(node)[3:] == []
+    for each in small[:2]:
+        node.do(node.run_of(each))
+    rig.wait_for_run(waits)
+    assert running(node)[3:] == [waits]
+
+
+def test_stuck_runs_of_many_slots_leave_none_to_be_claimed_ahead(rig: Rig) -> None:
+    node = rig.node.lead()
+    node.body, node.pace_s = lambda start: RETURNED, 0.0001
+    for _ in range(60):
+        rig.wait_for(rig.client.submit())
+    node.body = None
+    stick(rig, slots=4)
+    waits = rig.client.submit()
+    rig.settle(1)
+    assert waits not in running(node)
+
+
 # ---------------------------------------------------------------- workers, drain
 
 
@@ -274,15 +337,46 @@ def test_the_status_tells_what_waits_and_why(rig: Rig) -> None:
     assert told["paused"]["project:p"]["by"] == "ops"
 
 
-def test_a_suspect_of_a_paused_role_holds_back_nobody(rig: Rig) -> None:
-    """Two leaders crashed while it ran: it would run with nothing beside it, and the others would wait for that."""
-    suspect = rig.client.submit(role="x")
+def make_suspect(rig: Rig, **fields: Any) -> str:
+    """A job during which two leaders crashed: it is to run with nothing beside it, and others wait for that. Its role
+    is paused."""
+    suspect = rig.client.submit(role="x", **fields)
     for _ in range(2):
         rig.node.lead()
         rig.node.started(rig.wait_for_run(suspect))
         rig.node.crash()
     rig.order(lambda now: now.pause("role:x", BY))
     rig.node.lead()
+    return suspect
+
+
+def test_a_suspect_that_waits_for_a_stuck_run_holds_back_nobody(rig: Rig) -> None:
+    suspect = make_suspect(rig, slots=4)
+    stuck = stick(rig)
+    rig.order(lambda now: now.resume("role:x"))
+    free = rig.client.submit()
+    rig.wait_for_run(free)
+    assert suspect not in running(rig.node)
+    rig.node.do(rig.node.run_of(free))
+    rig.wait_for(free)
+    rig.node.end(stuck, None)  # it stops after all
+    rig.wait_for_run(suspect)
+
+
+def test_a_suspect_that_fits_beside_a_stuck_run_is_run_alone(rig: Rig) -> None:
+    suspect = make_suspect(rig, slots=3)
+    stick(rig)
+    rig.order(lambda now: now.resume("role:x"))
+    rig.wait_for_run(suspect)
+    late = rig.client.submit()
+    rig.settle(1)
+    assert late not in running(rig.node)
+    rig.node.do(rig.node.run_of(suspect))
+    rig.wait_for_run(late)
+
+
+def test_a_suspect_of_a_paused_role_holds_back_nobody(rig: Rig) -> None:
+    suspect = make_suspect(rig)
     free = rig.client.submit(role="y")
     rig.wait_for_run(free)
     assert suspect not in running(rig.node)

@@ -110,11 +110,6 @@ class Claims:
         """Jobs whose claim is being written."""
         return self._claiming.jobs
 
-    @property
-    def rules(self) -> Rules:
-        """What is in force."""
-        return self._desk.rules
-
     def count_lent(self) -> None:
         """What old leaders run under grants counts against the limits, but takes none of our places (A19)."""
         picture = self._desk.picture
@@ -136,36 +131,38 @@ class Claims:
         if not self._breaker.room(now):
             self._desk.timers.set_no_later(TIMER, self._breaker.wake_at)
             return
-        suspect = self._next_suspect()
+        # What is in force, and what stuck runs leave of the places.
+        rules = self._desk.rules.beside_stuck(*self._workers.stuck_places(now))
+        suspect = self._next_suspect(rules)
         if suspect is None:
-            self._claim_ready(now)
-        elif not running and not self._claiming.jobs and self._has_room(suspect):
+            self._claim_ready(rules, now)
+        elif not running and not self._claiming.jobs and self._has_room(suspect, rules):
             self._suspects.remove(suspect.job_id)
             self.usage.take(suspect.spec)
             self._send([(suspect, now)], quarantined=True, now=now)
 
-    def _has_room(self, suspect: Job) -> bool:
-        room = self._workers.room(self.rules, self._claiming)
-        return room.fits(suspect.spec) and not self.rules.why_held(suspect.spec, self.usage)
+    def _has_room(self, suspect: Job, rules: Rules) -> bool:
+        room = self._workers.room(rules, self._claiming)
+        return room.fits(suspect.spec) and not rules.why_held(suspect.spec, self.usage)
 
-    def _next_suspect(self) -> Job | None:
-        """The first suspect that waits for nothing but quiet. One that could not run if nothing else did (its role is
-        paused) holds back nobody."""
+    def _next_suspect(self, rules: Rules) -> Job | None:
+        """The first suspect that waits for nothing but quiet. One that could not run if nothing ran but what is stuck
+        (its role is paused, or a stuck run holds the place that it needs) holds back nobody."""
         for job_id in tuple(self._suspects):
             job = self._claimable(job_id)
             if job is None:
                 self._suspects.remove(job_id)
-            elif not self.rules.why_held(job.spec, Usage()):
+            elif not rules.why_held(job.spec, Usage()):
                 return job
         return None
 
-    def _claim_ready(self, now: float) -> None:
+    def _claim_ready(self, rules: Rules, now: float) -> None:
         while len(self._ready):
-            room = self._workers.room(self.rules, self._claiming)
+            room = self._workers.room(rules, self._claiming)
             most = min(room.slots + room.ahead, len(self._ready), self._breaker.room(now))
             if most <= 0 or not self._is_time(most, now):
                 return
-            picked = self._ready.pick(most, now, room, self.rules, self.usage, self._claimable)
+            picked = self._ready.pick(most, now, room, rules, self.usage, self._claimable)
             if not picked:
                 return
             self._send(picked, quarantined=False, now=now)

@@ -225,6 +225,11 @@ class JobEngine:
         return self._scheduler.stuck(self._clock.boottime())
 
     @property
+    def stuck_places(self) -> tuple[int, int]:
+        """Slots and bytes of memory that these take while this node leads."""
+        return self._scheduler.stuck_places(self._clock.boottime())
+
+    @property
     def totals(self) -> dict[str, int]:
         """Since `start`, measured once a second: jobs ended here by outcome, and batches, items, unknown answers and
         fenced refusals of its commits."""

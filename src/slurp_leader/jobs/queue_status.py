@@ -82,15 +82,19 @@ class QueueStatus:
         }
 
 
-def queue_status(picture: Picture, options: JobsOptions, today: datetime) -> QueueStatus:
+def queue_status(
+    picture: Picture, options: JobsOptions, today: datetime, stuck: tuple[int, int] = (0, 0)
+) -> QueueStatus:
     """How the queue stands.
 
     Args:
         picture: All live jobs, at one revision.
         options: Settings, for limits that no operator has ordered: those of whoever asks.
         today: The calendar date.
+        stuck: Slots and bytes of memory that runs of the leader take which were told to stop and do not; only its own
+            process knows.
     """
-    rules, date = Rules.of(options, picture.control), format_utc(today)
+    rules, date = Rules.of(options, picture.control).beside_stuck(*stuck), format_utc(today)
     by_status: dict[JobStatus, list[Job]] = {}
     for job in picture.jobs.values():
         by_status.setdefault(picture.status(job, date), []).append(job)

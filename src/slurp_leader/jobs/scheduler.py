@@ -114,6 +114,10 @@ class Scheduler:
         """Runs that were told to stop, have not, and hold their places. From any thread."""
         return self._workers.stuck(now)
 
+    def stuck_places(self, now: float) -> tuple[int, int]:
+        """Slots and bytes of memory that these take while this node leads; else nobody misses them. From any thread."""
+        return self._workers.stuck_places(now) if self._leading is not None else (0, 0)
+
     @property
     def leading(self) -> Leading | None:
         """The term at work, for reports; None while this node does not lead."""

@@ -73,6 +73,14 @@ class Workers:
     def _stuck_bodies(self, now: float) -> set[int]:
         return {run_id for run_id, back_by in self._due_back.items() if back_by <= now} - self._waiting
 
+    def stuck_places(self, now: float) -> tuple[int, int]:
+        """Slots and bytes of memory that such runs take. From any thread."""
+        if not self._due_back:
+            return 0, 0
+        late = [self._occupied.get(run_id) for run_id, back_by in list(self._due_back.items()) if back_by <= now]
+        specs = [spec for spec in late if spec is not None]
+        return sum(spec.slots for spec in specs), sum(spec.memory for spec in specs)
+
     def learn(self, duration_s: float) -> None:
         """Take note of how long a run took."""
         self._typical_s += 0.1 * (duration_s - self._typical_s)

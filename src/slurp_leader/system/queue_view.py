@@ -38,14 +38,24 @@ class QueueView:
         options: Settings of this process.
         clock: Source of time.
         by: Who orders, where that is not said.
+        stuck: Slots and memory that stuck runs take, if this process leads.
     """
 
-    def __init__(self, store: Callable[[], Store], keys: JobKeys, options: JobsOptions, clock: Clock, by: str) -> None:
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        keys: JobKeys,
+        options: JobsOptions,
+        clock: Clock,
+        by: str,
+        stuck: Callable[[], tuple[int, int]],
+    ) -> None:
         self._store = store
         self._keys = keys
         self._options = options
         self._clock = clock
         self._by = by
+        self._stuck = stuck
         self.aio = AsyncFace(lambda name: getattr(self, name), QUEUE_VERBS)
         """The verbs, awaited: ``await system.queue.aio.pause()``."""
 
@@ -53,14 +63,15 @@ class QueueView:
         return "<QueueView: status, pause, resume, drain, limits, workers>"
 
     def status(self) -> QueueStatus:
-        """How the queue stands, read from etcd at one revision. It reads all live jobs.
+        """How the queue stands, read from etcd at one revision. It reads all live jobs. Which jobs wait for runs that
+        do not stop is known in the leader's process only.
 
         Raises:
             StoreError: etcd did not answer.
             LifecycleError: Not started.
         """
         picture = read_picture(self._store(), self._keys, self._options.rpc_timeout_s)
-        return queue_status(picture, self._options, self._clock.utcnow())
+        return queue_status(picture, self._options, self._clock.utcnow(), self._stuck())
 
     def pause(self, scope: str = ALL, why: str = "", *, by: str = "") -> QueueOrdered:
         """Start no jobs of this scope until `resume`. What runs goes on, and new jobs are taken."""

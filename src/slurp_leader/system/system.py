@@ -174,6 +174,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             self.settings.jobs,
             self._clock,
             self.settings.node.id,
+            lambda: self._node.engine.stuck_places if self._node else (0, 0),
         )
         """How the queue stands: ``status``; and ``pause``, ``resume``, ``drain``, ``limits``, ``workers``."""
         self.telemetry = Telemetry(metrics or NoMetrics(), self._clock)

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,37 @@ def test_who_comes_late_does_not_catch_up_on_turns() -> None:
     assert made.pick(4) in ([20, 6, 21, 7], [6, 20, 7, 21])
 
 
+@pytest.mark.parametrize(
+    "held",
+    [{"paused": frozenset({project_scope("b")})}, {"paused": frozenset({role_scope("of b")})}, {"projects": {"b": 0}}],
+)
+def test_a_project_that_was_held_back_takes_turns_and_does_not_make_up_for_it(held: dict[str, Any]) -> None:
+    made = line(*(job(n, project="b", role="of b") for n in range(1, 100)))
+    made.push(*(job(n, project="a") for n in range(100, 300)))
+    assert made.pick(100, rules=replace(FREE, **held)) == list(range(100, 200))
+    assert made.pick(8) == [1, 2, 200, 3, 201, 4, 202, 5]
+
+
+def test_projects_share_whatever_classes_their_jobs_had_before() -> None:
+    """One had urgent jobs; of what is not urgent each has its share from then on."""
+    made = line(job(1, project="b"), job(2, project="b"), job(3, project="b"))
+    made.push(*(job(n, project="a", priority=Priority.HIGH) for n in range(10, 60)))
+    made.push(*(job(n, project="a") for n in range(60, 63)))
+    assert made.pick(50) == list(range(10, 60))
+    assert made.pick() == [1, 2, 60, 3, 61, 62]
+
+
+def test_a_project_that_comes_back_at_once_does_not_go_first_each_time() -> None:
+    made = line(*(job(n, project="many") for n in range(1, 50)), job(100, project="few"))
+    picked = []
+    for n in range(101, 121):
+        (revision,) = made.pick(1)
+        picked.append(revision)
+        if revision >= 100:
+            made.push(job(n, project="few"))
+    assert sum(revision < 100 for revision in picked) == 10
+
+
 def test_roles_of_a_project_share_its_turns() -> None:
     a = [job(1, project="a", role="x"), job(2, project="a", role="y"), job(3, project="a", role="x")]
     b = [job(4, project="b", role="x"), job(5, project="b", role="x")]
@@ -221,6 +253,65 @@ def test_a_job_that_can_never_fit_holds_back_nobody() -> None:
     assert made.pick(now=1e6, rules=replace(FREE, workers=4), room=Room(4)) == [2]
 
 
+@pytest.mark.parametrize(("huge", "large"), [({"slots": 4}, {"slots": 3}), ({"memory": 7 << 30}, {"memory": 5 << 30})])
+def test_jobs_of_about_the_size_of_one_that_can_never_fit_go_on(huge: dict[str, int], large: dict[str, int]) -> None:
+    rules = replace(FREE, workers=3, memory=6 << 30)
+    made = line(job(1, **huge), job(2, **large), job(3, **huge), job(4, **large))
+    assert made.pick(rules=rules, room=Room(3, 0, 6 << 30)) == [2]
+    assert made.pick(rules=rules, room=Room(3, 0, 6 << 30)) == [4]
+    assert len(made.picker) == 2
+
+
+def test_jobs_that_did_not_fit_come_in_their_order_once_there_is_more() -> None:
+    made = line(*(job(n, slots=4) for n in (1, 3, 5)), job(4, slots=4, priority=Priority.HIGH), job(9, slots=8))
+    few, more = replace(FREE, workers=3), replace(FREE, workers=4)
+    assert made.pick(rules=few) == []
+    made.push(job(2, slots=4), now=1.0)
+    assert made.pick(now=1.0, rules=few) == []
+    assert made.pick(now=1.0, rules=more) == [4, 1, 2, 3, 5]
+    assert len(made.picker) == 1
+    assert made.pick(now=1.0, rules=replace(FREE, workers=8)) == [9]
+
+
+def test_a_job_that_does_not_fit_leaves_like_any_other_and_comes_back_once() -> None:
+    made = line(job(1, slots=4), job(2, slots=4), job(3, slots=4))
+    assert made.pick(rules=replace(FREE, workers=3)) == []
+    for each in (1, 2):
+        made.picker.discard(job(each).job_id)
+    assert len(made.picker) == 1
+    made.push(job(2, slots=4))
+    made.push(Job(job(3, slots=4).spec, 7, 10))  # a new incarnation
+    made.push(Job(job(3, slots=4).spec, 7, 10))
+    assert len(made.picker) == 2
+    assert made.pick() == [2, 7]
+    assert made.pick() == []
+
+
+def test_very_many_that_can_never_fit_are_set_aside_over_several_picks() -> None:
+    made = line(*(job(n, slots=4) for n in range(1, 2500)), job(2500, slots=3), job(2501))
+    picks = [made.pick(rules=replace(FREE, workers=3), room=Room(3)) for _ in range(3)]
+    assert picks == [[2501], [], [2500]]
+    assert made.pick(5000) == list(range(1, 2500))
+
+
+def test_a_large_job_waited_while_it_did_not_fit() -> None:
+    rules = replace(FREE, workers=4)
+    made = line(job(1, slots=4), job(2))
+    assert made.pick(rules=replace(FREE, workers=3), room=Room(0, ahead=1)) == [2]
+    made.push(job(3), now=STEP_S)
+    assert made.pick(now=STEP_S, rules=rules, room=Room(3)) == []  # what is free is kept for it
+
+
+def test_nothing_is_kept_for_a_job_that_would_have_to_wait_for_a_stuck_run() -> None:
+    rules = replace(FREE, workers=4)
+    made = line(job(1, slots=4), job(2), job(3, slots=3), job(4))
+    assert made.pick(1, now=STEP_S, rules=rules, room=Room(3)) == []
+    assert made.pick(1, now=STEP_S, rules=rules.beside_stuck(1, 0), room=Room(3)) == [2]
+    assert made.pick(now=STEP_S, rules=rules.beside_stuck(1, 0), room=Room(2)) == []  # kept for job 3
+    assert made.pick(now=STEP_S, rules=rules.beside_stuck(1, 0), room=Room(3)) == [3]
+    assert made.pick(now=STEP_S, rules=rules, room=Room(4)) == [1]  # it has come back
+
+
 def test_memory_is_kept_within_what_there_is() -> None:
     mib = 1024 * 1024
     made = line(job(1, memory=6 * mib), job(2, memory=6 * mib), job(3, memory=4 * mib), job(4))
@@ -246,7 +337,7 @@ class Simple:
     def push(self, each: Job, now: float) -> None:
         project = each.spec.project
         if not any(other.spec.project == project for other, _ in self.jobs.values()):
-            self.turns[project] = self.turn  # it has no claim to turns from before
+            self.turns[project] = self.turn + 1  # it has no claim to turns from before
         self.jobs.setdefault(each.revision, (each, now))
 
     def level(self, each: Job, since: float, now: float) -> int:
@@ -258,51 +349,67 @@ class Simple:
         while len(picked) < most:
             heads = [
                 (-self.level(each, since, now), self.turns[each.spec.project], each.revision)
-                for each, since in self.heads()
+                for each, since in self.heads(rules)
                 if not rules.why_held(each.spec, usage)
             ]
             if not heads:
                 return picked
             each, _ = self.jobs.pop(min(heads)[2])
             usage.take(each.spec)
-            self.turn = self.turns[each.spec.project]
-            self.turns[each.spec.project] += 1
+            self.turn = max(self.turn, self.turns[each.spec.project])
+            self.turns[each.spec.project] = self.turn + 1
             picked.append(each.revision)
         return picked
 
-    def heads(self) -> Iterable[tuple[Job, float]]:
+    def heads(self, rules: Rules) -> Iterable[tuple[Job, float]]:
         first: dict[tuple[object, ...], int] = {}
         for revision, (each, _) in sorted(self.jobs.items()):
             spec = each.spec
+            if not rules.could_fit(spec):
+                continue
             first.setdefault((spec.priority, spec.project, spec.role), revision)
         return [self.jobs[revision] for revision in first.values()]
 
 
 names = st.sampled_from(["a", "b", "c"])
-steps = st.lists(
+priorities = st.sampled_from(list(Priority))
+common = [
+    st.tuples(st.just("pick"), st.integers(1, 4)),
+    st.tuples(st.just("over"), st.integers(0, 9)),
+    st.tuples(st.just("wait"), st.sampled_from([1.0, 30.0, 70.0])),
+    st.tuples(st.just("discard"), st.integers(0, 9)),
+]
+of_one_size = st.lists(
     st.one_of(
-        st.tuples(st.just("push"), st.sampled_from(list(Priority)), names, names),
-        st.tuples(st.just("pick"), st.integers(1, 4)),
-        st.tuples(st.just("over"), st.integers(0, 9)),
-        st.tuples(st.just("wait"), st.sampled_from([1.0, 30.0, 70.0])),
-        st.tuples(st.just("discard"), st.integers(0, 9)),
+        *common,
+        st.tuples(st.just("push"), priorities, names, names, st.just(1)),
         st.tuples(st.just("limit"), st.sampled_from(["role", "project", "total"]), st.integers(0, 3)),
+    ),
+    max_size=60,
+)
+of_one_project = st.lists(
+    st.one_of(
+        *common,
+        st.tuples(st.just("push"), priorities, st.just("a"), names, st.integers(1, 9)),
+        st.tuples(st.just("limit"), st.just("places"), st.integers(1, 9)),
+        st.tuples(st.just("limit"), st.just("role"), st.integers(0, 3)),
     ),
     max_size=60,
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(steps)
+@settings(max_examples=400, deadline=None)
+@given(of_one_size | of_one_project)
 def test_it_picks_what_a_simple_one_would(taken: list[tuple[object, ...]]) -> None:
     made, simple = Line(), Simple()
     theirs, running, rules, now, revision = Usage(), [], FREE, 0.0, 0
     known: dict[int, Job] = {}
     for step in taken:
         match step:
-            case ("push", priority, project, role):
+            case ("push", priority, project, role, slots):
                 revision += 1
-                known[revision] = job(revision, priority, project=project, role=role)  # type: ignore[arg-type]
+                about = {"project": project, "role": role, "slots": slots}
+                known[revision] = job(revision, priority, **about)  # type: ignore[arg-type]
                 made.push(known[revision], now=now)
                 simple.push(known[revision], now)
             case ("pick", int(most)):
@@ -324,6 +431,7 @@ def test_it_picks_what_a_simple_one_would(taken: list[tuple[object, ...]]) -> No
                     "role": {"each_role": most, "roles": {"a": most + 1}},
                     "project": {"each_project": most, "projects": {"a": most + 1}},
                     "total": {"total": most + 2},
+                    "places": {"workers": most},
                 }
                 rules = replace(FREE, **changes[what])  # type: ignore[arg-type]
         assert len(made.picker) == len(simple.jobs)

@@ -15,7 +15,8 @@ the queue's status shows it.
 **Limits and pauses** hold back the jobs they are about and no others. A job that is held back keeps its place.
 
 **Places.** A job takes `slots` workers and `memory` bytes of what the leader has. One that does not fit at present is
-passed over, for one `age_step`; then what becomes free is kept for it, or small jobs would starve it.
+passed over, for one `age_step`; then what becomes free is kept for it, or small jobs would starve it. Nothing is kept
+for one that would have to wait for a run that was told to stop and does not: that may be for ever.
 
 Everything here is a value or a structure of one term, without clock, thread or store. Which job is picked depends only
 on what was put in and on the times that came with it.

@@ -2,7 +2,7 @@
 
 All jobs of a lane meet the same limits, so that one look at its head tells about all of them, and a job that has to
 wait holds back only those behind it in its own lane. Sizes are rounded to powers of two for that, or every job would be
-a lane of its own.
+a lane of its own; so a head that can never fit tells nothing about the others, and the picker takes it out.
 """
 
 from __future__ import annotations

@@ -5,6 +5,12 @@ role has a heap of its lanes, so that a role at its limit is passed over at once
 
 Entries of the heaps are never searched for. A lane that moved gets a new entry, and old ones are dropped where they
 come up. The turn of a project only ever moves on, so an entry with an old turn comes up too early, and is put back.
+
+Projects share from now on, whatever was before. The turn at hand (`_turn`) only moves on too, and whoever was picked
+has the one after it: a project that was held back for an hour goes first once, and then takes turns with the others.
+
+A job that would not fit if nothing ran but what is stuck is set aside when it comes up: its lane holds others of about
+its size, which may fit. It is put back when there is more to fit into.
 """
 
 from __future__ import annotations
@@ -23,6 +29,8 @@ _TOP = Priority.HIGH.rank
 """Age lifts up to this class."""
 _FEW = 16
 """Empty heaps that are not worth the tidying."""
+_MOST_ASIDE = 1000
+"""Jobs set aside in one pick, some milliseconds of work. Where there are more, the next picks go on with it."""
 
 _Entry = tuple[int, int, int, int, Lane]
 """-class, turn of the project, revision of the head, serial number, lane."""
@@ -46,9 +54,11 @@ class Picker:
         self._waiting: dict[str, tuple[int, float, bool]] = {}  # id -> revision, since when, whether it waited before
         self._heaps: dict[str, list[_Entry]] = {}  # by role
         self._lifts: list[tuple[float, int, Lane]] = []
+        self._unfit: dict[str, Job] = {}  # wait, and are in no lane: as things stand they would never fit
+        self._places: tuple[float, float] = (0, 0)  # slots and memory, by which these were taken out
         self._lanes_of: Counter[str] = Counter()  # by project
         self._turns: dict[str, int] = {}  # of projects that have lanes
-        self._turn = 0
+        self._turn = 0  # the latest that a picked job had
         self._serial = count(1)
 
     def __len__(self) -> int:
@@ -63,10 +73,8 @@ class Picker:
         if known is not None and known[0] == revision:
             return
         self._waiting[job_id] = (revision, now, aged)
-        lane = self._lane(LaneKey.of(job.spec))
-        lane.push(revision, job_id)
-        if lane.heap[0][0] == revision:
-            self._place(lane, now)
+        self._unfit.pop(job_id, None)
+        self._line_up(job, now)
 
     def fill(self, jobs: list[Job], now: float) -> None:
         """Add many jobs at once to an empty picker, all of which waited before: a fraction of the time one by one."""
@@ -80,6 +88,7 @@ class Picker:
 
     def discard(self, job_id: str) -> None:
         self._waiting.pop(job_id, None)
+        self._unfit.pop(job_id, None)
 
     def pick(
         self, most: int, now: float, room: Room, rules: Rules, usage: Usage, claimable: Callable[[str], Job | None]
@@ -97,6 +106,8 @@ class Picker:
         picked: list[tuple[Job, float]] = []
         passed_over: list[_Entry] = []
         self._lift(now)
+        self._put_back_unfit(rules, now)
+        most_unfit = len(self._unfit) + _MOST_ASIDE
         if len(self._heaps) > 2 * len(self._lanes) + _FEW:
             self._heaps = {role: heap for role, heap in self._heaps.items() if heap}
         while len(picked) < most and room.is_left and rules.total_room(usage) > 0:
@@ -108,6 +119,9 @@ class Picker:
             job = claimable(job_id)
             if job is None:
                 self._leave(lane, job_id, now)
+            elif not rules.could_fit(job.spec) and len(self._unfit) < most_unfit:
+                self._unfit[job_id] = job
+                self._next_head(lane, now)
             elif rules.project_room(job.spec.project, usage) <= 0:
                 passed_over.append(entry)
             elif not room.fits(job.spec):
@@ -118,22 +132,37 @@ class Picker:
                 picked.append((job, self._waiting[job_id][1]))
                 room.take(job.spec)
                 usage.take(job.spec)
-                self._turn = self._turns[lane.key.project]
+                self._turn = max(self._turn, self._turns[lane.key.project])
                 self._turns[lane.key.project] = self._turn + 1
                 self._leave(lane, job_id, now)
         for entry in passed_over:
             heapq.heappush(self._heaps[entry[-1].key.role], entry)
         return picked
 
+    def _put_back_unfit(self, rules: Rules, now: float) -> None:
+        """What there is has changed: those that did not fit into it may now."""
+        if rules.places != self._places:
+            self._places = rules.places
+            fit = [job for job in self._unfit.values() if rules.could_fit(job.spec)]
+            for job in fit:
+                del self._unfit[job.spec.job_id]
+                self._line_up(job, now)
+
     # ------------------------------------------------------------ lanes
+
+    def _line_up(self, job: Job, now: float) -> None:
+        lane = self._lane(LaneKey.of(job.spec))
+        lane.push(job.revision, job.spec.job_id)
+        if lane.heap[0][0] == job.revision:
+            self._place(lane, now)
 
     def _lane(self, key: LaneKey) -> Lane:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
             self._lanes_of[key.project] += 1
-            # Who comes back has no claim to the turns that it did not use.
-            self._turns[key.project] = max(self._turns.get(key.project, 0), self._turn)
+            # Who comes back has no claim to the turns that it did not use; and it may have had the one at hand.
+            self._turns.setdefault(key.project, self._turn + 1)
         return lane
 
     def _place(self, lane: Lane, now: float) -> None:
@@ -164,6 +193,9 @@ class Picker:
     def _leave(self, lane: Lane, job_id: str, now: float) -> None:
         """The head of a lane, whose entry was taken, is gone."""
         del self._waiting[job_id]
+        self._next_head(lane, now)
+
+    def _next_head(self, lane: Lane, now: float) -> None:
         lane.pop()
         self._place(lane, now)
 

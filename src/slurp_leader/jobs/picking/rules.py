@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from slurp_leader.jobs.options import JobsOptions
@@ -19,6 +19,8 @@ class Rules:
     Attributes:
         workers: Runs that a leader holds at once, each counted with its slots.
         memory: Bytes that they may take together; `inf`: not limited.
+        stuck_slots, stuck_memory: What is taken of these by runs that were told to stop and do not: it may never be
+            free again.
         total, each_role, each_project: Jobs that run at once in the cluster, in all, of one role, of one project.
         roles, projects: Limits of single ones, in place of `each_role` and `each_project`.
         paused: Scopes of which nothing is started.
@@ -34,6 +36,8 @@ class Rules:
     roles: Mapping[str, float] = field(default_factory=dict)
     projects: Mapping[str, float] = field(default_factory=dict)
     paused: frozenset[str] = frozenset()
+    stuck_slots: int = 0
+    stuck_memory: int = 0
 
     @classmethod
     def of(cls, options: JobsOptions, control: QueueControl, places: int | None = None, per_worker: int = 1) -> Rules:
@@ -61,6 +65,15 @@ class Rules:
             paused=frozenset(control.paused),
         )
 
+    def beside_stuck(self, slots: int, memory: int) -> Rules:
+        """These, while stuck runs take so much."""
+        return replace(self, stuck_slots=slots, stuck_memory=memory) if slots or memory else self
+
+    @property
+    def places(self) -> tuple[int, float]:
+        """Slots and memory that there are, or will be when the runs that end have ended."""
+        return self.workers - self.stuck_slots, self.memory - self.stuck_memory
+
     def total_room(self, usage: Usage) -> float:
         """How many more jobs may run, of whatever role and project."""
         return 0 if ALL in self.paused else self.total - usage.total
@@ -78,8 +91,8 @@ class Rules:
         return self.projects.get(project, self.each_project) - usage.projects[project]
 
     def could_fit(self, spec: Spec) -> bool:
-        """Whether this job would fit if nothing else ran."""
-        return spec.slots <= self.workers and spec.memory <= self.memory
+        """Whether this job would fit if nothing ran but what is stuck."""
+        return spec.slots <= self.workers - self.stuck_slots and spec.memory <= self.memory - self.stuck_memory
 
     def why_held(self, spec: Spec, usage: Usage) -> str:
         """Why a job like this is not started at present, in words; empty: nothing of this kind holds it back."""
@@ -96,11 +109,19 @@ class Rules:
             return f"{usage.roles[spec.role]} jobs of role {spec.role!r} run, which is the limit"
         if self.project_room(spec.project, usage) <= 0:
             return f"{usage.projects[spec.project]} jobs of project {spec.project!r} run, which is the limit"
+        return "" if self.could_fit(spec) else self._why_unfit(spec)
+
+    def _why_unfit(self, spec: Spec) -> str:
         if spec.slots > self.workers:
             return f"it takes {spec.slots} slots, and there are {self.workers}"
         if spec.memory > self.memory:
             return f"it takes {spec.memory} bytes of memory, and there are {self.memory:.0f}"
-        return ""
+        slots, memory = self.places
+        if spec.slots > slots:
+            return f"it takes {spec.slots} slots, and there are {slots} beside those of runs that do not stop"
+        return (
+            f"it takes {spec.memory} bytes of memory, and there are {memory:.0f} beside that of runs that do not stop"
+        )
 
 
 def _of(limits: Mapping[str, int], prefix: str) -> dict[str, float]:
