@@ -387,18 +387,21 @@ of_one_size = st.lists(
     ),
     max_size=60,
 )
+large = st.tuples(st.just("push"), st.just(Priority.NORMAL), st.just("a"), st.just("a"), st.sampled_from([3, 4]))
 of_one_project = st.lists(
     st.one_of(
         *common,
-        st.tuples(st.just("push"), priorities, st.just("a"), names, st.integers(1, 9)),
-        st.tuples(st.just("limit"), st.just("places"), st.integers(1, 9)),
-        st.tuples(st.just("limit"), st.just("role"), st.integers(0, 3)),
+        large,
+        st.lists(large, min_size=2, max_size=4),
+        st.tuples(st.just("push"), priorities, st.just("a"), names, st.sampled_from([1, 3, 4])),
+        st.tuples(st.just("limit"), st.just("places"), st.integers(2, 4)),
     ),
+    min_size=10,
     max_size=60,
-)
+).map(lambda taken: [step for each in taken for step in (each if isinstance(each, list) else [each])])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(of_one_size | of_one_project)
 def test_it_picks_what_a_simple_one_would(taken: list[tuple[object, ...]]) -> None:
     made, simple = Line(), Simple()
