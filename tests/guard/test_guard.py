@@ -46,6 +46,7 @@ guard.hold(lease, 60, stall)
 while guard.problem:
     threading.Event().wait(0.01)
 print(json.dumps({"guard": guard.guard_pid}), flush=True)
+sys.stdin.readline()  # until the test holds on to the guard
 """
 
 
@@ -58,12 +59,16 @@ class Guarded:
         put(store, key, b"mine", self.lease_id)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM + then, endpoint, str(self.lease_id), str(stall_s)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(SOURCES)},
         )
         assert self.process.stdout is not None
+        assert self.process.stdin is not None
         self.guard_pid: int = json.loads(self.process.stdout.readline())["guard"]
         self.guard = os.pidfd_open(self.guard_pid)
+        self.process.stdin.write(b"\n")
+        self.process.stdin.close()
 
     def end(self) -> None:
         self.process.kill()
