@@ -269,13 +269,13 @@ class JobClient:
 
     def _send(self, job: NewJob) -> _Sent | Exception:
         try:
-            spec, digest = self._specs.make(job)
+            spec, value, digest = self._specs.make(job)
         except (RequestInvalidError, RequestTooLargeError) as error:
             return error
         outcome = self._outcomes.expect(spec.job_id)
         ticket, future = self._new_ticket()
         deadline = self._clock.boottime() + self._options.submit_timeout_s
-        self._loop.post(Submit(ticket, spec, digest, job.on_duplicate))
+        self._loop.post(Submit(ticket, spec, digest, job.on_duplicate, value))
         return _Sent(spec.job_id, ticket, deadline, future, outcome)
 
     def _answer(self, sent: _Sent | Exception) -> JobHandle[Any] | Exception:

@@ -132,12 +132,22 @@ class AdmissionGate:
 # ---------------------------------------------------------------- by submitters
 
 
-def submit(keys: JobKeys, gate: AdmissionGate, spec: Spec, idempotency: Idempotency | None, settled: Settled) -> Intent:
-    """Create a job, and its idempotency record if a key was given. Repeating it can never run the job twice (A4)."""
+def submit(
+    keys: JobKeys,
+    gate: AdmissionGate,
+    spec: Spec,
+    value: bytes,
+    idempotency: Idempotency | None,
+    settled: Settled,
+) -> Intent:
+    """Create a job, and its idempotency record if a key was given. Repeating it can never run the job twice (A4).
+
+    `value`: the spec as it is written.
+    """
     raw = spec.job_id.encode()
     queue, done = keys.queue + raw, keys.done + raw
     compares: tuple[Compare, ...] = (version_of(queue, 0), version_of(done, 0))
-    operations: tuple[Operation, ...] = (Put(queue, spec.to_value()),)
+    operations: tuple[Operation, ...] = (Put(queue, value),)
     probes: tuple[Get, ...] = (Get(queue, keys_only=True), Get(done, keys_only=True))
     also: tuple[str, ...] = ()
     if idempotency is not None and spec.idem is not None:

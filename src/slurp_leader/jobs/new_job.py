@@ -100,8 +100,9 @@ class SpecMaker:
             options.backoff_jitter,
         )
 
-    def make(self, job: NewJob) -> tuple[Spec, str]:
-        """The queue record of a job, and the digest of what the caller gave (empty without an idempotency key).
+    def make(self, job: NewJob) -> tuple[Spec, bytes, str]:
+        """The queue record of a job, as an object and as it is written, and the digest of what the caller gave (empty
+        without an idempotency key).
 
         Raises:
             RequestInvalidError: A field makes no sense; names it.
@@ -134,11 +135,11 @@ class SpecMaker:
             raise RequestInvalidError(
                 f"deadline: {spec.deadline} is past, or not after run_at: nothing of it could start", field="deadline"
             )
-        size = len(spec.to_value())
-        if size > LARGEST_REQUEST:
-            raise RequestTooLargeError(f"the request takes {size} bytes; the limit is {LARGEST_REQUEST}")
+        value = spec.to_value()
+        if len(value) > LARGEST_REQUEST:
+            raise RequestTooLargeError(f"the request takes {len(value)} bytes; the limit is {LARGEST_REQUEST}")
         body = {"request": payload, "priority": job.priority.value}
-        return spec, digest_of(body) if key is not None else ""
+        return spec, value, digest_of(body) if key is not None else ""
 
 
 def _limits_of(job: NewJob, defaults: JobLimits) -> JobLimits:

@@ -34,6 +34,7 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -166,16 +167,31 @@ class JobLimits:
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> JobLimits:
         """Raises KeyError, TypeError or ValueError when it makes no sense."""
-        waits = wire.get("queue_timeout_s")
-        return cls(
-            timeout_s=_number(wire["timeout_s"], 0.001),
-            max_attempts=_whole(wire["max_attempts"], 1),
-            max_interruptions=_whole(wire["max_interruptions"], 1),
-            backoff_base_s=_number(wire["backoff_base_s"], 0),
-            backoff_cap_s=_number(wire["backoff_cap_s"], 0),
-            backoff_jitter=_number(wire["backoff_jitter"], 0),
-            queue_timeout_s=None if waits is None else _number(waits, 0),
+        return _limits(
+            wire["timeout_s"],
+            wire["max_attempts"],
+            wire["max_interruptions"],
+            wire["backoff_base_s"],
+            wire["backoff_cap_s"],
+            wire["backoff_jitter"],
+            wire.get("queue_timeout_s"),
         )
+
+
+@lru_cache(maxsize=256, typed=True)
+def _limits(
+    timeout_s: Any, attempts: Any, interruptions: Any, base_s: Any, cap_s: Any, jitter: Any, waits_s: Any
+) -> JobLimits:
+    """Read once: most jobs have the same. By type too, as `True` is no count although it equals 1."""
+    return JobLimits(
+        timeout_s=_number(timeout_s, 0.001),
+        max_attempts=_whole(attempts, 1),
+        max_interruptions=_whole(interruptions, 1),
+        backoff_base_s=_number(base_s, 0),
+        backoff_cap_s=_number(cap_s, 0),
+        backoff_jitter=_number(jitter, 0),
+        queue_timeout_s=None if waits_s is None else _number(waits_s, 0),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ class Submit:
     digest: str = ""
     """Of the fields the caller gave; with an idempotency key only."""
     on_duplicate: OnDuplicate = OnDuplicate.RETURN_EXISTING
+    value: bytes = b""
+    """The queue record as it is written, from who has it; empty: it is made here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,8 @@ class Submitter:
         spec = submit.spec
         idempotency = Idempotency(spec.job_id, submit.digest) if spec.idem is not None else None
         settled = partial(self._settled, submit)
-        self.committer.add(intents.submit(self._keys, self._gate, spec, idempotency, settled), now)
+        value = submit.value or spec.to_value()
+        self.committer.add(intents.submit(self._keys, self._gate, spec, value, idempotency, settled), now)
 
     def _settled(self, submit: Submit, settlement: Settlement, now: float, *, replaced: Replaced | None = None) -> None:
         match settlement.verdict, settlement.reason:
@@ -254,7 +257,7 @@ class Submitter:
                 self._out.append(Submitted(submit.ticket, error=queue_full(self._gate.closed)))
             case _, "floor":
                 self._mint.stay_above(self._gate.floor)
-                self._submit(replace(submit, spec=replace(submit.spec, job_id=self._mint.mint())), now)
+                self._submit(replace(submit, spec=replace(submit.spec, job_id=self._mint.mint()), value=b""), now)
             case _, "no floor":
                 self._ready = False
                 self._submit(submit, now)
