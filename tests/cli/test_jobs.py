@@ -10,7 +10,7 @@ import pytest
 from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem
 from slurp_leader.cli.job_conditions import PriorityName, StatusName
-from slurp_leader.cli.submit import OnDuplicateName
+from slurp_leader.cli.new_jobs import OnDuplicateName
 from slurp_leader.jobs.new_job import OnDuplicate
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.request import Priority

@@ -38,6 +38,7 @@ from support.electing import (
     OPTIONS,
     BeliefWatch,
     Node,
+    crash,
     leader_key,
     leader_record,
     leading_node,
@@ -48,14 +49,6 @@ from support.virtual import World, Write, late, writes_key
 
 OPS = Order("ops", "maintenance", "2026-01-01T00:00:00Z")
 BUSY, IDLE = Free(0.1, 0.1, 0.1), Free(0.9, 0.9, 0.9)
-
-
-def crash(node: Node) -> None:
-    """The leader dies, and its guard gives its lease back."""
-    node.host.crash()
-    key = leader_key(node.host.world)
-    assert key is not None
-    node.host.world.apply(Revoke(key.lease))
 
 
 def three(world: World, **more: object) -> tuple[Node, Node, Node]:

@@ -11,8 +11,8 @@ from slurp_leader.election.handover import Lending
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.orders import Order
-from slurp_leader.store import Delete, Put, Revoke, Txn
-from support.electing import KEYS, LENDING, leader_key, leading_node, node, order
+from slurp_leader.store import Delete, Put, Txn
+from support.electing import KEYS, LENDING, crash, leading_node, node, order
 from support.virtual import World, request_lost
 
 
@@ -117,10 +117,7 @@ def test_more_than_three_wins_in_five_minutes_put_the_best_behind_the_others(
     world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, best.term.token, "w", "c").to_value()))
     world.run_until(lambda: between.leads, within_s=3)
     world.run_for(3)
-    between.host.crash()
-    key = leader_key(world)
-    assert key is not None
-    world.apply(Revoke(key.lease))
+    crash(between)
     world.run_until(lambda: best.leads or poor.leads, within_s=0.2)
     assert best.leads is is_first
 

@@ -17,8 +17,8 @@ from slurp_leader.election.ranking.scoring import Free, ScoreInputs
 from slurp_leader.election.records import LeaderRecord, heartbeat_value, node_value
 from slurp_leader.election.transfer import AckRecord, Stage, TransferRecord
 from slurp_leader.orders import Order
-from slurp_leader.store import Get, Grant, KeyValue, Put, Revoke
-from support.electing import KEYS, LENDING, OPTIONS, Node, leader_key, leading_node, node
+from slurp_leader.store import Get, Grant, KeyValue, Put
+from support.electing import KEYS, LENDING, OPTIONS, Node, crash, leading_node, node
 from support.virtual import World
 
 BEST = ScoreInputs(("project_manager", "context_curation", "decision_ingestion"), 1, 1, 1, 1e9, 0.0, 1000, 1e9)
@@ -61,10 +61,7 @@ def check_all_is_well(world: World, nodes: list[Node]) -> None:
     others = [each for each in nodes if each is not leader]
     second = one_leads(world, others, 6)
     world.run_for(3)
-    second.host.crash()
-    key = leader_key(world)
-    assert key is not None
-    world.apply(Revoke(key.lease))
+    crash(second)
     [third] = [each for each in others if each is not second]
     assert one_leads(world, [third], 2 * OPTIONS.rank_wait_s + 0.5) is third  # a pin to nobody delays as long as that
 
@@ -201,10 +198,7 @@ def test_a_forged_candidate_with_the_best_score_gains_a_second_and_no_more(names
     leader = one_leads(world, nodes[1:], 2.0)
     assert world.clock.now - began <= 1.6 if forged.session == "zz" else 0.2
     world.run_for(5)
-    leader.host.crash()
-    key = leader_key(world)
-    assert key is not None
-    world.apply(Revoke(key.lease))
+    crash(leader)
     [last] = [each for each in nodes[1:] if each is not leader]
     assert one_leads(world, [last], OPTIONS.rank_wait_s + 0.2) is last
 
@@ -230,9 +224,6 @@ def test_a_candidate_whose_figures_nobody_measures_is_nobody_until_it_says_bette
     forged["inputs"] |= inputs
     world.apply(Put(KEYS.candidate(session.name), json.dumps(forged).encode(), session.lease_id))
     world.run_for(0.1)
-    leader.host.crash()
-    key = leader_key(world)
-    assert key is not None
-    world.apply(Revoke(key.lease))
+    crash(leader)
     world.run_until(lambda: poor.leads or rich.leads, within_s=0.2)
     assert not (poor.leads and rich.leads)

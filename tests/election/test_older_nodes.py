@@ -9,7 +9,7 @@ from slurp_leader.election.history.situation import look_at
 from slurp_leader.election.records import Identity, epoch_value, heartbeat_value, node_value
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.store import Get, Grant, KeepAlive, Put, Revoke, Txn
-from support.electing import KEYS, OPTIONS, Node, leader_key, leading_node, node
+from support.electing import KEYS, OPTIONS, crash, leading_node, node
 from support.virtual import World
 
 OLD = Identity("old", "01d", "old:8080", (), "")
@@ -44,13 +44,6 @@ def beats(world: World, count: int) -> None:
 def refusal(world: World) -> str:
     kv = world.apply(Get(KEYS.transfer)).kvs[0]
     return TransferRecord.from_value(kv.key, kv.value).reason
-
-
-def crash(leader: Node) -> None:
-    leader.host.crash()
-    key = leader_key(leader.host.world)
-    assert key is not None
-    leader.host.world.apply(Revoke(key.lease))
 
 
 def test_nobody_waits_for_an_older_node_and_it_is_not_asked_to_take_over() -> None:

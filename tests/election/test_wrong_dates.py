@@ -11,8 +11,8 @@ from slurp_leader.election import Reason
 from slurp_leader.election.history.entries import HistoryRecord, read_entries
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.orders import Order
-from slurp_leader.store import Get, Put, Revoke, prefix_end
-from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, leader_key, leading_node, node, order
+from slurp_leader.store import Get, Put, prefix_end
+from support.electing import KEYS, LENDING, OPTIONS, BeliefWatch, Node, crash, leading_node, node, order
 from support.virtual import World
 
 HOURS = pytest.mark.parametrize("hours", [-1, 365 * 24], ids=["an hour back", "a year ahead"])
@@ -61,10 +61,7 @@ def test_elections_handovers_and_steals_go_on_and_the_history_keeps_the_order_of
     other.host.cut_off = False
     world.run_for(3)
     assert watch.violations == []
-    leader.host.crash()
-    key = leader_key(world)
-    assert key is not None
-    world.apply(Revoke(key.lease))
+    crash(leader)
     world.run_until(lambda: other.leads, within_s=OPTIONS.rank_wait_s + 0.5)
     told = entries(world)
     assert [(entry.epoch, entry.node_id) for entry in told] == [(1, "a"), (2, "b"), (3, "a"), (4, "b")]

@@ -62,34 +62,19 @@ def test_the_block_of_periodic_work_reports_and_ends_at_return(etcd_endpoint: st
         process.communicate()
 
 
-def test_the_queue_block_prints_a_result(etcd_endpoint: str, tmp_path: Path) -> None:
-    process = run(BLOCKS[2], etcd_endpoint, tmp_path)
+@pytest.mark.parametrize(
+    ("number", "printed"),
+    [(2, "'path': 'src/main.py'"), (3, "their service is down"), (4, "{'steps': 10}")],
+    ids=["queue", "operating", "executors"],
+)
+def test_the_other_blocks_print_what_is_said_and_end(
+    etcd_endpoint: str, tmp_path: Path, number: int, printed: str
+) -> None:
+    process = run(BLOCKS[number], etcd_endpoint, tmp_path)
     try:
         output, _ = process.communicate(timeout=90)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 0
-    assert "'path': 'src/main.py'" in output
-
-
-def test_the_block_of_operating_orders_and_prints(etcd_endpoint: str, tmp_path: Path) -> None:
-    process = run(BLOCKS[3], etcd_endpoint, tmp_path)
-    try:
-        output, _ = process.communicate(timeout=90)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0
-    assert "their service is down" in output
-
-
-def test_the_block_of_executors_prints_a_result_from_a_worker_process(etcd_endpoint: str, tmp_path: Path) -> None:
-    process = run(BLOCKS[4], etcd_endpoint, tmp_path)
-    try:
-        output, _ = process.communicate(timeout=90)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0
-    assert "{'steps': 10}" in output
+    assert printed in output

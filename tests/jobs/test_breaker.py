@@ -65,6 +65,13 @@ class BrokenRig(Rig):
     def run_until_open(self) -> None:
         self.world.run_until(lambda: self.states[-1:] == ["open"])
 
+    def opened(self) -> list[str]:
+        """Jobs that failed until it opened; what was under way has come to its end."""
+        jobs = self.submit(30)
+        self.run_until_open()
+        self.settle(1)
+        return jobs
+
     def attempts(self, jobs: list[str]) -> int:
         return sum(state.attempts for job_id in jobs if (state := self.state(job_id)) is not None)
 
@@ -78,9 +85,7 @@ def rig() -> BrokenRig:
 
 
 def test_a_generator_that_keeps_failing_is_left_alone_and_jobs_wait_without_an_attempt(rig: BrokenRig) -> None:
-    jobs = rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)  # what was under way comes to its end
+    jobs = rig.opened()
     runs, attempts = len(rig.works.runs), rig.attempts(jobs)
     assert 4 <= runs == attempts < 10
     reason, wait_s = rig.hold() or ("", 0)
@@ -137,9 +142,7 @@ def test_one_that_is_switched_off_lets_every_job_fail() -> None:
 
 
 def test_half_open_claims_exactly_one_job(rig: BrokenRig) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     rig.node.body = None  # bodies end when the test says so
     before = len(rig.node.runs)
     rig.settle(OPEN_S + 10)
@@ -153,9 +156,7 @@ def test_half_open_claims_exactly_one_job(rig: BrokenRig) -> None:
 
 
 def test_a_probe_that_fails_costs_one_attempt_and_opens_it_for_longer(rig: BrokenRig) -> None:
-    jobs = rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    jobs = rig.opened()
     attempts = rig.attempts(jobs)
     rig.settle(OPEN_S)
     assert rig.states == ["open", "half_open", "open"]
@@ -167,9 +168,7 @@ def test_a_probe_that_fails_costs_one_attempt_and_opens_it_for_longer(rig: Broke
 def test_a_probe_that_says_nothing_about_the_generator_is_followed_by_the_next(
     rig: BrokenRig, report: RunReport
 ) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     rig.node.body = None
     before = len(rig.node.runs)
     rig.settle(OPEN_S)
@@ -183,9 +182,7 @@ def test_a_probe_that_says_nothing_about_the_generator_is_followed_by_the_next(
 
 
 def test_a_probe_that_runs_out_of_time_counts_as_failed(rig: BrokenRig) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     rig.node.body = None
     rig.settle(OPEN_S)
     probe = rig.node.runs[-1]
@@ -217,9 +214,7 @@ def test_jobs_that_their_own_deadline_cut_short_do_not_open_it() -> None:
 
 
 def test_a_cancelled_probe_is_followed_by_the_next(rig: BrokenRig) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     rig.node.body = None
     rig.settle(OPEN_S)
     probe = rig.node.runs[-1]
@@ -233,9 +228,7 @@ def test_a_cancelled_probe_is_followed_by_the_next(rig: BrokenRig) -> None:
 
 
 def test_a_probe_whose_claim_is_refused_is_followed_by_the_next(rig: BrokenRig) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     rig.works.heal()
     rig.world.order(failed(RequestTooLargeError()), puts(KEYS.run), times=1)
     runs = len(rig.works.runs)
@@ -245,9 +238,7 @@ def test_a_probe_whose_claim_is_refused_is_followed_by_the_next(rig: BrokenRig) 
 
 
 def test_a_suspect_waits_too_and_may_be_the_probe(rig: BrokenRig) -> None:
-    jobs = rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    jobs = rig.opened()
     state = rig.state(jobs[0])
     assert state is not None
     rig.node.body = None
@@ -267,9 +258,7 @@ def test_a_suspect_waits_too_and_may_be_the_probe(rig: BrokenRig) -> None:
 
 
 def test_it_outlives_the_term_and_a_probe_of_a_lost_term_is_waited_for_no_more(rig: BrokenRig) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     rig.node.body = None
     runs = len(rig.node.runs)
     rig.node.lose()
@@ -293,9 +282,7 @@ def test_it_outlives_the_term_and_a_probe_of_a_lost_term_is_waited_for_no_more(r
 
 
 def test_a_term_that_is_lost_while_the_claim_of_the_probe_is_written_gives_its_place_back(rig: BrokenRig) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     rig.world.order(late(0.9), puts(KEYS.run), times=1)
     rig.world.run_until(lambda: rig.states[-1] == "half_open")
     rig.works.heal()
@@ -306,9 +293,7 @@ def test_a_term_that_is_lost_while_the_claim_of_the_probe_is_written_gives_its_p
 
 
 def test_another_leader_begins_with_a_closed_one(rig: BrokenRig) -> None:
-    rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    rig.opened()
     other = Node(rig.world, "b", rig.jobs, BREAKER).lead()
     rig.settle(1)
     assert len(other.runs) == rig.jobs.workers
@@ -333,9 +318,7 @@ def test_a_run_that_a_breaker_inside_refused_counts_no_attempt_and_comes_back_in
 
 def test_refusals_inside_open_it_so_that_jobs_wait_in_the_queue(rig: BrokenRig) -> None:
     rig.works.report = REFUSED
-    jobs = rig.submit(30)
-    rig.run_until_open()
-    rig.settle(1)
+    jobs = rig.opened()
     assert len(rig.works.runs) < 10
     rig.works.heal()
     outcomes = [rig.wait_for(job_id) for job_id in jobs]

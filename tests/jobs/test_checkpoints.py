@@ -246,27 +246,29 @@ def test_a_handover_waits_for_what_has_extended_itself(rig: Rig) -> None:
 # ---------------------------------------------------------------- what is stuck
 
 
+def stuck(rig: Rig) -> int:
+    return rig.node.scheduler.stuck(rig.node.host.clock.boottime())
+
+
 def test_a_run_that_does_not_stop_is_counted_until_it_comes_back(rig: Rig) -> None:
-    now = rig.node.host.clock.boottime
     run = begun(rig, rig.client.submit(limits=replace(LIMITS, timeout_s=1, max_attempts=1)))
     rig.settle(2)
-    assert rig.node.scheduler.stuck(now()) == 0  # it may take its time
+    assert stuck(rig) == 0  # it may take its time
     rig.settle(5)
-    assert rig.node.scheduler.stuck(now()) == 1
+    assert stuck(rig) == 1
     rig.node.end(run, RETURNED)
     rig.settle()
-    assert rig.node.scheduler.stuck(now()) == 0
+    assert stuck(rig) == 0
 
 
 def test_a_run_of_a_lost_term_is_counted_too(rig: Rig) -> None:
-    now = rig.node.host.clock.boottime
     run = begun(rig, rig.client.submit())
     rig.node.lose()
     rig.settle(6)
-    assert rig.node.scheduler.stuck(now()) == 1
+    assert stuck(rig) == 1
     rig.node.end(run, INTERRUPTED)
     rig.settle()
-    assert rig.node.scheduler.stuck(now()) == 0
+    assert stuck(rig) == 0
 
 
 def test_places_of_stuck_runs_are_given_to_nobody(rig: Rig) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -39,12 +38,6 @@ from slurp_leader.store.memory import MemoryStore
 from slurp_leader.telemetry.metrics import Instrument
 from support.calls import PATIENCE_S, do, get, put
 from support.waiting import until
-
-
-@pytest.fixture
-def cluster(memory_store: MemoryStore) -> Iterator[Cluster]:
-    with cluster_on(memory_store) as cluster:
-        yield cluster
 
 
 def echo(spec: Spec, job: JobContext) -> Any:

@@ -6,7 +6,6 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -35,12 +34,6 @@ from slurp_leader.store import Get, Store
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, do
 from support.waiting import until
-
-
-@pytest.fixture
-def cluster(memory_store: MemoryStore) -> Iterator[Cluster]:
-    with cluster_on(memory_store) as cluster:
-        yield cluster
 
 
 def error_of(handle: JobHandle[Any]) -> dict[str, Any]:

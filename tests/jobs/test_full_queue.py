@@ -75,6 +75,16 @@ def test_the_rate_is_that_of_the_last_half_minute() -> None:
 # ---------------------------------------------------------------- the leader
 
 
+def full_rig() -> Rig:
+    """A leader that has closed its queue: ten jobs wait."""
+    rig = Rig(jobs=options(queue_limit=10))
+    rig.node.lead()
+    for _ in range(10):
+        rig.client.submit()
+    rig.world.run_until(lambda: rig.kv(KEYS.closed) is not None)
+    return rig
+
+
 def levels(node: Node) -> list[QueueLevel]:
     return [said.level for said in node.said if isinstance(said, LevelChanged)]
 
@@ -99,11 +109,7 @@ def test_the_leader_tells_of_a_queue_that_fills_up_before_it_closes_it() -> None
 
 
 def test_a_new_leader_finds_the_level_by_itself() -> None:
-    rig = Rig(jobs=options(queue_limit=10))
-    rig.node.lead()
-    for _ in range(10):
-        rig.client.submit()
-    rig.world.run_until(lambda: rig.kv(KEYS.closed) is not None)
+    rig = full_rig()
     rig.node.crash()
     other = Node(rig.world, "b", rig.jobs).lead()
     rig.settle(1)
@@ -146,11 +152,7 @@ def test_where_the_store_tells_nothing_of_itself_the_queue_opens_again(full: boo
 
 
 def test_a_refusal_tells_how_full_it_is_and_when_to_come_again() -> None:
-    rig = Rig(jobs=options(queue_limit=10))
-    rig.node.lead()
-    for _ in range(10):
-        rig.client.submit()
-    rig.world.run_until(lambda: rig.kv(KEYS.closed) is not None)
+    rig = full_rig()
     error = rig.client.answer(rig.client.send()).error
     assert isinstance(error, QueueFullError)
     assert (error.depth, error.limit, error.size_limit) == (10, 10, rig.jobs.queue_bytes)

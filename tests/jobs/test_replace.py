@@ -38,6 +38,16 @@ def holder(rig: Rig) -> str:
     return Idempotency.from_value(kv.key, kv.value).job_id
 
 
+def two_at_once(rig: Rig, other: Client) -> tuple[Submitted, Submitted]:
+    """Two that replace: the one that applied first, and the one that the key stands for now."""
+    clients = (rig.client, other)
+    tickets = [client.send(key="k", on_duplicate=OnDuplicate.REPLACE) for client in clients]
+    answers = [client.answer(ticket) for client, ticket in zip(clients, tickets, strict=True)]
+    last = next(answer for answer in answers if answer.job_id == holder(rig))
+    first = next(answer for answer in answers if answer is not last)
+    return first, last
+
+
 # ---------------------------------------------------------------- raise
 
 
@@ -156,13 +166,7 @@ def test_of_two_that_replace_at_once_each_takes_the_place_of_another(rig: Rig) -
     other = Client(rig.world, "other")
     other.submit()
     old = rig.client.submit(key="k")
-    tickets = [
-        rig.client.send(key="k", on_duplicate=OnDuplicate.REPLACE),
-        other.send(key="k", on_duplicate=OnDuplicate.REPLACE),
-    ]
-    answers = [rig.client.answer(tickets[0]), other.answer(tickets[1])]
-    last = next(answer for answer in answers if answer.job_id == holder(rig))
-    first = next(answer for answer in answers if answer is not last)
+    first, last = two_at_once(rig, other)
     assert (first.replaced, last.replaced) == (old, first.job_id)
     rig.node.lead().body = lambda start: RETURNED
     for job_id in (old, first.job_id):
@@ -188,13 +192,7 @@ def test_of_two_that_replace_an_ended_job_at_once_the_second_replaces_the_first(
     old = rig.client.submit(key="k")
     rig.wait_for(old)
     rig.node.body = None
-    tickets = [
-        rig.client.send(key="k", on_duplicate=OnDuplicate.REPLACE),
-        other.send(key="k", on_duplicate=OnDuplicate.REPLACE),
-    ]
-    answers = [rig.client.answer(tickets[0]), other.answer(tickets[1])]
-    last = next(answer for answer in answers if answer.job_id == holder(rig))
-    first = next(answer for answer in answers if answer is not last)
+    first, last = two_at_once(rig, other)
     assert (first.replaced, last.replaced) == (old, first.job_id)
 
 

@@ -31,7 +31,7 @@ from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import ElectionKeys, LeaderRecord, nodes_prefix
 from slurp_leader.guard.messages import Told
-from slurp_leader.store import EventKind, Get, KeyValue, Put
+from slurp_leader.store import EventKind, Get, KeyValue, Put, Revoke
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.term import Term
 from support.virtual import Host, Rule, Seat, World, Write
@@ -197,6 +197,14 @@ def leader_record(world: World) -> LeaderRecord:
     kv = leader_key(world)
     assert kv is not None
     return LeaderRecord.from_value(kv.key, kv.value)
+
+
+def crash(leader: Node) -> None:
+    """The leader dies, and its guard gives its lease back."""
+    leader.host.crash()
+    key = leader_key(leader.host.world)
+    assert key is not None
+    leader.host.world.apply(Revoke(key.lease))
 
 
 def order(world: World, change: Callable[[OperatorRecord], OperatorRecord]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,11 @@ import typer
 
 from slurp_leader.cli.entry import PipeClosed
 from slurp_leader.cli.exits import INTERNAL_HINT, report
+from slurp_leader.cli.groups import gathered, spread
 from slurp_leader.cli.options import COMMON, ElectionOption, Invocation
 
 Body = Callable[..., int | None]
-"""Takes the `Invocation` first, then its own options by name. Returns the exit code; None is 0."""
+"""Takes the `Invocation` first, then its own options and groups of them by name. Returns the exit code; None is 0."""
 
 
 def command(
@@ -41,17 +42,18 @@ def command(
     def register(body: Body) -> Body:
         takes = {"as_json": json, "election": election, "timeout": timeout}
         common = {name: value for name, value in COMMON.items() if takes.get(name, True)}
+        _, *own = inspect.signature(body, eval_str=True).parameters.values()
 
         def run(ctx: typer.Context, **given: Any) -> None:
             before = ctx.find_object(Invocation) or Invocation()
             if not timeout and before.timeout is not None:
                 raise typer.BadParameter("it takes no --timeout: it does not give up", ctx)
             after = {name: given.pop(name) if name in common else default for name, (_, default) in COMMON.items()}
-            code = perform(before.merged(after), body, given)
+            code = perform(before.merged(after), body, gathered(own, given))
             if code:
                 raise typer.Exit(code)
 
-        parameters = _parameters(body, common)
+        parameters = _parameters(own, common)
         # Typer reads a command's options off its signature.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -75,12 +77,11 @@ def _flowing(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
-def _parameters(body: Body, common: dict[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
+def _parameters(own: Sequence[inspect.Parameter], common: dict[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
     keyword = inspect.Parameter.KEYWORD_ONLY
-    _, *own = inspect.signature(body, eval_str=True).parameters.values()
     return [
         inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
-        *(parameter.replace(kind=keyword) for parameter in own),
+        *(parameter.replace(kind=keyword) for parameter in spread(own)),
         *(inspect.Parameter(name, keyword, annotation=kind, default=value) for name, (kind, value) in common.items()),
     ]
 

@@ -52,17 +52,16 @@ def doctor(
         checkup = examine(store, settings, clock)
         findings = diagnose(checkup)
         done: list[str] = []
-        if fix:
-            steps = plan(checkup, findings)
-            if steps is None:
-                why = "nothing can be put right from here" if _is_wrong(findings) else "there is nothing to put right"
-                output.say(why)
-            else:
-                if not yes:
-                    _ask(output, findings, steps)
-                done = carry_out(maintenance_of(store), steps, output.say)
-                checkup = examine(DeadlineStore(store.inner, call.timeout_s, clock), settings, clock)
-                findings = diagnose(checkup)
+        steps = plan(checkup, findings) if fix else None
+        if steps:
+            if not yes:
+                _ask(output, findings, steps)
+            done = carry_out(maintenance_of(store), steps, output.say)
+            checkup = examine(DeadlineStore(store.inner, call.timeout_s, clock), settings, clock)
+            findings = diagnose(checkup)
+        elif fix:
+            why = "nothing can be put right from here" if _is_wrong(findings) else "there is nothing to put right"
+            output.say(why)
     if output.as_json:
         output.json(_document(checkup, findings, done))
     else:

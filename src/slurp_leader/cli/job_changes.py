@@ -11,21 +11,8 @@ import typer
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import client
 from slurp_leader.cli.exits import UsageError, describe, report
-from slurp_leader.cli.job_conditions import (
-    AllOption,
-    CodeOption,
-    OlderThanOption,
-    PriorityOption,
-    ProjectOption,
-    RoleOption,
-    StatusOption,
-    SubmittedByOption,
-    chosen,
-    conditions,
-)
+from slurp_leader.cli.job_conditions import Chosen, ChosenToEnd, StatusName
 from slurp_leader.cli.options import Invocation
-
-IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Job ids.", show_default=False)]
 
 
 def register(jobs: typer.Typer) -> None:
@@ -36,14 +23,7 @@ def register(jobs: typer.Typer) -> None:
 
 def cancel(
     call: Invocation,
-    ids: IdsArgument = None,
-    status: StatusOption = None,
-    priority: PriorityOption = None,
-    role: RoleOption = None,
-    project: ProjectOption = None,
-    submitted_by: SubmittedByOption = None,
-    older_than: OlderThanOption = None,
-    every: AllOption = False,
+    chosen: ChosenToEnd,
     reason: Annotated[str, typer.Option(help="Why; stands in the record of the job.")] = "",
     wait_for: Annotated[
         float, typer.Option("--for", metavar="SECONDS", min=0, help="Wait at most this long until they have ended.")
@@ -55,53 +35,26 @@ def cancel(
     generator next looks. While nobody leads it waits. cancelled: it has ended so, within the time of --for. already
     done: the job has ended, and stays as it is. How it ended is told by `slurp jobs wait`: it can still complete first.
     """
-    which = chosen(ids or [], conditions(status, priority, role, project, submitted_by, None, older_than), every)
+    which = chosen.jobs()
     with client(call, call.settings()) as system:
         return _show(call, system.jobs.cancel(which, reason, wait_for))
 
 
-def retry(
-    call: Invocation,
-    ids: IdsArgument = None,
-    status: StatusOption = None,
-    priority: PriorityOption = None,
-    role: RoleOption = None,
-    project: ProjectOption = None,
-    submitted_by: SubmittedByOption = None,
-    code: CodeOption = None,
-    older_than: OlderThanOption = None,
-    every: AllOption = False,
-) -> int:
+def retry(call: Invocation, chosen: Chosen) -> int:
     """Have jobs that failed or were cancelled tried again; prints an answer for each.
 
     Conditions without --status take those that failed. retried: it is in the queue again under its id; its attempts
     are counted anew, and the errors of the earlier ones are kept. not ended: it waits or runs. not kept: it completed,
     so its request is gone.
     """
-    wanted = conditions(status, priority, role, project, submitted_by, code, older_than)
-    if every:
-        from slurp_leader.jobs.job_filter import JobFilter
-        from slurp_leader.jobs.records import JobStatus
-
-        if ids or not wanted.is_empty:
-            raise UsageError("give either job ids, or conditions such as --status, or --all")
-        wanted = JobFilter(status=frozenset({JobStatus.FAILED}))
-    which = chosen(ids or [], wanted, False)
+    which = chosen.jobs(meant_by_all=(StatusName.FAILED,))
     with client(call, call.settings()) as system:
         return _show(call, system.jobs.retry(which))
 
 
 def purge(
     call: Invocation,
-    ids: IdsArgument = None,
-    status: StatusOption = None,
-    priority: PriorityOption = None,
-    role: RoleOption = None,
-    project: ProjectOption = None,
-    submitted_by: SubmittedByOption = None,
-    code: CodeOption = None,
-    older_than: OlderThanOption = None,
-    every: AllOption = False,
+    chosen: Chosen,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
     """Delete what is kept of jobs that have ended, before its time; prints an answer for each.
@@ -109,8 +62,8 @@ def purge(
     purged: it is gone, and cannot be tried again. not ended: it waits or runs; cancel it first. changed: it was tried
     again meanwhile, and stays.
     """
-    which = chosen(ids or [], conditions(status, priority, role, project, submitted_by, code, older_than), every)
-    if not ids and not yes:
+    which = chosen.jobs()
+    if not chosen.ids and not yes:
         if not sys.stdin.isatty():
             raise UsageError("--yes: say it, since nobody can be asked here")
         if not typer.confirm("Delete all that meet this?", err=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,94 +41,108 @@ class PriorityName(StrEnum):
 
 _PANEL = "Which jobs"
 
-StatusOption = Annotated[
-    list[StatusName] | None,
-    typer.Option(
-        "--status",
-        metavar="STATUS",
-        help=f"Only these: {', '.join(StatusName)}. May be repeated.",
-        rich_help_panel=_PANEL,
-    ),
-]
-PriorityOption = Annotated[
-    PriorityName | None,
-    typer.Option("--priority", metavar="CLASS", help="Only of this priority.", rich_help_panel=_PANEL),
-]
-RoleOption = Annotated[str | None, typer.Option("--role", help="Only for this role.", rich_help_panel=_PANEL)]
-ProjectOption = Annotated[
-    str | None, typer.Option("--project", help="Only of this project, as in the UCXL address.", rich_help_panel=_PANEL)
-]
-SubmittedByOption = Annotated[
-    str | None,
-    typer.Option("--submitted-by", metavar="NODE", help="Only what this node submitted.", rich_help_panel=_PANEL),
-]
-CodeOption = Annotated[
-    str | None,
-    typer.Option("--code", help="Only those that ended with this error, such as timeout.", rich_help_panel=_PANEL),
-]
-OlderThanOption = Annotated[
-    str | None,
-    typer.Option(
-        "--older-than",
-        metavar="AGE",
-        help="Only those that ended, or else were submitted, longer ago than this: 90, 15m, 7d.",
-        rich_help_panel=_PANEL,
-    ),
-]
-AllOption = Annotated[bool, typer.Option("--all", help="All that this can be done to.", rich_help_panel=_PANEL)]
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The jobs that meet all of these."""
+
+    status: Annotated[
+        list[StatusName] | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help=f"Only these: {', '.join(StatusName)}. May be repeated.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    priority: Annotated[
+        PriorityName | None,
+        typer.Option("--priority", metavar="CLASS", help="Only of this priority.", rich_help_panel=_PANEL),
+    ] = None
+    role: Annotated[str | None, typer.Option("--role", help="Only for this role.", rich_help_panel=_PANEL)] = None
+    project: Annotated[
+        str | None,
+        typer.Option("--project", help="Only of this project, as in the UCXL address.", rich_help_panel=_PANEL),
+    ] = None
+    submitted_by: Annotated[
+        str | None,
+        typer.Option("--submitted-by", metavar="NODE", help="Only what this node submitted.", rich_help_panel=_PANEL),
+    ] = None
+    code: Annotated[
+        str | None,
+        typer.Option("--code", help="Only those that ended with this error, such as timeout.", rich_help_panel=_PANEL),
+    ] = None
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than",
+            metavar="AGE",
+            help="Only those that ended, or else were submitted, longer ago than this: 90, 15m, 7d.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+
+    def filter(self) -> JobFilter:
+        """What the options come to.
+
+        Raises:
+            UsageError: One makes no sense.
+        """
+        from slurp_leader.jobs.job_filter import JobFilter
+        from slurp_leader.options.durations import parse_duration
+
+        try:
+            age = None if self.older_than is None else parse_duration(self.older_than)
+        except ValueError as error:
+            raise UsageError(f"--older-than: {error}") from None
+        try:
+            return JobFilter.of(
+                SystemClock().utcnow(),
+                [each.value for each in self.status or ()],
+                priority=None if self.priority is None else self.priority.value,
+                older_than=age,
+                role=self.role,
+                project=self.project,
+                submitted_by=self.submitted_by,
+                code=self.code,
+            )
+        except RequestInvalidError as error:
+            raise UsageError(f"--{str(error).replace('_', '-', 1)}") from None
 
 
-def conditions(
-    status: Sequence[StatusName] | None = None,
-    priority: PriorityName | None = None,
-    role: str | None = None,
-    project: str | None = None,
-    submitted_by: str | None = None,
-    code: str | None = None,
-    older_than: str | None = None,
-) -> JobFilter:
-    """The filter that the options come to.
+@dataclass(frozen=True, slots=True)
+class Chosen(Conditions):
+    """The jobs that something is done to: those named, those that meet the conditions, or all."""
 
-    Raises:
-        UsageError: One makes no sense.
-    """
-    from slurp_leader.jobs.job_filter import JobFilter
-    from slurp_leader.options.durations import parse_duration
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Job ids.", show_default=False)] = None
+    every: Annotated[bool, typer.Option("--all", help="All that this can be done to.", rich_help_panel=_PANEL)] = False
 
-    try:
-        age = None if older_than is None else parse_duration(older_than)
-    except ValueError as error:
-        raise UsageError(f"--older-than: {error}") from None
-    try:
-        return JobFilter.of(
-            SystemClock().utcnow(),
-            [each.value for each in status or ()],
-            priority=None if priority is None else priority.value,
-            older_than=age,
-            role=role,
-            project=project,
-            submitted_by=submitted_by,
-            code=code,
-        )
-    except RequestInvalidError as error:
-        raise UsageError(f"--{str(error).replace('_', '-', 1)}") from None
+    def jobs(self, meant_by_all: Iterable[StatusName] = tuple(StatusName)) -> JobFilter | list[str]:
+        """The ids, or the filter.
+
+        Args:
+            meant_by_all: What ``--all`` stands for.
+
+        Raises:
+            UsageError: None of the three was given, or more than one; or something is no job id, or no condition.
+        """
+        from slurp_leader.jobs.job_filter import JobFilter
+        from slurp_leader.jobs.records import JobStatus
+
+        ids, wanted = self.ids or [], self.filter()
+        if sum((bool(ids), not wanted.is_empty, self.every)) != 1:
+            raise UsageError("give either job ids, or conditions such as --status, or --all")
+        check_ids(ids)
+        if self.every:
+            return JobFilter(status=frozenset(JobStatus(each.value) for each in meant_by_all))
+        return ids or wanted
 
 
-def chosen(ids: list[str], wanted: JobFilter, every: bool) -> JobFilter | list[str]:
-    """Which jobs are meant: those named, or those that meet the conditions, or with ``--all`` every one.
+@dataclass(frozen=True, slots=True)
+class ChosenToEnd(Chosen):
+    """The same without the error that jobs ended with: these have not ended."""
 
-    Raises:
-        UsageError: None of the three was given, or more than one; or something is no job id.
-    """
-    from slurp_leader.jobs.job_filter import JobFilter
-    from slurp_leader.jobs.records import JobStatus
-
-    if sum((bool(ids), not wanted.is_empty, every)) != 1:
-        raise UsageError("give either job ids, or conditions such as --status, or --all")
-    check_ids(ids)
-    if every:
-        return JobFilter(status=frozenset(JobStatus))
-    return ids or wanted
+    code: str | None = field(default=None, init=False)
 
 
 def check_ids(ids: list[str]) -> None:

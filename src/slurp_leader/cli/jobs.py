@@ -10,17 +10,7 @@ import typer
 from slurp_leader.cli import job_changes, job_parking
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import client, reading
-from slurp_leader.cli.job_conditions import (
-    CodeOption,
-    OlderThanOption,
-    PriorityOption,
-    ProjectOption,
-    RoleOption,
-    StatusOption,
-    SubmittedByOption,
-    check_ids,
-    conditions,
-)
+from slurp_leader.cli.job_conditions import Conditions, check_ids
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.output import Column, Output
 from slurp_leader.cli.results import format_age, show_node, show_value
@@ -28,6 +18,7 @@ from slurp_leader.cli.waiting import ForOption, wait_and_show
 from slurp_leader.clock import SystemClock, parse_utc
 
 if TYPE_CHECKING:
+    from slurp_leader.jobs.job_filter import JobFilter
     from slurp_leader.jobs.reports import JobReport
 
 IdsArgument = Annotated[list[str], typer.Argument(metavar="ID...", help="Job ids.")]
@@ -58,13 +49,7 @@ def register(app: typer.Typer) -> None:
 
 def ls(
     call: Invocation,
-    status: StatusOption = None,
-    priority: PriorityOption = None,
-    role: RoleOption = None,
-    project: ProjectOption = None,
-    submitted_by: SubmittedByOption = None,
-    code: CodeOption = None,
-    older_than: OlderThanOption = None,
+    conditions: Conditions,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 100,
 ) -> None:
     """List jobs, newest first. `failed` is the dead-letter list; `parked` are records that nobody can read."""
@@ -72,7 +57,7 @@ def ls(
     from slurp_leader.jobs.reports import read_jobs
     from slurp_leader.store.keyspace import Keyspace
 
-    wanted = conditions(status, priority, role, project, submitted_by, code, older_than)
+    wanted = conditions.filter()
     settings = call.settings()
     with reading(call, settings) as store:
         keys = JobKeys(Keyspace(settings.node.cluster_id))
@@ -86,10 +71,7 @@ def ls(
         if len(reports) == limit:
             output.say(f"the newest {limit}; there may be more (--limit)")
     else:
-        output.say(
-            "no jobs"
-            + (f" that are {' or '.join(status)}" if status else " that meet this" if not wanted.is_empty else "")
-        )
+        output.say(f"no jobs{_that_are(conditions, wanted)}")
 
 
 def show(call: Invocation, ids: IdsArgument) -> None:
@@ -122,6 +104,12 @@ def wait(call: Invocation, ids: IdsArgument, wait_for: ForOption = None) -> int:
     settings = call.settings()
     with client(call, settings) as system:
         return wait_and_show(call, system, dict.fromkeys(ids, ""), wait_for)
+
+
+def _that_are(conditions: Conditions, wanted: JobFilter) -> str:
+    if conditions.status:
+        return f" that are {' or '.join(conditions.status)}"
+    return "" if wanted.is_empty else " that meet this"
 
 
 def _row(report: JobReport, now: datetime) -> list[str]:

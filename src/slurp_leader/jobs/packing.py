@@ -16,8 +16,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.errors import CircuitOpenError, ConfigurationError, PayloadCorruptError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
+from slurp_leader.jobs.joining import joined
 from slurp_leader.jobs.messages import RunEnded
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import Codec, JobOutcome, Payload, packed_inline
@@ -49,6 +51,7 @@ class ResultPacker:
         options: The limits.
         post: Takes what passes; must not block.
         circuit: Leaves a store alone that keeps failing; None: one of its own, as by default.
+        clock: For how long `stop` waits; None: that of this machine.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class ResultPacker:
         options: JobsOptions,
         post: Callable[[Any], None],
         circuit: CircuitBreaker | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self._store = store
-        self._circuit = circuit or CircuitBreaker("payloads")
+        self._circuit = circuit or CircuitBreaker("payloads", clock=self._clock)
         self._options = options
         self._post = post
         self._stopping = threading.Event()
@@ -74,18 +79,16 @@ class ResultPacker:
             return
         # Daemon: a store that hangs must not keep the process from ending.
         thread = threading.Thread(target=self._pack_and_post, args=(event,), name="slurp-packing", daemon=True)
-        with self._lock:
+        with self._lock:  # begun in it: `stop` must not see one that it cannot join yet
             self._threads.add(thread)
-        thread.start()
+            thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Try no failed put again, and wait for those under way. Safe twice. Returns whether all have ended."""
         self._stopping.set()
         with self._lock:
             threads = list(self._threads)
-        for thread in threads:
-            thread.join(timeout_s)
-        return not any(thread.is_alive() for thread in threads)
+        return joined(threads, timeout_s, self._clock)
 
     def pack(self, report: RunReport) -> RunReport:
         """What a run came to, with its result where it belongs. Waits for the store.

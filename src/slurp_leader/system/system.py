@@ -269,19 +269,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
                 self._body = self._body or body_of(self._built_in_generator(), None, ())
                 check_body(self._executor_choice, self._body)
             store = self._make_store()
-            election = ElectionKeys.of(self._keyspace, self.settings.election.name)
-            client = JobClient(
-                store,
-                self._keyspace,
-                self.settings.jobs,
-                node_id=self.settings.node.id,
-                clock=self._clock,
-                metrics=self._metrics,
-                tracer=self._tracer,
-                convert=result_of,
-                signs=Signs(election.leader, election.heartbeat),
-                store_limits=StoreLimits(self.settings.etcd.quota_bytes),
-            )
+            client = self._new_client(store)
             parts = Parts(store, client)
             try:
                 client.start()
@@ -324,6 +312,21 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             self._parts = None
         log_event(_logger, logging.INFO, LogEvent.SYSTEM_STOPPED, node_id=self.settings.node.id, clean=clean)
         return clean
+
+    def _new_client(self, store: Store) -> JobClient:
+        election = ElectionKeys.of(self._keyspace, self.settings.election.name)
+        return JobClient(
+            store,
+            self._keyspace,
+            self.settings.jobs,
+            node_id=self.settings.node.id,
+            clock=self._clock,
+            metrics=self._metrics,
+            tracer=self._tracer,
+            convert=result_of,
+            signs=Signs(election.leader, election.heartbeat),
+            store_limits=StoreLimits(self.settings.etcd.quota_bytes),
+        )
 
     def _new_node(self, jobs_store: Store) -> Node:
         assert self._body is not None

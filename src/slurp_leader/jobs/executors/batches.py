@@ -21,6 +21,7 @@ from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.executors.body import BatchWork, Body, raised, returned
 from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
+from slurp_leader.jobs.joining import joined
 from slurp_leader.jobs.options import BatchBy
 from slurp_leader.jobs.records import Spec
 
@@ -159,11 +160,7 @@ class Batches:
         with self._changed:
             threads = list(self._threads)
         self.scale(0)
-        deadline = self._clock.boottime() + timeout_s
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - self._clock.boottime()))
-        return not any(thread.is_alive() for thread in threads)
+        return joined(threads, timeout_s, self._clock)
 
     # ------------------------------------------------------------ on the threads
 

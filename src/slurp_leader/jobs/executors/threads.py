@@ -10,6 +10,7 @@ from collections.abc import Callable
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.executors.body import Body, perform
 from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
+from slurp_leader.jobs.joining import joined
 
 
 class Threads:
@@ -75,11 +76,7 @@ class Threads:
         with self._lock:
             threads = list(self._threads)
         self.scale(0)
-        deadline = self._clock.boottime() + timeout_s
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - self._clock.boottime()))
-        return not any(thread.is_alive() for thread in threads)
+        return joined(threads, timeout_s, self._clock)
 
     # ------------------------------------------------------------ on the threads
 
