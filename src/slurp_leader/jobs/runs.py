@@ -34,6 +34,7 @@ from slurp_leader.jobs.recorder import Recorder
 from slurp_leader.jobs.records import progress_value
 from slurp_leader.jobs.run import Phase, Run
 from slurp_leader.jobs.workers import Workers
+from slurp_leader.machine.calls import NEVER
 from slurp_leader.telemetry.events import LogEvent
 
 _TIMER = "runs"
@@ -197,7 +198,7 @@ class Runs:
 
         Meanwhile it keeps its place: what was held for want of a worker must not start all at once when there is one.
         """
-        run.phase = Phase.HELD
+        run.phase, run.started_at, run.record_at = Phase.HELD, None, NEVER
         self._workers.started(run.run_id, run.job.spec)
         given_up = self._leaving or (self._lent_until is not None and now >= self._lent_until)
         if given_up or run.stop_reason is not None:
