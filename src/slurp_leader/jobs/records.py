@@ -417,11 +417,11 @@ class JobState:
         interruptions: Runs that ended with their leader, through no fault of their own.
         crashes: Those of them where the leader crashed.
         sole_crashes: Crashes in which this job was the only quarantined suspect (A14).
-        not_begun: Closed runs of which it is known that no body began. Counted, and not a mark on the job: a leader of
-            an older version closes runs without a word about it, and then not all of them are in it.
         run_at: Not before this date; None: at once.
         errors: The last few, oldest first.
         op: Unique to the write that made this record.
+        not_begun: Closed runs of which it is known that no body began. Counted, and not a mark on the job: a leader of
+            an older version closes runs without a word about it, and then not all of them are in it.
     """
 
     closed: int = 0
@@ -429,10 +429,10 @@ class JobState:
     interruptions: int = 0
     crashes: int = 0
     sole_crashes: int = 0
-    not_begun: int = 0
     run_at: str | None = None
     errors: tuple[dict[str, Any], ...] = ()
     op: str = ""
+    not_begun: int = 0
     rest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """Fields that are not known."""
 
