@@ -183,8 +183,8 @@ class Node:
 
     # ------------------------------------------------------------ bodies by hand
 
-    def started(self, run: StartRun) -> None:
-        self.seat.post(RunStarted(run.run_id))
+    def started(self, run: StartRun, call: int = 0) -> None:
+        self.seat.post(RunStarted(run.run_id, call))
 
     def end(self, run: StartRun, report: RunReport | None = RETURNED) -> None:
         self.seat.post(RunEnded(run.run_id, report, 0.01))

@@ -11,7 +11,7 @@ import pytest
 from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Node, Rig, options, puts
 from slurp_leader.errors import RequestTooLargeError
 from slurp_leader.jobs.decisions import GoOn, RunEnd, RunReport, after_run, error_of
-from slurp_leader.jobs.records import JobState, JobStatus, Spec
+from slurp_leader.jobs.records import JobLimits, JobState, JobStatus, Spec
 from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import StartRun
 from slurp_leader.resilience import BreakerOptions, CircuitChange
@@ -136,6 +136,83 @@ def test_one_that_is_switched_off_lets_every_job_fail() -> None:
     jobs = rig.submit(10)
     assert {rig.wait_for(job_id).status for job_id in jobs} == {JobStatus.FAILED}
     assert rig.states == []
+
+
+# ---------------------------------------------------------------- batches
+
+ONCE = replace(LIMITS, max_attempts=1, timeout_s=5.0)
+
+
+def batch(rig: Rig, call: int, count: int = 6, limits: JobLimits = ONCE) -> list[StartRun]:
+    """So many runs that have begun in one call of the generator."""
+    runs = [rig.wait_for_run(rig.client.submit(limits=limits)) for _ in range(count)]
+    for run in runs:
+        rig.node.started(run, call)
+    return runs
+
+
+@pytest.fixture
+def batches() -> BrokenRig:
+    rig = BrokenRig(jobs=options(workers=6), breaker=BREAKER)
+    rig.node.body = None
+    return rig
+
+
+def test_a_call_that_fails_counts_once_however_many_jobs_were_in_it(batches: BrokenRig) -> None:
+    rig = batches
+    for call in range(1, 5):
+        assert rig.states == []
+        for run in batch(rig, call):
+            rig.node.end(run, RAISED)
+        rig.settle()
+    assert rig.states == ["open"]
+
+
+def test_a_call_of_which_one_job_succeeded_has_succeeded_and_is_one_call(batches: BrokenRig) -> None:
+    rig = batches
+    for call in range(1, 3):
+        for run, report in zip(batch(rig, call), (RAISED, TERMINAL, RETURNED, RAISED, RAISED, RAISED), strict=True):
+            rig.node.end(run, report)
+    rig.settle()
+    window = rig.node.scheduler._site.breaker.circuit.window
+    assert (window.calls, window.failures) == (2, 0)
+
+
+def test_a_call_that_runs_out_of_time_counts_once_though_nothing_comes_back(batches: BrokenRig) -> None:
+    rig = batches
+    for run in batch(rig, 1):
+        assert rig.wait_for(run.job.job_id).status is JobStatus.FAILED
+    window = rig.node.scheduler._site.breaker.circuit.window
+    assert (window.calls, window.failures) == (1, 1)
+
+
+@pytest.mark.parametrize("report", [TERMINAL, INTERRUPTED], ids=["terminal", "interrupted"])
+def test_a_call_that_says_nothing_counts_not_at_all(batches: BrokenRig, report: RunReport) -> None:
+    rig = batches
+    for run in batch(rig, 1, 3):
+        rig.node.end(run, report)
+    rig.settle()
+    assert rig.node.scheduler._site.breaker.circuit.window.calls == 0
+
+
+def test_a_probe_that_shares_its_call_settles_it_when_that_is_over(batches: BrokenRig) -> None:
+    """Its call may have waited for company, and have got some that was claimed before the circuit opened."""
+    rig = batches
+    *failing, company = (run for call in range(5) for run in batch(rig, 10 + call, 1, replace(ONCE, timeout_s=600.0)))
+    for run in failing:
+        rig.node.end(run, RAISED)
+    rig.run_until_open()
+    rig.client.submit(limits=PATIENT)
+    before = len(rig.node.runs)
+    rig.settle(OPEN_S + 1)
+    [probe] = rig.node.runs[before:]
+    rig.node.started(probe, 14)
+    rig.node.end(probe, RETURNED)
+    rig.settle(0.1)
+    assert rig.states[-1] == "half_open"
+    rig.node.end(company, RAISED)
+    rig.settle(0.1)
+    assert rig.states[-1] == "closed"
 
 
 # ---------------------------------------------------------------- half open

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic_core import from_json, to_json
 
-from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Node, Rig, puts
-from slurp_leader.jobs import intents
+from jobs.rig import INTERRUPTED, KEYS, LIMITS, RAISED, RETURNED, Node, Rig, deletes, puts
+from slurp_leader.jobs import intents, pruner
 from slurp_leader.jobs.checkpoints import pause_s
 from slurp_leader.jobs.decisions import RunEnd, RunReport
 from slurp_leader.jobs.intent import Settlement
@@ -80,6 +80,63 @@ def test_it_goes_with_the_outcome(rig: Rig) -> None:
     rig.wait_for(job_id)
     rig.settle(2.0)
     assert rig.kv(key_of(job_id)) is None
+
+
+# ---------------------------------------------------------------- left behind
+
+
+def leave_behind(rig: Rig, job_id: str) -> bytes:
+    """As an older version, which does not know of checkpoints, leaves it with the outcome that it writes."""
+    key = key_of(job_id)
+    rig.world.apply(Put(key, checkpoint_value(1, b"1")))
+    return key
+
+
+def test_one_whose_job_has_ended_or_is_gone_is_swept_up(rig: Rig) -> None:
+    rig.node.body = lambda start: RETURNED
+    ended = rig.client.submit()
+    rig.wait_for(ended)
+    for job_id in (ended, rig.client.mint.mint()):
+        leave_behind(rig, job_id)
+    rig.world.run_until(lambda: rig.keys(KEYS.checkpoint) == [], 120)
+    assert rig.outcome(ended) is not None
+
+
+def test_those_of_jobs_that_wait_run_or_cannot_be_read_stay_and_so_do_keys_of_nobody(rig: Rig) -> None:
+    running = begun(rig, rig.client.submit(limits=replace(LIMITS, timeout_s=3600.0))).job.job_id
+    waiting = rig.client.submit(run_at=rig.date(3600))
+    parked = rig.client.mint.mint()
+    rig.world.apply(Put(KEYS.queue + parked.encode(), b"?"))
+    stay = sorted(leave_behind(rig, job_id) for job_id in (running, waiting, parked, "x"))
+    gone = leave_behind(rig, rig.client.mint.mint())
+    rig.world.run_until(lambda: gone not in rig.keys(KEYS.checkpoint), 120)
+    rig.settle(120)
+    assert rig.keys(KEYS.checkpoint) == stay
+
+
+def test_more_than_one_page_of_them_is_swept_up_while_others_stay(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruner, "_CHECKPOINTS", 7)
+    waiting = [leave_behind(rig, rig.client.submit(run_at=rig.date(36_000))) for _ in range(20)]
+    for _ in range(20):
+        leave_behind(rig, rig.client.mint.mint())
+    rig.world.run_until(lambda: rig.keys(KEYS.checkpoint) == waiting, 600)
+
+
+def test_that_of_a_job_that_is_there_again_is_not_swept_up(rig: Rig) -> None:
+    """Between the look and the transaction an operator had it tried again."""
+    job_id = rig.client.mint.mint()
+    key = leave_behind(rig, job_id)
+    rule = rig.world.order(late(1.0), deletes(KEYS.checkpoint), times=1)
+    rig.world.run_until(lambda: rule.met == 1, 120)
+    spec = rig.client.spec(job_id=job_id, run_at=rig.date(3600))
+    rig.world.apply(Put(KEYS.queue + job_id.encode(), spec.to_value()))
+    rig.settle(60)
+    assert rig.keys(KEYS.checkpoint) == [key]
+    assert deletes_of(rig, key) == 0
+
+
+def deletes_of(rig: Rig, key: bytes) -> int:
+    return sum(value is None for _, value in rig.history(key))
 
 
 # ---------------------------------------------------------------- found again

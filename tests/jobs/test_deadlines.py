@@ -62,6 +62,8 @@ def test_the_wait_in_the_queue_counts_from_the_submit_or_from_run_at_if_that_is_
     assert queue_until(spec, FRESH) == "2026-01-01T00:00:20.000Z"
     assert queue_until(replace(spec, run_at=NOON), FRESH) == "2026-01-01T12:00:20.000Z"
     assert queue_until(spec, JobState(closed=1)) is None  # it has begun once
+    assert queue_until(spec, JobState(closed=2, not_begun=2)) == "2026-01-01T00:00:20.000Z"
+    assert queue_until(spec, JobState(closed=3, not_begun=2)) is None
     assert queue_until(replace(spec, submitted_at="whenever"), FRESH) is None
     assert queue_until(replace(spec, limits=replace(IMPATIENT, queue_timeout_s=9e11)), FRESH) is None
 
@@ -107,6 +109,53 @@ def test_a_job_that_begins_in_time_is_not_ended_by_its_longest_wait(rig: Rig) ->
     rig.node.started(run)
     rig.settle(25)
     rig.node.end(run)
+    assert rig.wait_for(job_id).status is JobStatus.COMPLETED
+
+
+def test_a_claim_that_was_interrupted_before_the_body_began_is_no_end_of_the_wait(rig: Rig) -> None:
+    rig.node.lead()
+    begin = rig.world.clock.now
+    job_id = rig.client.submit(limits=IMPATIENT)
+    rig.wait_for_run(job_id)
+    rig.settle(10)
+    rig.node.hand_back()
+    rig.world.run_until(lambda: rig.node.stops_of(rig.node.run_of(job_id)) == ["shutdown"])
+    rig.node.end(rig.node.run_of(job_id), INTERRUPTED)
+    rig.world.run_until(lambda: rig.node.handed_back)
+    Node(rig.world, "b").lead()
+    assert code_of(rig, job_id) == "queue_timeout"
+    assert rig.world.clock.now - begin <= 22  # what it had waited before counts
+    assert rig.outcomes_written(job_id) == 1
+
+
+def test_a_job_that_its_worker_could_not_begin_after_all_waits_for_its_first_run_still(rig: Rig) -> None:
+    """As when a worker process ends before the body began there."""
+    rig.node.lead()
+    job_id = rig.client.submit(limits=IMPATIENT)
+    run = rig.wait_for_run(job_id)
+    rig.node.pause()
+    rig.node.started(run)
+    rig.node.end(run, None)
+    rig.settle()
+    rig.node.hand_back()
+    rig.world.run_until(lambda: rig.node.handed_back)
+    state = rig.state(job_id)
+    assert state is not None
+    assert (state.closed, state.not_begun) == (1, 1)
+
+
+def test_a_body_that_was_interrupted_has_ended_the_wait(rig: Rig) -> None:
+    rig.node.lead()
+    job_id = rig.client.submit(limits=IMPATIENT)
+    run = rig.wait_for_run(job_id)
+    rig.node.started(run)
+    rig.node.hand_back()
+    rig.world.run_until(lambda: rig.node.stops_of(run) == ["shutdown"])
+    rig.node.end(run, INTERRUPTED)
+    rig.world.run_until(lambda: rig.node.handed_back)
+    rig.settle(30)
+    other = Node(rig.world, "b").lead()
+    other.do(rig.wait_for_run(job_id, node=other))
     assert rig.wait_for(job_id).status is JobStatus.COMPLETED
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from jobs.rig import KEYS, RETURNED, Node, Rig, options
 from jobs.threaded import CLOCK, OPTIONS, Cluster
-from slurp_leader.errors import QueueFullError, StoreUnavailableError
+from slurp_leader.errors import QueueFullError, StoreClosedError, StoreDeniedError, StoreUnavailableError
 from slurp_leader.jobs import door as door_module
 from slurp_leader.jobs.admission import DrainRate, Load, QueueLevel, closed_by, level_of, retry_after_s
 from slurp_leader.jobs.client import JobClient, OnFull
@@ -25,8 +26,9 @@ from slurp_leader.jobs.new_job import NewJob
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import Closed, closed_value
 from slurp_leader.orders import Order
-from slurp_leader.store import Delete, Get, Put, Store
+from slurp_leader.store import Delete, Event, EventKind, Get, KeyValue, Put, Store, WatchEvents, WatchFailed, WatchSink
 from slurp_leader.store.maintenance import Survey
+from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, do
 from support.virtual import failed
 
@@ -308,6 +310,103 @@ def test_who_is_refused_through_an_open_door_pauses_longer_each_time(
         assert place.wait(CLOCK.boottime() + PATIENCE_S)
     assert pauses == [1, 2, 3]
     door.stop()
+
+
+class Scripted:
+    """A store whose watches of the door do first what the test says: each step is given the sink."""
+
+    def __init__(self, inner: Store, *steps: Callable[[WatchSink], None]) -> None:
+        self.inner = inner
+        self.steps = list(steps)
+        self.sinks: list[WatchSink] = []
+        self.reads = 0
+        self.cancelled = 0
+
+    def call(self, request: Any, timeout_s: float) -> Any:
+        self.reads += 1
+        return self.inner.call(request, timeout_s)
+
+    def watch(self, key: bytes, range_end: bytes | None, start: int, sink: WatchSink) -> Any:
+        self.sinks.append(sink)
+        if self.steps:
+            self.steps.pop(0)(sink)
+            return self
+        return self.inner.watch(key, range_end, start, sink)
+
+    def cancel(self) -> None:
+        """As of a watch."""
+        self.cancelled += 1
+
+
+DELETED = WatchEvents(7, (Event(EventKind.DELETE, KeyValue(KEYS.closed, b"", 0, 7, 0)),))
+
+
+def denied(sink: WatchSink) -> None:
+    sink(WatchFailed(StoreDeniedError("no")))
+
+
+def said_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().split()[0] for record in caplog.records]
+
+
+def test_a_watch_that_fails_as_soon_as_it_begins_is_said_once_and_begun_again(
+    memory_store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="slurp_leader.jobs")
+    do(memory_store, Put(KEYS.closed, closed_value("full", "me")))
+
+    store = Scripted(memory_store, denied, denied, lambda sink: sink(DELETED))
+    door = Door(store, KEYS.closed, 2.0, CLOCK)
+    with door.place() as place:
+        assert place.wait(CLOCK.boottime() + PATIENCE_S)
+    assert (len(store.sinks), store.cancelled) == (3, 3)
+    assert said_in(caplog) == ["store.unavailable", "store.back"]
+    door.stop()
+
+
+def test_what_a_watch_that_has_failed_told_before_is_believed_no_more(memory_store: MemoryStore) -> None:
+    key = KEYS.closed
+    do(memory_store, Put(key, closed_value("full", "me")))
+    store = Scripted(memory_store, lambda sink: sink(DELETED))
+    door = Door(store, key, 2.0, CLOCK)
+    with door.place() as place:
+        assert place.wait(CLOCK.boottime() + PATIENCE_S)
+        denied(store.sinks[0])
+        assert not place.wait(CLOCK.boottime() + 0.2)  # it is closed, as a look at it tells
+        do(memory_store, Delete(key))
+        assert place.wait(CLOCK.boottime() + PATIENCE_S)
+    door.stop()
+
+
+def test_who_is_refused_while_another_one_begins_to_watch_does_not_leave_it_with_a_watch_that_nobody_hears(
+    memory_store: MemoryStore,
+) -> None:
+    do(memory_store, Put(KEYS.closed, closed_value("full", "me")))
+
+    def refuse(sink: WatchSink) -> None:
+        sink(DELETED)
+        door.refused()
+
+    store = Scripted(memory_store, refuse, lambda sink: sink(DELETED))
+    door = Door(store, KEYS.closed, 2.0, CLOCK)
+    with door.place() as place:
+        assert place.wait(CLOCK.boottime() + PATIENCE_S)
+        assert store.cancelled == 1
+    door.stop()
+
+
+@pytest.mark.parametrize("by_watch", [True, False])
+def test_nobody_waits_for_a_store_that_was_closed(memory_store: MemoryStore, by_watch: bool) -> None:
+    do(memory_store, Put(KEYS.closed, closed_value("full", "me")))
+    store = Scripted(memory_store, lambda sink: sink(WatchFailed(StoreClosedError("closed"))))
+    if not by_watch:
+        memory_store.close()
+    door = Door(store, KEYS.closed, 2.0, CLOCK)
+    with door.place() as place:
+        deadline = CLOCK.boottime() + PATIENCE_S
+        assert not place.wait(deadline)
+        assert CLOCK.boottime() < deadline
+    assert store.reads == 1
 
 
 def test_those_who_wait_go_in_one_after_the_other_as_they_came(cluster: Cluster) -> None:

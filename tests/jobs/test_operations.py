@@ -300,7 +300,10 @@ def test_a_job_whose_record_is_deleted_ends_failed_so_that_whoever_waits_is_told
     [waiting] = submitted(client, 1, run_at=LATER)
     key = cluster.keys.queue + waiting.id.encode()
     do(cluster.store, Put(key, b"?"))
+    checkpoint = cluster.keys.checkpoint + waiting.id.encode()
+    do(cluster.store, Put(checkpoint, b"left by a run"))
     assert client.operations.parked.release(f"queue/{waiting.id}", delete=True) is ReleaseAnswer.DELETED
+    assert do(cluster.store, Get(checkpoint)).count == 0
     with pytest.raises(JobFailedError) as caught:
         waiting.result(PATIENCE_S)
     assert caught.value.error is not None

@@ -11,8 +11,9 @@ import pytest
 from jobs.rig import KEYS, KEYSPACE, LIMITS, RETURNED, Node, Rig, options
 from slurp_leader.errors import QueueFullError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
+from slurp_leader.jobs.options import ExecutorName
 from slurp_leader.jobs.picking.control import ALL, QueueControl
-from slurp_leader.jobs.queue_status import queue_status
+from slurp_leader.jobs.queue_status import Places, queue_status
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import Scale, StartRun
@@ -32,9 +33,10 @@ def running(node: Node) -> list[str]:
     return [run.job.job_id for run in node.runs]
 
 
-def status(node: Node, **more: Any) -> Any:
+def status(node: Node, places: Places | None = None) -> Any:
     stuck = node.scheduler.stuck_places(node.host.clock.boottime())
-    return queue_status(node.scheduler.picture, node.options, node.host.clock.utcnow(), stuck)
+    places = places or Places(node.options.workers)
+    return queue_status(node.scheduler.picture, node.options, node.host.clock.utcnow(), stuck, places)
 
 
 # ---------------------------------------------------------------- pause
@@ -335,6 +337,37 @@ def test_the_status_tells_what_waits_and_why(rig: Rig) -> None:
     told = seen.as_dict()
     assert told["limits"]["role:x"]["most"] == 1
     assert told["paused"]["project:p"]["by"] == "ops"
+
+
+def test_the_places_of_coroutines_and_batches_are_not_those_of_threads(rig: Rig) -> None:
+    rig.client.submit(slots=9)
+    rig.client.submit(slots=70)
+    rig.settle()
+    coroutines, batches = Places(60), Places(64, 16)
+    assert status(rig.node, coroutines).held == {"it takes 70 slots, and there are 60": 1}
+    assert status(rig.node, batches).held == {"it takes 70 slots, and there are 64": 1}
+    assert status(rig.node, batches).workers == 4
+    rig.order(lambda now: now.scale(5, BY))
+    rig.settle()
+    assert status(rig.node, batches).held == {}
+    assert status(rig.node, batches).workers == 5
+
+
+@pytest.mark.parametrize(
+    ("executor", "places"),
+    [("processes", 4), ("coroutines", 100), ("threads", 64), ("auto", 100)],
+)
+def test_where_the_generator_is_not_known_only_what_fits_nowhere_is_told_to_be_too_large(
+    executor: str, places: int
+) -> None:
+    rig = Rig(jobs=options(workers=4, executor=ExecutorName(executor)))
+    for slots in (places, places + 1):
+        rig.client.submit(slots=slots)
+    rig.settle()
+    node = rig.node
+    seen = queue_status(node.scheduler.picture, node.options, node.host.clock.utcnow())
+    assert seen.held == {f"it takes {places + 1} slots, and there are {places}": 1}
+    assert seen.workers == 4
 
 
 def make_suspect(rig: Rig, **fields: Any) -> str:

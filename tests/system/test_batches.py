@@ -198,6 +198,24 @@ def test_more_workers_are_more_batches_at_a_time(shared: Any) -> None:
             handle.result(WAIT_S)
 
 
+class Down(Generator):
+    def generate_batch(self, requests: Requests, jobs: Jobs) -> Any:
+        super().generate_batch(requests, jobs)
+        raise ConnectionError("no model")
+
+
+def test_a_batch_that_fails_is_one_failure_for_the_breaker(shared: Any) -> None:
+    generator = Down()
+    options = {"workers": 1, "batch_wait": 0.2, "batch_size": 8}
+    settings = SlurpSettings(election={"lease_ttl": 3}, jobs=options, breaker={"minimum_calls": 2, "open_base": 60})
+    with SlurpLeaderSystem(settings, generator=generator, stores=shared) as system:
+        for is_open in (False, True):
+            for handle in paused(system, [f"{number}.py" for number in range(8)], max_attempts=1):
+                handle.outcome(WAIT_S)
+            assert (system.status()["queue"]["hold"] is not None) is is_open
+    assert [len(batch) for batch in generator.batches] == [8, 8]
+
+
 def test_a_request_that_cannot_be_read_fails_alone(shared: Any) -> None:
     from slurp_leader.jobs.new_job import NewJob
 

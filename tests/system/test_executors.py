@@ -81,6 +81,12 @@ def test_coroutines_go_to_the_loop_by_themselves(shared: Any) -> None:
     assert result_of(system) == "slurp-job-loop"
 
 
+def test_why_a_coroutine_waits_is_told_by_the_places_of_coroutines(shared: Any) -> None:
+    with system_of(shared, generator=where_async) as system:
+        system.submit("a.py", slots=101)
+        assert system.queue.status().held == {"it takes 101 slots, and there are 100": 1}
+
+
 def test_a_generator_that_cannot_be_found_by_name_is_refused_when_it_is_set(shared: Any) -> None:
     system = system_of(shared)
 

@@ -5,7 +5,8 @@ job is claimed, the probe, and the queue goes on with what that one says.
 
 It counts what runs came to, as the scheduler sees them, and so it does not matter where they ran: on a thread, on a
 loop, in a process. What was cancelled, interrupted, hopeless from the start or cut short by its own deadline says
-nothing about the generator.
+nothing about the generator. Runs that share a call of it, a batch, count once (`SharedCalls`): a model that is down for
+one call has failed once, however many jobs were in it.
 """
 
 from __future__ import annotations
@@ -101,11 +102,9 @@ class JobBreaker:
 
     def ended(self, permit: Permit, report: RunReport, duration_s: float, now: float) -> None:
         """A run is over."""
-        error = report.error or {}
-        past_deadline = error.get("code") == DEADLINE_CODE
-        end = CallEnd.UNCOUNTED if past_deadline else _ENDS.get(report.end, CallEnd.UNCOUNTED)
+        end = _end_of(report)
         if end is CallEnd.FAILED:
-            self._error = str(error.get("message", ""))
+            self._error = str((report.error or {}).get("message", ""))
         self._settle(permit, end, duration_s, now)
 
     def withdrawn(self, permit: Permit) -> None:
@@ -121,3 +120,62 @@ class JobBreaker:
         if self.circuit.state is not before.state:
             change: CircuitChange | None = change_between(NAME, before, self.circuit, now, self._error)
             self._say(change)
+
+
+def _end_of(report: RunReport) -> CallEnd:
+    past_deadline = (report.error or {}).get("code") == DEADLINE_CODE
+    return CallEnd.UNCOUNTED if past_deadline else _ENDS.get(report.end, CallEnd.UNCOUNTED)
+
+
+@dataclass(slots=True)
+class _SharedCall:
+    """A call that does several runs.
+
+    Attributes:
+        runs: That are not over.
+        permit: The newest of theirs: they may have been claimed apart, one of them as the probe.
+        report: Of the one that says most about the generator.
+        duration_s: Of the longest.
+    """
+
+    runs: int = 0
+    permit: Permit | None = None
+    report: RunReport | None = None
+    duration_s: float = 0.0
+
+
+class SharedCalls:
+    """The calls of one term that do several runs at once. Each counts once, when the last of its runs is over: it has
+    succeeded if one of them did, for then the generator was there; else it has failed if one of them did.
+
+    Args:
+        breaker: What they are counted by.
+    """
+
+    def __init__(self, breaker: JobBreaker) -> None:
+        self._breaker = breaker
+        self._calls: dict[int, _SharedCall] = {}
+
+    def begun(self, call: int) -> None:
+        """One more run begins in this call."""
+        self._calls.setdefault(call, _SharedCall()).runs += 1
+
+    def ended(self, call: int, permit: Permit, report: RunReport, duration_s: float, now: float) -> None:
+        """A run is over. `call`: what it had begun in; 0: a call of its own, or none."""
+        if not call:
+            self._breaker.ended(permit, report, duration_s, now)
+            return
+        shared = self._calls[call]
+        shared.runs -= 1
+        shared.permit = permit if shared.permit is None else max(shared.permit, permit)
+        shared.duration_s = max(shared.duration_s, duration_s)
+        if shared.report is None or _says(report) > _says(shared.report):
+            shared.report = report
+        if not shared.runs:
+            del self._calls[call]
+            self._breaker.ended(shared.permit, shared.report, shared.duration_s, now)
+
+
+def _says(report: RunReport) -> int:
+    """How much a run says about the generator, beside the others in its call."""
+    return (CallEnd.UNCOUNTED, CallEnd.FAILED, CallEnd.SUCCEEDED).index(_end_of(report))

@@ -79,7 +79,15 @@ class GoOn:
 
 
 def after_run(
-    spec: Spec, state: JobState, run: int, report: RunReport, today: datetime, rng: random.Random, op: str
+    spec: Spec,
+    state: JobState,
+    run: int,
+    report: RunReport,
+    today: datetime,
+    rng: random.Random,
+    op: str,
+    *,
+    begun: bool = True,
 ) -> Finish | GoOn:
     """Decide what becomes of a job after one of its runs.
 
@@ -91,9 +99,11 @@ def after_run(
         today: The calendar date.
         rng: Source of the jitter.
         op: Id of the write that this leads to.
+        begun: Whether its body had begun, which only an interruption can leave open.
     """
     if report.end is RunEnd.INTERRUPTED:
-        return GoOn(replace(state, closed=run, interruptions=state.interruptions + 1, run_at=None, op=op))
+        interruptions, not_begun = state.interruptions + 1, state.not_begun + (not begun)
+        return GoOn(replace(state, closed=run, interruptions=interruptions, not_begun=not_begun, run_at=None, op=op))
     if report.end is RunEnd.NOT_STORED:
         return _not_stored(spec, state, run, report, today, rng, op)
     if report.end is RunEnd.CANCELLED:
@@ -156,10 +166,10 @@ def queue_until(spec: Spec, state: JobState) -> str | None:
     """Until which date a job may wait for its first run; None: for ever, or it has run.
 
     Counted from its submit, or from the date before which it must not run if that is later. A job that was begun once
-    is past this: what it waits for then is told by its attempts and its deadline.
+    is past this: what it waits for then is told by its attempts and its deadline. One that was only claimed is not.
     """
     waits_s = spec.limits.queue_timeout_s
-    if waits_s is None or state.closed:
+    if waits_s is None or state.closed > state.not_begun:
         return None
     try:
         since = parse_utc(spec.submitted_at)

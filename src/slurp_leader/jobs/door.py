@@ -2,10 +2,13 @@
 
 Whoever waits is let in in the order of coming: the first in line tries, and while it tries the others wait. So a queue
 that has opened with a tenth free is not overrun by all of a process at once, and who is refused again keeps its place.
+
+A watch that ends by itself takes what it has told with it: how the queue stands is read anew, and watched from there.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from slurp_leader.clock import Clock
-from slurp_leader.errors import StoreError
+from slurp_leader.errors import StoreClosedError, StoreError
 from slurp_leader.resilience import pause_s
 from slurp_leader.store import (
     EventKind,
@@ -25,6 +28,9 @@ from slurp_leader.store import (
     WatchFailed,
     WatchNotice,
 )
+from slurp_leader.telemetry.events import LogEvent, log_event
+
+_logger = logging.getLogger("slurp_leader.jobs")
 
 
 class Door:
@@ -48,7 +54,8 @@ class Door:
         self._watch: Watch | None = None
         self._look_number = 0  # of the newest; what an older watch still tells is passed over
         self._is_open = False
-        self._failures = 0
+        self._failures = 0  # reads and watches in a row that came to nothing
+        self._outage_since: float | None = None
         self._vain = 0  # refused in a row although the door was open
         self._stopped = False
 
@@ -91,12 +98,21 @@ class Door:
             if not self._is_open:
                 return
             self._vain += 1
-            self._is_open = False
-            self._look_number += 1
-            watch, self._watch = self._watch, None
-            self._changed.notify_all()
+            watch = self._forget()
         if watch is not None:
             watch.cancel()
+
+    def _forget(self) -> Watch | None:
+        """What is known is out of date, and so is what a look under way will find. With the lock held.
+
+        Returns:
+            The watch that there was.
+        """
+        self._is_open = False
+        self._look_number += 1
+        watch, self._watch = self._watch, None
+        self._changed.notify_all()
+        return watch
 
     def wait(self, place: object, deadline: float) -> bool:
         """Wait until the queue is open and it is the turn of this place. False when the time is over."""
@@ -121,35 +137,72 @@ class Door:
         """Read how it stands, and watch from there."""
         with self._changed:
             self._look_number += 1
-            sink = partial(self._take, self._look_number)
+            number = self._look_number
+        watch = None
         try:
             result = self._store.call(Get(self._key, keys_only=True), timeout_s).result()
-            watch = None
             if result.kvs:
-                watch = self._store.watch(self._key, None, result.header.revision + 1, sink)
-        except StoreError:
-            with self._changed:
-                self._failures += 1
+                watch = self._store.watch(self._key, None, result.header.revision + 1, partial(self._take, number))
+        except StoreError as error:
+            self._failed(number, error)
             return
         with self._changed:
-            self._failures = 0
-            self._watch = watch
-            self._is_open = self._is_open or not result.kvs
+            # Not if the watch has ended meanwhile, or somebody was refused: nothing would ever be heard of it.
+            is_current = number == self._look_number and not self._stopped
+            if is_current:
+                self._watch = watch
+                self._is_open = self._is_open or not result.kvs
+        if not is_current and watch is not None:
+            watch.cancel()
+        elif watch is None:
+            self._answered()  # else that is told by the watch: a store may answer reads and refuse to be watched
 
-    def _take(self, look_number: int, notice: WatchNotice) -> None:
-        with self._changed:
-            if look_number != self._look_number:
+    def _take(self, number: int, notice: WatchNotice) -> None:
+        if number != self._look_number:
+            return
+        match notice:
+            case WatchCompacted():
+                log_event(_logger, logging.WARNING, LogEvent.WATCH_RELOADED, prefix="closed")
+                self._failed(number, None)
                 return
-            match notice:
-                case WatchEvents():
-                    self._is_open = notice.events[-1].kind is EventKind.DELETE
-                    self._vain = 0
-                case WatchCompacted() | WatchFailed():
-                    self._watch = None
-                    self._failures += 1
-                case _:
-                    return
-            self._changed.notify_all()
+            case WatchFailed():
+                self._failed(number, notice.error)
+                return
+            case WatchEvents():
+                with self._changed:
+                    if number == self._look_number:
+                        self._is_open = notice.events[-1].kind is EventKind.DELETE
+                        self._vain = 0
+                        self._changed.notify_all()
+            case _:
+                pass  # alive, and nothing new
+        self._answered()
+
+    # ------------------------------------------------------------ outages
+
+    def _failed(self, number: int, error: Exception | None) -> None:
+        """A look came to nothing, or its watch has ended by itself. `error`: of an outage, which is said once. After a
+        store that was closed nothing comes any more."""
+        with self._changed:
+            if number != self._look_number:
+                return
+            self._forget()
+            self._failures += 1
+            if isinstance(error, StoreClosedError):
+                self._stopped = True
+            is_new = error is not None and self._outage_since is None and not self._stopped
+            if is_new:
+                self._outage_since = self._clock.boottime()
+        if is_new:
+            log_event(_logger, logging.WARNING, LogEvent.STORE_UNAVAILABLE, doing="watch for room", error=str(error))
+
+    def _answered(self) -> None:
+        with self._changed:
+            self._failures = 0
+            since, self._outage_since = self._outage_since, None
+        if since is not None:
+            outage_s = round(self._clock.boottime() - since, 3)
+            log_event(_logger, logging.INFO, LogEvent.STORE_BACK, doing="watch for room", outage_s=outage_s)
 
 
 class Place:

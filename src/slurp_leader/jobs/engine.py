@@ -21,6 +21,7 @@ from slurp_leader.jobs.inventory import Stock
 from slurp_leader.jobs.messages import CollectPayloads, LevelChanged, Scale
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.packing import ResultPacker
+from slurp_leader.jobs.queue_status import Places
 from slurp_leader.jobs.quota import StoreLimits, StoreVerdict
 from slurp_leader.jobs.records import JobKeys, JobStatus
 from slurp_leader.jobs.runner import Runner
@@ -114,7 +115,11 @@ class JobEngine:
         body = work if isinstance(work, Body) else Body(work)
         self.executor = executor_for(check_choice(executor or options.executor), body, options, clock, processes)
         """Where bodies run."""
-        places = options.workers * self.executor.per_worker if self.executor.holds_worker else options.coroutines
+        per_worker = self.executor.per_worker
+        self.places = Places(
+            options.workers * per_worker if self.executor.holds_worker else options.coroutines, per_worker
+        )
+        """Slots that there are, where no operator has ordered another number of workers."""
         self._scheduler = Scheduler(
             options,
             JobKeys(keyspace),
@@ -123,8 +128,8 @@ class JobEngine:
             rng,
             breaker,
             store_limits,
-            places=places,
-            per_worker=self.executor.per_worker,
+            places=self.places.slots,
+            per_worker=self.places.per_worker,
         )
         self._clock = clock
         self._metrics = metrics or NoMetrics()

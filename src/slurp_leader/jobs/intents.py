@@ -424,6 +424,29 @@ def drop(key: bytes, revision: int, settled: Settled, *, lendable: bool = False)
     )
 
 
+def sweep_checkpoint(keys: JobKeys, job_id: str, revision: int, settled: Settled) -> Intent:
+    """Delete the checkpoint of a job that is gone. By an operator the job may be there again: that is compared too."""
+    raw = job_id.encode()
+    key, queue = keys.checkpoint + raw, keys.queue + raw
+
+    def judge(found: Sequence[GetResult], in_doubt: bool) -> Settlement:
+        left, again = found
+        if not left.kvs:
+            return Settlement(Verdict.APPLIED, left.header.revision)
+        return _AGAIN if left.kvs[0].mod_revision == revision and not again.kvs else _CHANGED
+
+    return Intent(
+        key.decode(),
+        Rank.UPKEEP,
+        (mod_revision(key, revision), version_of(queue, 0)),
+        (Delete(key),),
+        settled,
+        (Get(key, keys_only=True), Get(queue, keys_only=True)),
+        judge,
+        also=(job_id,),  # never beside a checkpoint that it writes when it is there again
+    )
+
+
 def create(key: bytes, value: bytes, settled: Settled) -> Intent:
     """Write a record if there is none. If there is another one, the settlement carries it in `found`."""
 

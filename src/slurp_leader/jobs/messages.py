@@ -64,9 +64,11 @@ class WindDown:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Event: the body of a run begins now."""
+    """Event: the body of a run begins now. `call`: which call of the generator does it, where one does several runs; 0:
+    one of its own."""
 
     run_id: int
+    call: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ class Parked:
             compares.append(version_of(keys.done + raw, 0))
             operations += (
                 Put(keys.done + raw, outcome.to_value(0)),
-                *(Delete(prefix + raw) for prefix in (keys.state, keys.cancel, keys.progress)),
+                *(Delete(prefix + raw) for prefix in (keys.state, keys.cancel, keys.progress, keys.checkpoint)),
             )
         return Txn(tuple(compares), tuple(operations))
 

@@ -8,6 +8,9 @@ decided in `retention`. An outcome that cannot be read is left alone, and so is 
 
 Payloads are not deleted here, and not together with the outcome: other outcomes may refer to the same bytes, and ones
 that are about to be recorded too. A little at a time they are collected (`slurp_leader.payloads.collection`).
+
+Checkpoints go with the outcome of their job. Where that was written by somebody who does not know of them, an older
+version or an operator's hand, they are left behind; a page at a time all are looked through, round and round.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from slurp_leader.clock import format_utc
 from slurp_leader.errors import RecordError, RequestTooLargeError, StoreError
 from slurp_leader.jobs import intents
 from slurp_leader.jobs.desk import Desk
+from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.intents import Expired
 from slurp_leader.jobs.messages import CollectPayloads
@@ -37,6 +41,8 @@ _PAGE = 20
 """Outcomes in one read, at first: each may be as large as `jobs.result_limit`."""
 _BATCH = 40
 """Outcomes deleted in one transaction: a compare and up to two operations each."""
+_CHECKPOINTS = 500
+"""Keys in one read: some 30 KiB, and less than a millisecond to look through."""
 _LIKE_A_REFERENCE = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -64,6 +70,9 @@ class Pruner:
         self._round = desk.term.token  # not always the same shard first: terms may be short
         self._under_way = False
         self._stopped = False
+        self._looked_until = desk.keys.checkpoint  # checkpoints were looked through up to here
+        self._looking = False
+        self._sweeping: set[str] = set()  # jobs whose checkpoint is being deleted
         shortest = min(rule.age for rule in rules.values())
         self.interval_s = min(30.0, max(1.0, shortest.total_seconds() / 4))
         """How often `work` wants to be called."""
@@ -73,7 +82,7 @@ class Pruner:
         self._retention.learn(outcome, revision)
 
     def work(self, now: float) -> None:
-        """Read the next page of what others left, or delete what has to go, or have payloads collected."""
+        """Read the next page of what others left, or delete what has to go, or look for what nobody needs any more."""
         if self._under_way or self._stopped:
             return
         self._look_at_grants()
@@ -82,6 +91,7 @@ class Pruner:
             self._desk.ask(Get(self._cursor, prefix_end(self._desk.keys.done), limit=self._page), self._read)
         elif not self._delete_due(now):
             self._collect_payloads()
+            self._look_at_checkpoints()
 
     def press(self, pressure: float) -> bool:
         """Keep outcomes for less, as `kept_share` says. Returns whether more has to give way than before."""
@@ -163,3 +173,33 @@ class Pruner:
         self._round += 1
         shard = SHARDS[self._round % len(SHARDS)]
         self._desk.say(CollectPayloads(Collection(shard, self._retention.payloads(shard), as_of)))
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _look_at_checkpoints(self) -> None:
+        """Read the next page of them; keys only."""
+        if not self._looking:
+            self._looking = True
+            until = prefix_end(self._desk.keys.checkpoint)
+            self._desk.ask(Get(self._looked_until, until, limit=_CHECKPOINTS, keys_only=True), self._sweep)
+
+    def _sweep(self, result: Any, now: float) -> None:
+        """Delete those of jobs that are gone. What the picture says only chooses: the transaction compares it. A key
+        that names no job is left alone."""
+        self._looking = False
+        if isinstance(result, StoreError) or self._stopped:
+            return  # the next round tries again
+        desk, prefix = self._desk, self._desk.keys.checkpoint
+        picture = desk.picture
+        for kv in result.kvs:
+            job_id = kv.key[len(prefix) :].decode("ascii", "replace")
+            is_there = job_id in picture.jobs or picture.is_parked(job_id)
+            if is_job_id(job_id) and not is_there and job_id not in self._sweeping:
+                self._sweeping.add(job_id)
+                swept = partial(self._swept, job_id)
+                desk.committer.add(intents.sweep_checkpoint(desk.keys, job_id, kv.mod_revision, swept), now)
+        self._looked_until = result.kvs[-1].key + b"\x00" if result.more and result.kvs else prefix
+
+    def _swept(self, job_id: str, settlement: Settlement, now: float) -> None:
+        """One that was refused is met again, if it is still there."""
+        self._sweeping.discard(job_id)

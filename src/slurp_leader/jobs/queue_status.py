@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from slurp_leader.clock import format_utc, parse_utc
-from slurp_leader.jobs.options import JobsOptions
+from slurp_leader.jobs.options import ExecutorName, JobsOptions
 from slurp_leader.jobs.picking.control import QueueControl
 from slurp_leader.jobs.picking.rules import Rules, Usage
 from slurp_leader.jobs.picture import Job, Picture
@@ -82,8 +82,40 @@ class QueueStatus:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Slots that a leader has where no operator has ordered another number of workers.
+
+    Attributes:
+        slots: So many.
+        per_worker: Of one worker.
+    """
+
+    slots: int
+    per_worker: int = 1
+
+
+def most_places(options: JobsOptions) -> Places:
+    """For who does not know the generator, and so not where its jobs run: as many as there could be. What is too large
+    for these is too large, whatever the generator is."""
+    threads, coroutines = options.workers * options.batch_size, options.coroutines
+    match options.executor:
+        case ExecutorName.PROCESSES:
+            return Places(options.workers)
+        case ExecutorName.COROUTINES:
+            return Places(coroutines)
+        case ExecutorName.THREADS:  # in batches, perhaps
+            return Places(threads, options.batch_size)
+        case ExecutorName.AUTO:
+            return Places(max(threads, coroutines), options.batch_size)
+
+
 def queue_status(
-    picture: Picture, options: JobsOptions, today: datetime, stuck: tuple[int, int] = (0, 0)
+    picture: Picture,
+    options: JobsOptions,
+    today: datetime,
+    stuck: tuple[int, int] = (0, 0),
+    places: Places | None = None,
 ) -> QueueStatus:
     """How the queue stands.
 
@@ -93,8 +125,12 @@ def queue_status(
         today: The calendar date.
         stuck: Slots and bytes of memory that runs of the leader take which were told to stop and do not; only its own
             process knows.
+        places: Slots that a leader has, by the generator of whoever asks; None: it is not known here, and only what
+            would be too large for any generator is told to be.
     """
-    rules, date = Rules.of(options, picture.control).beside_stuck(*stuck), format_utc(today)
+    places = places or most_places(options)
+    rules = Rules.of(options, picture.control, places.slots, places.per_worker).beside_stuck(*stuck)
+    date, ordered = format_utc(today), picture.control.workers
     by_status: dict[JobStatus, list[Job]] = {}
     for job in picture.jobs.values():
         by_status.setdefault(picture.status(job, date), []).append(job)
@@ -115,7 +151,7 @@ def queue_status(
         projects={name: count for name, count in usage.projects.most_common() if name},
         closed=picture.closed.reason if picture.closed is not None else "",
         control=picture.control,
-        workers=rules.workers,
+        workers=ordered.most if ordered is not None else options.workers,
     )
 
 

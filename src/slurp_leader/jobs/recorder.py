@@ -63,7 +63,8 @@ class Recorder:
         """Write what a run came to: the end of its job, or how that goes on."""
         desk, job, before = self._desk, run.job, run.before
         op = desk.new_op()
-        decision = after_run(job.spec, before.state, run.number, report, desk.utcnow, desk.rng, op)
+        begun = run.started_at is not None
+        decision = after_run(job.spec, before.state, run.number, report, desk.utcnow, desk.rng, op, begun=begun)
         if isinstance(decision, Finish):
             wait_s = max(0.0, run.claimed_at - run.ready_at)
             left = (run.started_at, run.has_progress, run.has_checkpoint)

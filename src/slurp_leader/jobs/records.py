@@ -419,7 +419,7 @@ class Claim:
 
 
 _OF_STATE = frozenset(
-    ("schema", "closed", "attempts", "interruptions", "crashes", "sole_crashes", "run_at", "errors", "op")
+    ("schema", "closed", "attempts", "interruptions", "crashes", "sole_crashes", "not_begun", "run_at", "errors", "op")
 )
 
 
@@ -436,6 +436,8 @@ class JobState:
         run_at: Not before this date; None: at once.
         errors: The last few, oldest first.
         op: Unique to the write that made this record.
+        not_begun: Closed runs of which it is known that no body began. Counted, and not a mark on the job: a leader of
+            an older version closes runs without a word about it, and then not all of them are in it.
     """
 
     closed: int = 0
@@ -446,6 +448,7 @@ class JobState:
     run_at: str | None = None
     errors: tuple[dict[str, Any], ...] = ()
     op: str = ""
+    not_begun: int = 0
     rest: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """Fields that are not known."""
 
@@ -462,6 +465,7 @@ class JobState:
                 "run_at": self.run_at,
                 "errors": list(self.errors[-ERRORS_KEPT:]),
                 "op": self.op,
+                **({"not_begun": self.not_begun} if self.not_begun else {}),
             }
         )
 
@@ -476,6 +480,7 @@ class JobState:
                 interruptions=_whole(data["interruptions"], 0),
                 crashes=_whole(data.get("crashes", 0), 0),
                 sole_crashes=_whole(data.get("sole_crashes", 0), 0),
+                not_begun=_whole(data.get("not_begun", 0), 0),
                 run_at=_maybe_date(data.get("run_at")),
                 errors=tuple(error for error in data.get("errors", ()) if isinstance(error, dict)),
                 op=_text(data.get("op", "")),

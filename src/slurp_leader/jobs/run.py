@@ -35,6 +35,7 @@ class Run:
         record_at: When it is told to stop; of one that was told, when its end is recorded even if the worker has not
             come back.
         started_at: Date at which its body began.
+        call: Of the generator, where that does several runs at once; 0: one of its own.
         progress_at: When progress was written last.
         extended_s: By how much it has prolonged itself.
         is_recalled: Whether it is known what earlier runs have left.
@@ -57,6 +58,7 @@ class Run:
     stop_reason: str | None = None
     record_at: float = NEVER
     started_at: str | None = None
+    call: int = 0
     progress_at: float = -NEVER
     extended_s: float = 0.0
     is_recalled: bool = False

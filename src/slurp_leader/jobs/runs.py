@@ -7,6 +7,7 @@ from functools import partial
 
 from slurp_leader.clock import parse_utc
 from slurp_leader.jobs import checkpoints, intents
+from slurp_leader.jobs.breaker import SharedCalls
 from slurp_leader.jobs.checkpoints import Checkpoints
 from slurp_leader.jobs.claims import Claims
 from slurp_leader.jobs.decisions import (
@@ -34,6 +35,7 @@ from slurp_leader.jobs.recorder import Recorder
 from slurp_leader.jobs.records import progress_value
 from slurp_leader.jobs.run import Phase, Run
 from slurp_leader.jobs.workers import Workers
+from slurp_leader.machine.calls import NEVER
 from slurp_leader.telemetry.events import LogEvent
 
 _TIMER = "runs"
@@ -63,6 +65,7 @@ class Runs:
         self._claims = claims
         self._recorder = recorder
         self._checkpoints = Checkpoints(desk, self._recalled)
+        self._shared = SharedCalls(desk.breaker)
         self._runs: dict[int, Run] = {}
         self._of_job: dict[str, Run] = {}
         self._accepting = True
@@ -139,6 +142,9 @@ class Runs:
         run = self._runs.get(event.run_id)
         if run is not None:
             run.started_at = self._desk.today
+            if event.call and not run.call and run.phase is Phase.GIVEN:
+                run.call = event.call
+                self._shared.begun(event.call)
             if run.stop_reason is None:
                 self._record_no_later(run, now + min(run.timeout_s, longest_run_s(run.job.spec, self._desk.utcnow)))
 
@@ -197,7 +203,7 @@ class Runs:
 
         Meanwhile it keeps its place: what was held for want of a worker must not start all at once when there is one.
         """
-        run.phase = Phase.HELD
+        run.phase, run.started_at, run.record_at = Phase.HELD, None, NEVER
         self._workers.started(run.run_id, run.job.spec)
         given_up = self._leaving or (self._lent_until is not None and now >= self._lent_until)
         if given_up or run.stop_reason is not None:
@@ -232,7 +238,7 @@ class Runs:
         if run.phase is Phase.HELD:
             self._workers.release(run.run_id)  # it had taken a place while it was being prepared
         run.phase = Phase.ENDING
-        self._desk.breaker.ended(run.permit, report, duration_s, now)
+        self._shared.ended(run.call, run.permit, report, duration_s, now)
         if run.has_progress:
             self._desk.committer.withdraw(Rank.PROGRESS, run.job.job_id)
         self._checkpoints.leave_to_the_end(run)

@@ -8,7 +8,7 @@ from slurp_leader.clock import Clock
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picking.control import ALL
 from slurp_leader.jobs.queue_orders import QueueOrdered, QueueOrders
-from slurp_leader.jobs.queue_status import QueueStatus, queue_status
+from slurp_leader.jobs.queue_status import Places, QueueStatus, queue_status
 from slurp_leader.jobs.records import JobKeys
 from slurp_leader.jobs.reports import read_picture
 from slurp_leader.store import Store
@@ -39,6 +39,7 @@ class QueueView:
         clock: Source of time.
         by: Who orders, where that is not said.
         stuck: Slots and memory that stuck runs take, if this process leads.
+        places: Slots that a leader has, where this process knows the generator.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class QueueView:
         clock: Clock,
         by: str,
         stuck: Callable[[], tuple[int, int]],
+        places: Callable[[], Places | None],
     ) -> None:
         self._store = store
         self._keys = keys
@@ -56,6 +58,7 @@ class QueueView:
         self._clock = clock
         self._by = by
         self._stuck = stuck
+        self._places = places
         self.aio = AsyncFace(lambda name: getattr(self, name), QUEUE_VERBS)
         """The verbs, awaited: ``await system.queue.aio.pause()``."""
 
@@ -71,7 +74,7 @@ class QueueView:
             LifecycleError: Not started.
         """
         picture = read_picture(self._store(), self._keys, self._options.rpc_timeout_s)
-        return queue_status(picture, self._options, self._clock.utcnow(), self._stuck())
+        return queue_status(picture, self._options, self._clock.utcnow(), self._stuck(), self._places())
 
     def pause(self, scope: str = ALL, why: str = "", *, by: str = "") -> QueueOrdered:
         """Start no jobs of this scope until `resume`. What runs goes on, and new jobs are taken."""

@@ -175,6 +175,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             self._clock,
             self.settings.node.id,
             lambda: self._node.engine.stuck_places if self._node else (0, 0),
+            lambda: self._node.engine.places if self._node else None,
         )
         """How the queue stands: ``status``; and ``pause``, ``resume``, ``drain``, ``limits``, ``workers``."""
         self.telemetry = Telemetry(metrics or NoMetrics(), self._clock)

@@ -121,6 +121,7 @@ class Batches:
         self._clock = clock
         self.per_worker = rules.size
         self._names = itertools.count()
+        self._calls = itertools.count(1)
         self._changed = threading.Condition()  # guards all below
         self._gathering = Gathering(rules)
         self._count = count
@@ -183,7 +184,8 @@ class Batches:
                 self._changed.wait(None if due_at is None else max(0.0, due_at - now))
 
     def _run(self, batch: Sequence[Launch]) -> None:
-        begun = [launch for launch in batch if launch.begin_apart()]
+        call = next(self._calls)
+        begun = [launch for launch in batch if launch.begin_apart(call)]
         if begun:
             for launch, report in zip(begun, self._reports(begun), strict=True):
                 launch.end(report)

@@ -91,9 +91,12 @@ class Launch:
     def spec(self) -> Spec:
         return self.start.job.spec
 
-    def begin(self) -> bool:
+    def begin(self, call: int = 0) -> bool:
         """The body is about to begin. Looks at the term once more: no user code starts after its trust window (I3),
         nor after the deadline of the job: it may have waited here for long.
+
+        Args:
+            call: As in `RunStarted`.
 
         Returns:
             Whether it may. If not, the run has ended, and the executor is done with it.
@@ -109,7 +112,7 @@ class Launch:
             return False
         self._has_begun = True
         self.context._begin()
-        self._post(RunStarted(self.run_id))
+        self._post(RunStarted(self.run_id, call))
         if _logger.isEnabledFor(logging.DEBUG):
             log_event(
                 _logger, logging.DEBUG, LogEvent.JOB_STARTED, job_id=self.context.id, attempt=self.context.attempt
@@ -121,9 +124,9 @@ class Launch:
         context = self.context
         return self._tracer.span("slurp.job.run", parent=self.spec.trace, job_id=context.id, attempt=context.attempt)
 
-    def begin_apart(self) -> bool:
+    def begin_apart(self, call: int = 0) -> bool:
         """As `begin`, for a body that runs elsewhere: the span is open until the end, in nobody's way."""
-        if not self.begin():
+        if not self.begin(call):
             return False
         self._apart = contextvars.copy_context()
         self._scope = self._apart.run(self.span)
