@@ -458,8 +458,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             while (term := self._next_term(election, owner)) is not None:
                 try:
                     result = work(term)
-                except LeadershipLostError:
-                    if term.is_valid:  # of another term than this one
+                except LeadershipLostError as error:
+                    if error.token != term.token and term.is_valid:  # of another term than this one
                         raise
                 else:
                     if term.is_valid:
