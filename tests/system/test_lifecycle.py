@@ -113,6 +113,12 @@ def test_a_workspace_that_is_not_there_is_said_before_anything_starts(shared: An
     assert own_threads() == before
 
 
+def test_the_longest_drain_there_is_may_be_set(shared: Any) -> None:
+    """A stop gets some seconds more than that, whatever may be set for other stops."""
+    with system(shared, jobs={"drain_timeout": "1h"}) as node:
+        assert node.wait_for_leadership(WAIT_S)
+
+
 def test_many_starts_and_stops_leave_no_thread_and_no_lease(shared: Any) -> None:
     before = own_threads()
     node = system(shared)
