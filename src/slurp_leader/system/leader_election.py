@@ -429,7 +429,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         Raises:
             NoLeaderError: Nobody leads.
             HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
-            StoreError: etcd did not answer. Nothing was handed over.
+            StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """
         return self.control.transfer(to, why=why, dry_run=dry_run, timeout=timeout)
