@@ -251,6 +251,18 @@ def test_stop_is_safe_twice_and_before_start(keyspace: Keyspace, memory_store: M
     assert standing.stop()
 
 
+def test_an_election_that_was_stopped_before_its_start_stands_no_more(
+    keyspace: Keyspace, memory_store: MemoryStore
+) -> None:
+    """Whoever finds that this node must not lead may find it before the election has begun."""
+    standing = Standing(memory_store, keyspace, "a")
+    assert standing.election.stop()
+    standing.start()
+    assert not standing.election.wait_for_leadership(PATIENCE_S)
+    assert standing.election.has_ended
+    assert standing.stop()
+
+
 def test_an_election_is_started_once(stand: Stand, memory_store: MemoryStore) -> None:
     standing = stand(memory_store, "a")
     with pytest.raises(LifecycleError, match="make a new one"):

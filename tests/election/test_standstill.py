@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 
 from slurp_leader.election import (
+    Consent,
+    ConsentWanted,
     Drained,
     DropLease,
     ElectionOptions,
@@ -96,6 +98,41 @@ def test_an_answer_from_before_the_standstill_proves_nothing_after_it() -> None:
     assert not leader.leads
 
 
+def test_what_was_proved_before_the_standstill_does_not_begin_a_term_after_it() -> None:
+    """The owner agrees to a term that was proved; the guard may have acted since."""
+    world = World()
+    options = ElectionOptions(lease_ttl=30, hook_timeout=60)
+    leader = node(world, "a", options, guarded=True, needs_consent=True)
+    world.run_until(lambda: _asked(leader) is not None, within_s=5)
+    stand_still(world, leader, STALL_S + 0.2)
+    lost = world.order(request_lost(), _renews)
+    world.run_for(0.3)  # the guard has heard again
+    asked = _asked(leader)
+    assert asked is not None
+    leader.seat.post(Consent(asked.term.token, ""))
+    world.run_for(0.3)
+    assert not leader.leads
+    world.rules.remove(lost)
+    world.run_until(lambda: leader.leads, within_s=20)
+    assert leader.term.token == asked.term.token
+
+
+def test_a_first_proof_from_before_the_standstill_does_not_begin_a_term_after_it() -> None:
+    world = World()
+    slow = world.order(fine(0.001, STALL_S + 0.3), writes_key(KEYS.heartbeat), times=1)
+    leader = node(world, "a", ElectionOptions(lease_ttl=60), guarded=True)
+    world.run_until(lambda: slow.met == 1, within_s=5)
+    leader.host.pause()
+    world.run_for(BOUND_S + 0.1)
+    leader.host.resume()
+    lost = world.order(request_lost(), _renews)
+    world.run_for(1)
+    assert not leader.leads
+    world.rules.remove(lost)
+    world.run_until(lambda: leader.leads, within_s=20)
+    assert len(leader.terms) == 1
+
+
 @pytest.mark.parametrize("one_way_s", [0.1, 0.4])
 def test_a_proof_after_a_standstill_may_take_longer_than_the_pause_between_two_beats(one_way_s: float) -> None:
     world = World()
@@ -106,6 +143,10 @@ def test_a_proof_after_a_standstill_may_take_longer_than_the_pause_between_two_b
     world.run_until(lambda: leader.leads, within_s=5)
     assert leader.last_reason is Reason.RENEWED
     assert len(leader.terms) == 1
+
+
+def _asked(standing: Node) -> ConsentWanted | None:
+    return next((said for said in standing.said if isinstance(said, ConsentWanted)), None)
 
 
 def _renews(request: Request[object]) -> bool:

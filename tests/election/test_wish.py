@@ -14,8 +14,8 @@ from slurp_leader.election import ElectionKeys, Wish
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
-from slurp_leader.errors import HandoverError, Outcome
-from slurp_leader.store import Grant, Put, Request, Store
+from slurp_leader.errors import HandoverError, Outcome, StoreDeniedError, StoreError, StoreTimeoutError
+from slurp_leader.store import Grant, Put, Request, Store, Txn
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
 from support.calls import do, get, put
@@ -75,6 +75,47 @@ def test_of_the_time_that_there_is_a_part_is_kept_for_taking_it_back(
         wish.transfer("b", "", store.remaining_s())
     assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.NOT_APPLIED)
     assert min(store.left) > 0
+
+
+def test_no_call_of_a_wish_lasts_longer_than_the_wish_may(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+    wish_of(memory_store, keyspace)
+    store = Listening(memory_store)
+    wish = Wish(store, ElectionKeys.of(keyspace, "slurp"), "slurp", SystemClock(), 5.0, "ops")
+    with pytest.raises(HandoverError, match="in time"):
+        wish.transfer("b", "", SHORT_S)
+    assert max(store.timeouts_s) <= SHORT_S
+
+
+def test_a_wish_that_is_refused_after_one_without_an_answer_may_stand_all_the_same(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    wish_of(memory_store, keyspace)
+    store = Listening(memory_store, StoreTimeoutError("no answer"), StoreDeniedError("the role was taken away"))
+    wish = Wish(store, ElectionKeys.of(keyspace, "slurp"), "slurp", SystemClock(), 5.0, "ops")
+    with pytest.raises(StoreDeniedError) as caught:
+        wish.transfer("b", "", 60)
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+class Listening:
+    """A way to a store that notes how long each call may take, and answers the first wishes with these errors."""
+
+    def __init__(self, store: MemoryStore, *errors: StoreError) -> None:
+        self._store = store
+        self._errors = list(errors)
+        self.watch = store.watch
+        self.timeouts_s: list[float] = []
+
+    def call(self, request: Request[R], timeout_s: float) -> Future[R]:
+        self.timeouts_s.append(timeout_s)
+        if self._errors and isinstance(request, Txn) and any(isinstance(step, Put) for step in request.success):
+            refused: Future[R] = Future()
+            refused.set_exception(self._errors.pop(0))
+            return refused
+        return self._store.call(request, timeout_s)
+
+    def close(self) -> None:
+        """The store is closed with the test."""
 
 
 @pytest.mark.parametrize("stage", [Stage.WISHED, Stage.OFFERED])

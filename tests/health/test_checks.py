@@ -109,6 +109,24 @@ def test_what_a_check_says_before_anybody_waits_for_it_is_told_at_once(told: Rec
     checks.stop()
 
 
+def test_a_check_that_still_fails_after_a_new_start_is_told_again(told: Recorder[str]) -> None:
+    """Whoever listens then is another election, which knows nothing of it."""
+    may_answer = threading.Event()
+    may_answer.set()
+    checks = HealthChecks(HealthOptions(interval=3600, failure_threshold=1), SystemClock(), told)
+    checks.add("disk", lambda: not may_answer.wait(PATIENCE_S))
+    checks.start()
+    assert told.next() == "health checks fail: disk"
+    checks.stop()
+    may_answer.clear()  # it is known to fail before it is asked again
+    checks.start()
+    try:
+        assert told.next() == "health checks fail: disk"
+    finally:
+        may_answer.set()
+        checks.stop()
+
+
 def test_what_is_not_critical_is_only_shown(checks: HealthChecks, told: Recorder[str]) -> None:
     seen: Recorder[int] = Recorder()
     numbers = iter(range(1000))

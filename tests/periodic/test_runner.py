@@ -98,6 +98,20 @@ def test_the_loss_of_the_term_is_an_interruption_and_anything_else_a_failure(ben
     assert bench.outcome() is (RunOutcome.INTERRUPTED if is_over else RunOutcome.FAILED)
 
 
+def test_the_loss_of_a_term_that_was_proved_again_meanwhile_is_an_interruption_too(bench: Bench) -> None:
+    proved_until = bench.term.trust.until
+
+    def work(term: Term) -> None:
+        term.trust.until = float("-inf")
+        try:
+            term.check()
+        finally:
+            term.trust.until = proved_until
+
+    bench.begin(work)
+    assert bench.outcome() is RunOutcome.INTERRUPTED
+
+
 def test_a_coroutine_is_cancelled_and_has_ended_only_when_it_has_cleaned_up(bench: Bench) -> None:
     began, cleaning, may_end = threading.Event(), threading.Event(), threading.Event()
 

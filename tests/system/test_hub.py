@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from slurp_leader import Elections, SlurpSettings
-from slurp_leader.errors import ConfigurationError, LifecycleError
+from slurp_leader.errors import ConfigurationError, LifecycleError, StoreDeniedError
 from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.store import Get, Revoke
+from slurp_leader.store.follow import FollowFailed
 from support.etcd import EtcdServers
 from support.waiting import WAIT_S, until
 
@@ -80,6 +81,15 @@ def test_one_that_is_added_or_removed_while_it_runs_starts_and_stops_alone(share
         assert lead_all(elections) == tokens
     with pytest.raises(KeyError):
         elections.remove("second")
+
+
+def test_one_that_is_added_after_the_watch_was_lost_for_good_does_not_stand(shared: Any) -> None:
+    with hub(shared, "first") as elections:
+        lead_all(elections)
+        elections._need_parts().shared._take(FollowFailed(StoreDeniedError("permission denied")))
+        late = elections.add("late")
+        assert not late.wait_for_leadership(WAIT_S)
+        assert [problem["what"] for problem in late.health()["problems"]] == ["store"]
 
 
 def test_misuse_says_what_to_do(shared: Any) -> None:

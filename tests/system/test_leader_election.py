@@ -291,6 +291,29 @@ def test_a_stop_that_etcd_does_not_answer_ends_the_election_all_the_same(
         handing.join(WAIT_S)
 
 
+def test_work_that_saw_its_term_in_doubt_begins_anew_although_it_was_proved_again_meanwhile(shared: Any) -> None:
+    """As it does when its end takes a moment: what it raises is the loss of its own term all the same."""
+    connection = Troubled(shared)
+    settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3})
+    mine, tokens = LeaderElection("reports", settings, stores=lambda: connection), []
+
+    def work(term: Any) -> str:
+        tokens.append(term.token)
+        if len(tokens) > 1:
+            return "done"
+        connection.is_full = True
+        until(lambda: not term.is_valid)
+        try:
+            term.check()
+        finally:
+            connection.is_full = False
+            until(lambda: term.is_valid)
+        return "not told"
+
+    assert mine.run(work) == "done"
+    assert tokens[0] == tokens[1]
+
+
 def test_work_that_fails_while_its_term_is_in_doubt_gives_the_term_back(shared: Any) -> None:
     connection = Troubled(shared)
     settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3})

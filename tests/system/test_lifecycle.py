@@ -85,6 +85,25 @@ def test_a_start_that_fails_leaves_nothing_running_and_can_be_repeated(shared: A
         assert node.wait_for_leadership(WAIT_S)
 
 
+@pytest.mark.parametrize("candidate", [True, False])
+def test_a_setting_that_is_found_wrong_at_the_start_leaves_no_connection_open(shared: Any, candidate: bool) -> None:
+    is_open: list[Any] = []
+
+    class Connection:
+        def __init__(self) -> None:
+            self.call, self.watch = shared.store.call, shared.store.watch
+            is_open.append(self)
+
+        def close(self) -> None:
+            is_open.remove(self)
+
+    wrong = settings(jobs={"payload_store": "no-such-kind://bucket"})
+    node = SlurpLeaderSystem(wrong, generator=lambda request, job: None, candidate=candidate, stores=Connection)
+    with pytest.raises(ConfigurationError, match="payload_store"):
+        node.start()
+    assert not is_open
+
+
 def test_a_workspace_that_is_not_there_is_said_before_anything_starts(shared: Any, tmp_path: Any) -> None:
     before = own_threads()
     missing = {"workspace_root": str(tmp_path / "missing")}
@@ -92,6 +111,12 @@ def test_a_workspace_that_is_not_there_is_said_before_anything_starts(shared: An
     with pytest.raises(ConfigurationError, match="missing"):
         node.start()
     assert own_threads() == before
+
+
+def test_the_longest_drain_there_is_may_be_set(shared: Any) -> None:
+    """A stop gets some seconds more than that, whatever may be set for other stops."""
+    with system(shared, jobs={"drain_timeout": "1h"}) as node:
+        assert node.wait_for_leadership(WAIT_S)
 
 
 def test_many_starts_and_stops_leave_no_thread_and_no_lease(shared: Any) -> None:

@@ -179,7 +179,8 @@ class Election:
         self._loop.start()
 
     def stop(self, *, hands_over: bool = True) -> bool:
-        """Hand the lead over, or drain and release the key; then end the lease. Safe twice, and before `start`.
+        """Hand the lead over, or drain and release the key; then end the lease. Safe twice, and before `start`: then it
+        ends as soon as it is started.
 
         Blocks at most `stop_timeout` for the work of a term, and a few seconds for the rest.
 
@@ -190,10 +191,10 @@ class Election:
             Whether everything was given back. If not, the lease ends what is left.
         """
         with self._changed:
-            if not self._started:
-                return True
-            self._stopping = True
-        self._loop.post(StopWanted(hands_over))
+            self._stopping, is_started = True, self._started
+        self._loop.post(StopWanted(hands_over))  # kept until a start: a node may be found unable to lead before that
+        if not is_started:
+            return True
         with self._changed:
             self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + _LONGEST_GOODBYE_S)
             clean = self._gave_all_back

@@ -471,6 +471,8 @@ class Elector:
         reign.term.trust.until = min(reign.window, self._beats.until)
         self._standstill.await_progress(reign.term, now)
         self._enter(ElectionState.LEADER, reign.reason, reign.term)
+        if reign.term.trust.until <= now:  # it stood still since it was proved: whoever waits hears of the next proof
+            self._suspend(reign, Reason.STALLED)
 
     def _on_consent(self, event: Consent, now: float) -> None:
         reign = self._reign
@@ -520,13 +522,17 @@ class Elector:
             self._lose_session(now)  # it may end at any moment, whatever a proof says before
         if not is_ours or reign is None or self._reign is not reign:
             return
-        if not reign.announced or self._handover.is_deciding:
+        if self._handover.is_deciding:
             return
-        if reign.term.trust.until > now:
+        is_first = event.at == self._beats.heard_since  # after a silence
+        if not reign.announced:
+            if is_first:
+                reign.window = float("-inf")  # so a term does not begin by it
+                self._start_round(now)
+        elif reign.term.trust.until > now:
             reign.term.trust.until = min(reign.window, self._beats.until)
         elif reign.window > now:
             self._suspend(reign, Reason.STALLED)
-            is_first = event.at == self._beats.heard_since
             counts = event.told is not Told.UNHEARD  # else no proof would
             if counts and (is_first or self._renewal.round is None):
                 self._start_round(now)  # one that is under way at the first beat began before it, and counts no more

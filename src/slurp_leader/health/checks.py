@@ -115,6 +115,7 @@ class HealthChecks:
         """Begin to run them, at once."""
         with self._wake:
             self._stopped = False
+            self._told = ""  # whoever is told from now on knows nothing of what has failed before
             for running in self._checks.values():
                 running.due_at = self._clock.boottime()
             if self._checks:

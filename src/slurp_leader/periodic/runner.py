@@ -197,8 +197,11 @@ class Runner:
 def _outcome_of(error: BaseException | None, term: Term) -> RunOutcome:
     if error is None:
         return RunOutcome.COMPLETED
-    stopped = isinstance(error, LeadershipLostError | asyncio.CancelledError)
-    return RunOutcome.INTERRUPTED if stopped and term.should_stop else RunOutcome.FAILED
+    if isinstance(error, LeadershipLostError):  # of this term: it may have been proved again by now
+        was_stopped = error.token == term.token or term.should_stop
+    else:
+        was_stopped = isinstance(error, asyncio.CancelledError) and term.should_stop
+    return RunOutcome.INTERRUPTED if was_stopped else RunOutcome.FAILED
 
 
 def _error_of(done: asyncio.Task[None]) -> BaseException | None:

@@ -429,7 +429,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         Raises:
             NoLeaderError: Nobody leads.
             HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
-            StoreError: etcd did not answer. Nothing was handed over.
+            StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """
         return self.control.transfer(to, why=why, dry_run=dry_run, timeout=timeout)
@@ -458,8 +458,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             while (term := self._next_term(election, owner)) is not None:
                 try:
                     result = work(term)
-                except LeadershipLostError:
-                    if term.is_valid:  # of another term than this one
+                except LeadershipLostError as error:
+                    if error.token != term.token and term.is_valid:  # of another term than this one
                         raise
                 else:
                     if term.is_valid:

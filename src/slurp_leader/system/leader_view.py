@@ -250,7 +250,7 @@ class LeaderControl(LeaderView):
         Raises:
             NoLeaderError: Nobody leads.
             HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
-            StoreError: etcd did not answer. Nothing was handed over.
+            StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """
         return self._access.wish().transfer(to, why, timeout, dry_run=dry_run)
@@ -267,7 +267,7 @@ class LeaderControl(LeaderView):
             HandoverError: It goes on leading; `reason` says why, such as a frozen election in which nobody can take
                 over. ``timeout`` with `outcome` UNKNOWN: it may still do it. A leader that does not answer at all is
                 for `force`.
-            StoreError: etcd did not answer. Nothing was asked for.
+            StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """
         return self._access.wish().step_down(why, timeout)

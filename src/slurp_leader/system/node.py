@@ -311,4 +311,4 @@ def _with_time_to_drain(settings: SlurpSettings) -> ElectionOptions:
     """The election's settings, with a stop that waits at least for the jobs to drain."""
     options = settings.election
     stop_timeout = max(options.stop_timeout, settings.jobs.drain_timeout + timedelta(seconds=_STOP_RESERVE_S))
-    return options.but(stop_timeout=stop_timeout)
+    return options.model_copy(update={"stop_timeout": stop_timeout})  # may be more than can be set

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack, overload
@@ -269,13 +270,10 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             if self.candidate:
                 self._body = self._body or body_of(self._built_in_generator(), None, ())
                 check_body(self._executor_choice, self._body)
-            store = self._make_store()
-            client = self._new_client(store)
-            parts = Parts(store, client)
+            parts = self._new_parts()
             try:
-                client.start()
-                if self.candidate:
-                    parts.node = self._new_node(store)
+                parts.client.start()
+                if parts.node is not None:
                     parts.node.start()
             except BaseException:
                 parts.stop()
@@ -314,6 +312,16 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         log_event(_logger, logging.INFO, LogEvent.SYSTEM_STOPPED, node_id=self.settings.node.id, clean=clean)
         return clean
 
+    def _new_parts(self) -> Parts:
+        """What is to be started; nothing stays open if it cannot be made."""
+        with ExitStack() as made:
+            store = self._make_store()
+            made.callback(store.close)
+            client = self._new_client(store)
+            parts = Parts(store, client, self._new_node(store, made) if self.candidate else None)
+            made.pop_all()
+        return parts
+
     def _new_client(self, store: Store) -> JobClient:
         election = ElectionKeys.of(self._keyspace, self.settings.election.name)
         return JobClient(
@@ -329,19 +337,24 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             store_limits=StoreLimits(self.settings.etcd.quota_bytes),
         )
 
-    def _new_node(self, jobs_store: Store) -> Node:
+    def _new_node(self, jobs_store: Store, made: ExitStack) -> Node:
         assert self._body is not None
+        election_store = self._make_store()
+        made.callback(election_store.close)
+        guard = guard_of(self.settings, self._clock) if self._reaches_etcd else None
+        if guard is not None:
+            made.callback(guard.release)
         return Node(
             self.settings,
             self._body,
-            self._make_store(),
+            election_store,
             jobs_store,
             clock=self._clock,
             executor=self._executor_choice,
             metrics=self._metrics,
             tracer=self._tracer,
             hooks=self._hooks,
-            guard=guard_of(self.settings, self._clock) if self._reaches_etcd else None,
+            guard=guard,
             periodic=self._works,
         )
 

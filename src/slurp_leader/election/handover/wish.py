@@ -6,6 +6,7 @@ wants it and why. Its answer is the handover itself, or the refusal that the lea
 
 from __future__ import annotations
 
+import math
 import queue
 import secrets
 import threading
@@ -36,6 +37,7 @@ from slurp_leader.store import (
     prefix_end,
     value_of,
 )
+from slurp_leader.store.repeat import asks_until
 from slurp_leader.store.requests import CompareOp
 
 _LONGEST_WHY = 500
@@ -116,6 +118,7 @@ class Wish:
         self._rpc_timeout_s = rpc_timeout_s
         self._by = by
         self._id = secrets.token_hex(8)
+        self._ends_at = math.inf  # boottime, once it has begun: no call lasts longer
 
     def transfer(self, to: str | None, why: str, timeout_s: float, *, dry_run: bool = False) -> Transferred:
         """Have the lead handed over, and wait until the successor has proved it.
@@ -130,10 +133,10 @@ class Wish:
             ConfigurationError: `why` is longer than 500 characters.
             NoLeaderError: Nobody leads.
             HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
-            StoreError: etcd did not answer. Nothing was handed over.
+            StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
         """
         _check(why)
-        began = self._clock.boottime()
+        began = self._begin(timeout_s)
         situation, leader = self._look()
         asked = self._check(situation, to)
         before = situation.record.node_id if situation.record else None
@@ -159,7 +162,7 @@ class Wish:
                 because nobody can take over: then the leader goes on.
         """
         _check(why)
-        began = self._clock.boottime()
+        began = self._begin(timeout_s)
         situation, leader = self._look()
         before = situation.record.node_id if situation.record else None
         wish = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, "", self._by, why, steps_down=True)
@@ -169,6 +172,11 @@ class Wish:
         return SteppedDown(successor, before, self._clock.boottime() - began)
 
     # ------------------------------------------------------------ before anything is written
+
+    def _begin(self, timeout_s: float) -> float:
+        began = self._clock.boottime()
+        self._ends_at = began + timeout_s
+        return began
 
     def _look(self) -> tuple[Situation, KeyValue]:
         situation = look_at(self._call, self._keys)
@@ -219,18 +227,21 @@ class Wish:
 
     def _send(self, txn: Txn, deadline: float) -> tuple[Any, bool]:
         """The same again until it is answered. Returns the answer, and whether an earlier send may have arrived."""
+        ask = asks_until(self._store, self._rpc_timeout_s, self._clock, deadline)
         failures, in_doubt = 0, False
         while True:
             try:
-                return self._call(txn), in_doubt
+                return ask(txn), in_doubt
             except StoreError as error:
                 in_doubt |= error.outcome is Outcome.UNKNOWN
                 failures += 1
+                pause = pause_s(failures)
                 if not error.retryable:
+                    error.outcome = Outcome.UNKNOWN if in_doubt else error.outcome
                     raise
-                if self._clock.boottime() >= deadline:
+                if self._clock.boottime() + pause >= deadline:
                     raise _refused("timeout", Outcome.UNKNOWN if in_doubt else Outcome.NOT_APPLIED) from error
-            threading.Event().wait(pause_s(failures))
+            threading.Event().wait(pause)
 
     # ------------------------------------------------------------ what becomes of it
 
@@ -307,7 +318,7 @@ class Wish:
             return False
 
     def _call(self, request: Any) -> Any:
-        return self._store.call(request, self._rpc_timeout_s).result()
+        return asks_until(self._store, self._rpc_timeout_s, self._clock, self._ends_at)(request)
 
 
 def _to_be_obeyed_s(timeout_s: float) -> float:
