@@ -440,9 +440,10 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         """Wait until this process leads, then call ``work(term)`` and return what it returns.
 
         `work` should come to its end when ``term.should_stop`` (``while not term.wait(60): ...``). If the term was
-        lost under it, it is called anew with the next one. When it returns or raises, the term is handed over or given
-        back; in a frozen election, where nobody could take it up, it is kept until the election is stopped. Starts and
-        stops the election if it is not running.
+        lost under it, or was to be handed over or given back by then, it is called anew with the next one: this process
+        goes on standing until `stop`. When it returns or raises otherwise, the term is handed over or given back; in a
+        frozen election, where nobody could take it up, it is kept until the election is stopped. Starts and stops the
+        election if it is not running.
 
         Raises:
             LifecycleError: The election ended, and `work` had not come to its end within a term.
@@ -462,7 +463,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
                     if term.is_valid:  # of another term than this one
                         raise
                 else:
-                    if term.is_valid:
+                    # Work that ends because it was asked to has not come to its end, unless nothing follows.
+                    if term.is_valid and (election.is_stopping or not term.leaving.is_set()):
                         return result
                 if not election.wait_until_proved_again(term):  # else the same term goes on, and its work begins anew
                     election.drained(owner, term.token)
