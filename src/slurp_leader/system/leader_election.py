@@ -173,6 +173,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         ConfigurationError: A setting is wrong.
     """
 
+    _called = "the election"
+
     def __init__(
         self,
         name: str | None = None,
@@ -505,12 +507,6 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
 
     def _running(self) -> Election:
         return self._need_parts().election
-
-    def _need_parts(self) -> _Parts:
-        parts = self._running_parts
-        if parts is None:
-            raise LifecycleError("the election is not running: start() it first")
-        return parts
 
 
 def unfit_of(election: Election) -> str:
