@@ -270,6 +270,17 @@ def test_the_lead_was_handed_over() -> None:
     assert in_force("n-b", own_wish, A, B) == f"{SINCE}: n-b handed the lead over to it: it is not fit: ill."
 
 
+def test_in_a_frozen_election_the_lead_was_handed_to_another() -> None:
+    """The freeze kept nobody from that: the winner stood in the same election."""
+    handed = {"reason": "handover", "before": "n-z"}
+    assert in_force("n-b", record_of(A, B, orders=NO_ORDERS.freeze(OPS), **handed), A, B) == (
+        f"{SINCE}: n-z handed the lead over to it. n-b stood with a score of 0.60, but n-a was the one that was named, "
+        f"or the first that agreed."
+    )
+    blocked = record_of(A, B, orders=NO_ORDERS.freeze(OPS).block("n-b", OPS), **handed)
+    assert in_force("n-b", blocked, A, B).endswith("could not lead then: it is blocked by ops: disk is failing.")
+
+
 def test_the_lead_was_taken_from_a_silent_holder() -> None:
     assert in_force("n-b", record_of(A, B, reason="stolen"), A, B).startswith(
         f"{SINCE}: it took the lead from n-z, which had gone silent. n-b scored 0.60 against 0.80"

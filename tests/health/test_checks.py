@@ -153,6 +153,12 @@ def test_a_name_is_taken_once(checks: HealthChecks) -> None:
         checks.add("disk", lambda: None)
 
 
+def test_what_cannot_be_called_is_no_check(checks: HealthChecks) -> None:
+    answer: Any = True
+    with pytest.raises(ConfigurationError, match="'disk': True cannot be called"):
+        checks.add("disk", answer)
+
+
 def test_an_election_shows_what_fails_and_leads_all_the_same_when_alone() -> None:
     with MemoryStore(SystemClock()) as store:
         settings = SlurpSettings(health={"interval": 0.05, "failure_threshold": 1})

@@ -65,12 +65,13 @@ def check():
     assert not system.is_leader and system.term is None
     assert not term.is_valid and term.should_stop and term.remaining_s() == 0
     assert not system.health()["live"] and not system.status()["running"]
-    try:
-        system.submit("c.py")
-    except LifecycleError as error:
-        assert "parent" in str(error), error
-    else:
-        raise AssertionError("the child submitted over the connection of its parent")
+    for call in (lambda: system.submit("c.py"), election.require_term, election.transfer, election.control.unfreeze):
+        try:
+            call()
+        except LifecycleError as error:
+            assert "parent" in str(error) and "start() it" not in str(error), error
+        else:
+            raise AssertionError("the child used the connection of its parent")
     assert system.stop()
 
 in_child(check)
@@ -98,8 +99,8 @@ def check():
     for call in (leader.get, lambda: leader.get(fresh=True), elections.start, leader.start):
         try:
             call()
-        except LifecycleError:
-            pass
+        except LifecycleError as error:
+            assert "forked" in str(error), error
         else:
             raise AssertionError(f"{call} worked in a child")
     assert elections.stop() and leader.stop()

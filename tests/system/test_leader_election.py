@@ -21,7 +21,7 @@ from slurp_leader.errors import (
     StoreTimeoutError,
 )
 from slurp_leader.store import Delete, Get, Put, Txn
-from support.waiting import WAIT_S, until
+from support.waiting import WAIT_S, until, when_it_stands
 
 
 def election(shared: Any, node_id: str, name: str = "reports") -> LeaderElection:
@@ -89,6 +89,34 @@ def test_run_gives_the_term_back_when_the_work_raises(shared: Any) -> None:
     with election(shared, "a") as mine, pytest.raises(ZeroDivisionError):
         mine.run(work)
     assert not shared.store.call(Get(b"/slurp/v1/default/m/election/reports/leader"), 5).result().kvs
+
+
+def test_work_that_ended_for_a_handover_begins_anew_in_the_next_term_of_this_process(shared: Any) -> None:
+    began: list[int] = []
+    mine = election(shared, "a")
+
+    def work(term: Any) -> int:
+        began.append(term.token)
+        while not term.wait(60):
+            pass
+        return len(began)
+
+    answers: list[int] = []
+    worker = threading.Thread(target=lambda: answers.append(mine.run(work)))
+    with mine, election(shared, "b") as other:
+        worker.start()
+        if not mine.wait_for_leadership(1):
+            when_it_stands(other.transfer, "a")
+        until(lambda: began)
+        when_it_stands(other.transfer, "b")
+        assert other.wait_for_leadership(WAIT_S)
+        assert worker.is_alive()
+        assert other.transfer("a").node_id == "a"  # it stands on, and does not rest as who wanted to be rid of the lead
+        until(lambda: len(began) == 2)
+        assert began[1] > began[0]
+        assert mine.stop()
+        worker.join(WAIT_S)
+    assert answers == [2]
 
 
 def test_work_is_told_to_stop_when_the_service_stops(shared: Any) -> None:

@@ -243,6 +243,11 @@ class Election:
         return self._duplicates
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop: it stands no more after this term."""
+        return self._stopping
+
+    @property
     def has_ended(self) -> bool:
         """Whether it stands no more: stopped, or ended by itself; `reason` says why."""
         return self._finished

@@ -91,8 +91,10 @@ class HealthChecks:
             critical: Whether failing makes this node unfit to lead; else it is only shown.
 
         Raises:
-            ConfigurationError: The name is taken, or a time is not positive.
+            ConfigurationError: The name is taken, a time is not positive, or there is nothing to call.
         """
+        if not callable(function):
+            raise ConfigurationError(f"health check {name!r}: {function!r:.40} cannot be called: give it a function")
         check = Check(
             name,
             function,

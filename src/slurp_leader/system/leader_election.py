@@ -173,6 +173,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         ConfigurationError: A setting is wrong.
     """
 
+    _called = "the election"
+
     def __init__(
         self,
         name: str | None = None,
@@ -440,9 +442,10 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         """Wait until this process leads, then call ``work(term)`` and return what it returns.
 
         `work` should come to its end when ``term.should_stop`` (``while not term.wait(60): ...``). If the term was
-        lost under it, it is called anew with the next one. When it returns or raises, the term is handed over or given
-        back; in a frozen election, where nobody could take it up, it is kept until the election is stopped. Starts and
-        stops the election if it is not running.
+        lost under it, or was to be handed over or given back by then, it is called anew with the next one: this process
+        goes on standing until `stop`. When it returns or raises otherwise, the term is handed over or given back; in a
+        frozen election, where nobody could take it up, it is kept until the election is stopped. Starts and stops the
+        election if it is not running.
 
         Raises:
             LifecycleError: The election ended, and `work` had not come to its end within a term.
@@ -462,7 +465,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
                     if error.token != term.token and term.is_valid:  # of another term than this one
                         raise
                 else:
-                    if term.is_valid:
+                    # Work that ends because it was asked to has not come to its end, unless nothing follows.
+                    if term.is_valid and (election.is_stopping or not term.leaving.is_set()):
                         return result
                 if not election.wait_until_proved_again(term):  # else the same term goes on, and its work begins anew
                     election.drained(owner, term.token)
@@ -503,12 +507,6 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
 
     def _running(self) -> Election:
         return self._need_parts().election
-
-    def _need_parts(self) -> _Parts:
-        parts = self._running_parts
-        if parts is None:
-            raise LifecycleError("the election is not running: start() it first")
-        return parts
 
 
 def unfit_of(election: Election) -> str:

@@ -69,6 +69,8 @@ class LeaderObserver(LeaderView, RunsParts[_Parts]):
         ConfigurationError: A setting is wrong.
     """
 
+    _called = "the observer"
+
     def __init__(
         self,
         name: str | None = None,
@@ -130,10 +132,7 @@ class LeaderObserver(LeaderView, RunsParts[_Parts]):
         return True
 
     def _running(self) -> _Parts:
-        parts = self._running_parts
-        if parts is None:
-            raise LifecycleError("the observer is not running: start() it first")
-        return parts
+        return self._need_parts()
 
     def _verb(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self, name)

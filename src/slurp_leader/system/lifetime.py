@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from slurp_leader.errors import LifecycleError
 from slurp_leader.system.aio import on_own_thread
 
 
@@ -63,6 +64,9 @@ P = TypeVar("P", bound=ProcessParts)
 class RunsParts(Lifetime, Generic[P]):
     """Something whose `start` makes parts that its `stop` ends. A forked child holds none of them."""
 
+    _called: ClassVar[str] = "it"
+    """What it is, in messages."""
+
     def __init__(self) -> None:
         super().__init__()
         self._lifecycle = threading.RLock()  # held while it starts and while it stops
@@ -79,6 +83,22 @@ class RunsParts(Lifetime, Generic[P]):
         """What runs in this very process."""
         parts = self._parts
         return parts if parts is not None and parts.is_ours else None
+
+    def _need_parts(self) -> P:
+        """What runs in this very process.
+
+        Raises:
+            LifecycleError: Nothing does.
+        """
+        parts = self._parts
+        if parts is None:
+            raise LifecycleError(f"{self._called} is not running: start() it first")
+        if not parts.is_ours:
+            raise LifecycleError(
+                f"{self._called} runs in the parent of this process, which was forked off and holds no part of it: ask "
+                f"there, or start one in a new process (multiprocessing's 'spawn' or 'forkserver')"
+            )
+        return parts
 
     @property
     def _runs_in_parent(self) -> bool:

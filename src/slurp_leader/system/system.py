@@ -138,6 +138,8 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         ConfigurationError: A setting is wrong, or the file is missing.
     """
 
+    _called = "the system"
+
     def __init__(
         self,
         settings: SettingsLike = None,
@@ -544,12 +546,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         return parts.node if parts else None
 
     def _running(self) -> Parts:
-        parts = self._parts
-        if parts is None:
-            raise LifecycleError("the system is not running: start() it first")
-        if not parts.is_ours:
-            raise LifecycleError("the system runs in the parent of this process, not in this one: start() it here")
-        return parts
+        return self._need_parts()
 
     def _running_node(self) -> Node:
         node = self._running().node

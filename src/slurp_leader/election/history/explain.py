@@ -14,11 +14,13 @@ from slurp_leader.election.history.entries import ActionRecord, Entry, HistoryRe
 from slurp_leader.election.history.situation import Situation
 from slurp_leader.election.history.table import Row, in_the_way, number, rows_of, seconds
 from slurp_leader.election.ranking.candidates import Candidate
-from slurp_leader.election.ranking.eligible import Standing, lateness, lets_others_go_first, standings
+from slurp_leader.election.ranking.eligible import Cause, Standing, lateness, lets_others_go_first, standings
 from slurp_leader.election.ranking.scoring import Weights
 
 _MOST_ACTIONS = 3
 _MOST_NAMES = 10
+_OF_ELECTIONS = (Cause.FROZEN, Cause.TOO_FEW_NODES)
+"""What only forbids to begin an election."""
 _NOT_REPLACED = "Who leads is not replaced by a candidate with a higher score."
 
 
@@ -216,24 +218,31 @@ def _why_not(node_id: str, situation: Situation, record: HistoryRecord) -> str:
     mine = _best(node_id, record.standings)
     if mine is None:
         return _why_not_there(node_id, situation, record)
-    if mine.verdict.absolute:
-        return f"{_came(record)}. {node_id} could not lead then: {in_the_way(mine)}."
+    if kept := _kept_from_it(mine, record):
+        return f"{_came(record)}. {node_id} could not lead then: {kept}."
     if record.reason == "adopted":
         return f"{_how(record)}, so there was nothing for {node_id} to win."
+    named = f"{winner} was the one that was named, or the first that agreed"
     own = _of_session(record)
     if own is None or own.place is None or mine.place is None:
-        return f"{_came(record)}. {node_id} stood with a score of {number(mine.score.total)}."
+        but = f", but {named}" if record.reason == "handover" else ""
+        return f"{_came(record)}. {node_id} stood with a score of {number(mine.score.total)}{but}."
     if mine.place > own.place:
         return f"{_came(record)}. {_behind(mine, own, record.weights, past=True)}."
     scores = f"{number(mine.score.total)} against {number(own.score.total)}"
     if record.reason == "handover":
-        named = f"{winner} was the one that was named, or the first that agreed"
         return f"{_came(record)}. {node_id} stood before it, {scores}, but {named}."
     against = f" ({mine.verdict.text})" if mine.verdict.text else ""
     return (
         f"{_came(record)}. {node_id} stood before it, {scores}, but did not come in time{against}: after a wait of "
         f"{seconds(record.waited_s)}, whoever comes first leads."
     )
+
+
+def _kept_from_it(mine: Standing, record: HistoryRecord) -> str:
+    """What kept a candidate from the lead. It may be handed to anybody where no election is held."""
+    without = _OF_ELECTIONS if record.reason == "handover" else ()
+    return "; ".join(each.text for each in mine.verdict.absolute if each.cause not in without)
 
 
 def _why_not_there(node_id: str, situation: Situation, record: HistoryRecord) -> str:
