@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from jobs.rig import options
+from slurp_leader.clock import SystemClock
 from slurp_leader.errors import ConfigurationError, PayloadCorruptError, PayloadMissingError, PayloadStoreError
 from slurp_leader.jobs.decisions import RunEnd, RunReport
 from slurp_leader.jobs.messages import RunEnded, RunProgress, RunStarted
@@ -48,7 +49,7 @@ def outcome_of(report: RunReport) -> JobOutcome:
 def packer(
     store: PayloadStore | None, limits: JobsOptions, post: Callable[[Any], None] = lambda event: None
 ) -> ResultPacker:
-    return ResultPacker(store, limits, post)
+    return ResultPacker(store, limits, post, SystemClock())
 
 
 class Broken(FolderPayloadStore):
@@ -289,7 +290,7 @@ def test_the_limits_of_a_default_installation() -> None:
 def test_a_store_that_keeps_failing_is_left_alone_and_the_run_is_told_until_when(tmp_path: Path) -> None:
     store = Broken(tmp_path, 1000, PayloadStoreError("away"))
     circuit = CircuitBreaker("payloads", BreakerOptions(minimum_calls=3))
-    packing = ResultPacker(store, SMALL, lambda event: None, circuit)
+    packing = ResultPacker(store, SMALL, lambda event: None, SystemClock(), circuit)
     first = packing.pack(returned(noise(10 * KIB)))
     puts = store.puts
     second = packing.pack(returned(noise(10 * KIB)))

@@ -95,13 +95,12 @@ def test_work_that_ended_for_a_handover_begins_anew_in_the_next_term_of_this_pro
     began: list[int] = []
     mine = election(shared, "a")
 
-    def work(term: Any) -> int:
+    def work(term: Any) -> None:
         began.append(term.token)
         while not term.wait(60):
             pass
-        return len(began)
 
-    answers: list[int] = []
+    answers: list[None] = []
     worker = threading.Thread(target=lambda: answers.append(mine.run(work)))
     with mine, election(shared, "b") as other:
         worker.start()
@@ -116,7 +115,29 @@ def test_work_that_ended_for_a_handover_begins_anew_in_the_next_term_of_this_pro
         assert began[1] > began[0]
         assert mine.stop()
         worker.join(WAIT_S)
-    assert answers == [2]
+    assert answers == [None]
+
+
+def test_work_that_has_something_to_show_is_done_also_when_the_term_is_to_be_handed_over(shared: Any) -> None:
+    began: list[int] = []
+    mine = election(shared, "a")
+
+    def work(term: Any) -> int:
+        began.append(term.token)
+        assert term.leaving.wait(WAIT_S)  # it does not look, and comes to its end
+        return 42
+
+    answers: list[int] = []
+    worker = threading.Thread(target=lambda: answers.append(mine.run(work)))
+    with mine, election(shared, "b") as other:
+        worker.start()
+        if not mine.wait_for_leadership(1):
+            when_it_stands(other.transfer, "a")
+        until(lambda: began)
+        when_it_stands(other.transfer, "b")
+        worker.join(WAIT_S)
+    assert answers == [42]
+    assert len(began) == 1
 
 
 def test_work_is_told_to_stop_when_the_service_stops(shared: Any) -> None:

@@ -138,7 +138,7 @@ class JobEngine:
         self._executor_lost = executor_lost
         self._executor_failure: BaseException | None = None
         circuit = CircuitBreaker("payloads", breaker, clock=clock, metrics=self._metrics)
-        self._packer = ResultPacker(payloads, options, self._loop.post, circuit)
+        self._packer = ResultPacker(payloads, options, self._loop.post, clock, circuit)
         self._runner = Runner(
             self.executor,
             clock,

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from slurp_leader.clock import Clock, SystemClock
+from slurp_leader.clock import Clock
 from slurp_leader.errors import CircuitOpenError, ConfigurationError, PayloadCorruptError
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.joining import joined
@@ -50,8 +50,8 @@ class ResultPacker:
         store: Where those go; None: nowhere.
         options: The limits.
         post: Takes what passes; must not block.
+        clock: For how long `stop` waits.
         circuit: Leaves a store alone that keeps failing; None: one of its own, as by default.
-        clock: For how long `stop` waits; None: that of this machine.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class ResultPacker:
         store: PayloadStore | None,
         options: JobsOptions,
         post: Callable[[Any], None],
+        clock: Clock,
         circuit: CircuitBreaker | None = None,
-        clock: Clock | None = None,
     ) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._store = store
-        self._circuit = circuit or CircuitBreaker("payloads", clock=self._clock)
+        self._circuit = circuit or CircuitBreaker("payloads", clock=clock)
         self._options = options
         self._post = post
         self._stopping = threading.Event()

@@ -442,10 +442,10 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         """Wait until this process leads, then call ``work(term)`` and return what it returns.
 
         `work` should come to its end when ``term.should_stop`` (``while not term.wait(60): ...``). If the term was
-        lost under it, or was to be handed over or given back by then, it is called anew with the next one: this process
-        goes on standing until `stop`. When it returns or raises otherwise, the term is handed over or given back; in a
-        frozen election, where nobody could take it up, it is kept until the election is stopped. Starts and stops the
-        election if it is not running.
+        lost under it, or it returned None when the term was to be handed over or given back, it is called anew with the
+        next one: this process goes on standing until `stop`. When it returns otherwise, or raises, the term is handed
+        over or given back; in a frozen election, where nobody could take it up, it is kept until the election is
+        stopped. Starts and stops the election if it is not running.
 
         Raises:
             LifecycleError: The election ended, and `work` had not come to its end within a term.
@@ -465,8 +465,10 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
                     if error.token != term.token and term.is_valid:  # of another term than this one
                         raise
                 else:
-                    # Work that ends because it was asked to has not come to its end, unless nothing follows.
-                    if term.is_valid and (election.is_stopping or not term.leaving.is_set()):
+                    # Work that ends because it was asked to has not come to its end, unless nothing follows. One that
+                    # has something to show has: it was done in a term that held to the last.
+                    was_asked = term.leaving.is_set() and not election.is_stopping and result is None
+                    if term.is_valid and not was_asked:
                         return result
                 if not election.wait_until_proved_again(term):  # else the same term goes on, and its work begins anew
                     election.drained(owner, term.token)
