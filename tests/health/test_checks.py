@@ -14,6 +14,7 @@ from slurp_leader.errors import ConfigurationError
 from slurp_leader.health import HealthChecks, HealthOptions
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, Recorder
+from support.waiting import until
 
 OPTIONS = HealthOptions(interval=0.05, timeout=0.1, failure_threshold=2)
 
@@ -163,16 +164,14 @@ def test_an_election_shows_what_fails_and_leads_all_the_same_when_alone() -> Non
     with MemoryStore(SystemClock()) as store:
         settings = SlurpSettings(health={"interval": 0.05, "failure_threshold": 1})
         election = LeaderElection("checked", settings, stores=lambda: store)
-        failed = threading.Event()
 
-        def check() -> bool:
-            failed.set()
-            return False
+        def problem() -> dict[str, Any] | None:
+            return next((each for each in election.health()["problems"] if each["what"] == "health_check"), None)
 
-        election.add_health_check("disk", check)
+        election.add_health_check("disk", lambda: False)
         with election:
-            assert failed.wait(PATIENCE_S)
+            found = until(problem)
             assert election.wait_for_leadership(PATIENCE_S)
-            problem = next(each for each in election.health()["problems"] if each["what"] == "health_check")
-            assert "'disk'" in problem["message"]
-            assert problem["fix"]
+            assert found is not None
+            assert "'disk'" in found["message"]
+            assert found["fix"]

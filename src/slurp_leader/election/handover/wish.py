@@ -6,7 +6,6 @@ wants it and why. Its answer is the handover itself, or the refusal that the lea
 
 from __future__ import annotations
 
-import math
 import queue
 import secrets
 import threading
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock
-from slurp_leader.election.history.situation import Situation, look_at
+from slurp_leader.election.history.situation import Ask, Situation, look_at
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import choose_successor
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord
@@ -118,7 +117,6 @@ class Wish:
         self._rpc_timeout_s = rpc_timeout_s
         self._by = by
         self._id = secrets.token_hex(8)
-        self._ends_at = math.inf  # boottime, once it has begun: no call lasts longer
 
     def transfer(self, to: str | None, why: str, timeout_s: float, *, dry_run: bool = False) -> Transferred:
         """Have the lead handed over, and wait until the successor has proved it.
@@ -126,7 +124,8 @@ class Wish:
         Args:
             to: Node id of the successor; None: the best candidate.
             why: For people.
-            timeout_s: Longest wait, in seconds. A part of it, at most 1 s, is kept for taking the wish back.
+            timeout_s: Longest wait, in seconds. A part of it, at most 1 s, is kept for taking the wish back; where etcd
+                takes longer for that, so does this.
             dry_run: Only tell who would be asked first.
 
         Raises:
@@ -136,14 +135,14 @@ class Wish:
             StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
         """
         _check(why)
-        began = self._begin(timeout_s)
-        situation, leader = self._look()
+        began = self._clock.boottime()
+        deadline = began + _to_be_obeyed_s(timeout_s)
+        situation, leader = self._look(deadline)
         asked = self._check(situation, to)
         before = situation.record.node_id if situation.record else None
         if dry_run:
             return Transferred(_info(situation), asked[0].node_id, before, is_dry_run=True)
         wish = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, to or "", self._by, why)
-        deadline = began + _to_be_obeyed_s(timeout_s)
         wished_at = self._write(situation, leader, wish, deadline)
         successor = self._follow(leader, wished_at, deadline, steps_down=False)
         assert successor is not None
@@ -162,24 +161,19 @@ class Wish:
                 because nobody can take over: then the leader goes on.
         """
         _check(why)
-        began = self._begin(timeout_s)
-        situation, leader = self._look()
+        began = self._clock.boottime()
+        deadline = began + _to_be_obeyed_s(timeout_s)
+        situation, leader = self._look(deadline)
         before = situation.record.node_id if situation.record else None
         wish = TransferRecord(Stage.WISHED, leader.mod_revision, self._id, "", self._by, why, steps_down=True)
-        deadline = began + _to_be_obeyed_s(timeout_s)
         wished_at = self._write(situation, leader, wish, deadline)
         successor = self._follow(leader, wished_at, deadline, steps_down=True)
         return SteppedDown(successor, before, self._clock.boottime() - began)
 
     # ------------------------------------------------------------ before anything is written
 
-    def _begin(self, timeout_s: float) -> float:
-        began = self._clock.boottime()
-        self._ends_at = began + timeout_s
-        return began
-
-    def _look(self) -> tuple[Situation, KeyValue]:
-        situation = look_at(self._call, self._keys)
+    def _look(self, deadline: float) -> tuple[Situation, KeyValue]:
+        situation = look_at(self._asks_until(deadline), self._keys)
         if situation.leader is None:
             raise NoLeaderError(f"nobody leads the election {self._election!r}: there is nothing to hand over")
         return situation, situation.leader
@@ -227,7 +221,7 @@ class Wish:
 
     def _send(self, txn: Txn, deadline: float) -> tuple[Any, bool]:
         """The same again until it is answered. Returns the answer, and whether an earlier send may have arrived."""
-        ask = asks_until(self._store, self._rpc_timeout_s, self._clock, deadline)
+        ask = self._asks_until(deadline)
         failures, in_doubt = 0, False
         while True:
             try:
@@ -317,8 +311,12 @@ class Wish:
         except StoreError:
             return False
 
+    def _asks_until(self, deadline: float) -> Ask:
+        return asks_until(self._store, self._rpc_timeout_s, self._clock, deadline)
+
     def _call(self, request: Any) -> Any:
-        return asks_until(self._store, self._rpc_timeout_s, self._clock, self._ends_at)(request)
+        """To take the wish back, also when the time is over."""
+        return self._store.call(request, self._rpc_timeout_s).result()
 
 
 def _to_be_obeyed_s(timeout_s: float) -> float:
