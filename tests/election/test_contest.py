@@ -440,6 +440,25 @@ def test_a_key_in_the_name_of_a_blocked_node_is_cleared_by_it_and_not_taken() ->
     assert not leader.leads
 
 
+def test_a_late_copy_of_a_clearing_takes_the_key_from_nobody() -> None:
+    """A7a: it compares the key that it saw; else whoever leads by then lost the lead to a blocked node."""
+    world = World()
+    leader = leading_node(world, "a")
+    other = node(world, "b")
+    world.run_for(3)
+    order(world, lambda orders: orders.block("b", OPS))
+    rule = world.order(late(6.0), writes_key(KEYS.leader), host=other.host, times=1)
+    theirs = candidates(world)["b"]
+    record = LeaderRecord("b", theirs.session, "ff" * 16, 10, 7)
+    world.apply(Put(KEYS.leader, record.to_value(), lease=theirs.lease))
+    world.run_until(lambda: rule.met > 0, within_s=2)
+    world.run_until(lambda: leader.leads, within_s=5)
+    token = leader.term.token
+    world.run_for(10)
+    assert (leader.leads, leader.term.token) == (True, token)
+    assert not other.terms
+
+
 def test_a_pinned_node_is_handed_the_lead_and_gets_it_back_when_it_returns() -> None:
     world = World()
     leader, poor, rich = three(world, lending=LENDING)

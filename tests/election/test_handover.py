@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted
+from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted, transactions
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
@@ -160,6 +160,17 @@ def test_an_answer_that_arrives_when_its_offer_was_given_up_leaves_nothing_behin
     world.run_for(8)
     assert not world.apply(Get(KEYS.ack)).kvs
     assert leader.leads
+
+
+def test_a_late_copy_of_an_answer_does_not_move_it() -> None:
+    """The handover compares the answer as it was read: a copy would refuse it."""
+    world = World()
+    for key in (KEYS.leader, KEYS.transfer):
+        world.apply(Put(key, b"{}"))
+    leader, offer = (world.apply(Get(key)).kvs[0].mod_revision for key in (KEYS.leader, KEYS.transfer))
+    answer = transactions.acknowledge(KEYS, leader, offer, 0, b"{}")
+    assert world.apply(answer).succeeded
+    assert not world.apply(answer).succeeded
 
 
 def test_work_that_cannot_be_lent_ends_before_the_key_moves() -> None:
