@@ -138,6 +138,16 @@ BY_REASON: dict[str, str] = {
 }
 """What to do about a handover or an order that was refused for one of these reasons; else that of its class."""
 
+HANDOVER_EXITS: dict[str, Exit] = {
+    "nobody": Exit.USAGE,
+    "itself": Exit.CONFLICT,
+    "unknown": Exit.CONFLICT,
+    "blocked": Exit.CONFLICT,
+    "pinned_elsewhere": Exit.CONFLICT,
+    "capability": Exit.CONFLICT,
+}
+"""Handovers that cannot be done as they were asked for, however often."""
+
 INTERNAL_HINT = "this is a mistake in slurp; run it again with -vv and report what it prints"
 
 
@@ -153,7 +163,7 @@ def describe(error: BaseException, hint: str = "") -> dict[str, Any]:
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "message": _message(error, expected=answer is not None),
-        "exit_code": int(answer.exit if answer else Exit.FAILED),
+        "exit_code": int(_exit(error, answer) if answer else Exit.FAILED),
     }
     if fix:
         described["fix"] = fix
@@ -181,6 +191,10 @@ def report(error: BaseException, *, as_json: bool, hint: str = "") -> int:
     if as_json:
         print(dump_json({"error": described}))
     return int(described["exit_code"])
+
+
+def _exit(error: BaseException, answer: Answer) -> Exit:
+    return HANDOVER_EXITS.get(error.reason, answer.exit) if isinstance(error, errors.HandoverError) else answer.exit
 
 
 def _fix(error: BaseException, answer: Answer) -> str:

@@ -136,7 +136,8 @@ class ElectionOptions(Options):
         if not timing.fits:
             raise FieldError("lease_ttl", self._misfit(timing))
         if timedelta(0) < self.stall_timeout < timedelta(seconds=_SHORTEST_STALL_S):
-            raise FieldError("stall_timeout", f"must be {_SHORTEST_STALL_S} s or more, or 0 to switch it off")
+            given_s = self.stall_timeout_s
+            raise FieldError("stall_timeout", f"{given_s:g} s: must be {_SHORTEST_STALL_S} s or more, or 0 for off")
         try:
             _ = self.weights
         except ConfigurationError as error:

@@ -165,7 +165,7 @@ def _of_the_election(facts: Facts, clock: Clock) -> list[Problem]:
         problems.append(Problem("unfit", message, "put right what the message names; see `slurp leader explain`"))
     if facts.held_back:
         message = f"nobody leads, and this node may not: {facts.held_back}"
-        fix = "see `slurp leader orders`, and whether other nodes that may lead are up"
+        fix = "see `slurp leader explain`, and whether other nodes that may lead are up"
         problems.append(Problem("held_back", message, fix))
     if facts.state is ElectionState.SUSPENDED:
         message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"
