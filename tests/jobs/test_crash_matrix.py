@@ -45,10 +45,12 @@ from jobs.threaded import Cluster, Gate, cluster_on
 from slurp_leader.errors import QueueFullError, RequestTooLargeError, StoreFullError, TerminalError
 from slurp_leader.etcd import EtcdOptions, EtcdStore
 from slurp_leader.jobs import JobStatus, NewJob
+from slurp_leader.jobs.changes import RetryAnswer
+from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.messages import CollectPayloads, RunCheckpoint, RunProgress, StartRun, WindDown
 from slurp_leader.jobs.new_job import OnDuplicate
-from slurp_leader.jobs.records import Claim, ClaimEntry, Codec, JobOutcome, Payload
+from slurp_leader.jobs.records import Cancel, Claim, ClaimEntry, Codec, JobOutcome, Payload
 from slurp_leader.jobs.submitter import CancelAnswer
 from slurp_leader.orders import Order
 from slurp_leader.payloads import FolderPayloadStore
@@ -234,6 +236,7 @@ def test_claim_crash_before_the_commit_counts_nothing(rig: Rig) -> None:
     rig.world.run_until(lambda: rule.met == 1)
     rig.node.host.crash()
     rig.world.rules.clear()
+    assert rig.node.runs == []
     run = rig.wait_for_run(job_id, node=(other := successor(rig)))
     assert (run.run, run.attempt) == (1, 1)
     other.do(run)
@@ -720,8 +723,9 @@ def test_cancel_crash_of_who_asked(rig: Rig, crash: str) -> None:
         ended_once(rig, job_id, JobStatus.CANCELLED, attempts=0)
 
 
-@pytest.mark.parametrize("first", ["the outcome", "the wish, unheard", "the wish"])
+@pytest.mark.parametrize("first", ["the outcome", "the wish, unheard", "the wish, too late for the body", "the wish"])
 def test_cancel_racing_with_the_end_of_the_run_gives_one_outcome(rig: Rig, first: str) -> None:
+    """A result that the run still had counts."""
     rig.node.lead()
     job_id, run = begun(rig)
     if first == "the outcome":
@@ -733,7 +737,7 @@ def test_cancel_racing_with_the_end_of_the_run_gives_one_outcome(rig: Rig, first
         rig.node.host.deaf = first == "the wish, unheard"
         assert rig.client.cancel(job_id).answer is CancelAnswer.REQUESTED
         rig.settle(0.1)
-        rig.node.end(run, RETURNED if first == "the wish, unheard" else INTERRUPTED)
+        rig.node.end(run, INTERRUPTED if first == "the wish" else RETURNED)
         rig.wait_for(job_id)
         hear_again(rig.node)
     if first == "the wish":
@@ -790,6 +794,36 @@ def test_cancel_then_the_same_key_again_does_not_cancel_the_new_job(rig: Rig, le
     ended_once(rig, answer.job_id)
     ended_once(rig, old, JobStatus.CANCELLED, attempts=0, interruptions=leader == "dies")
     assert rig.client.answer(rig.client.send(key="k")).job_id == answer.job_id
+
+
+@pytest.mark.parametrize("wish", ["arrives late", "was left behind"])
+def test_cancel_of_a_job_that_is_tried_again_by_then_does_not_cancel_that(rig: Rig, wish: str) -> None:
+    rig.node.lead()
+    job_id, run = begun(rig)
+    before = rig.kv(KEYS.queue + job_id.encode())
+    assert before is not None
+    if wish == "arrives late":
+        rule = rig.world.order(late(5.0), puts(KEYS.cancel), times=1)
+        rig.client.send_cancel(job_id)
+        rig.world.run_until(lambda: rule.met == 1)
+        rig.client.host.crash()
+    rig.node.end(run, RunReport(RunEnd.TERMINAL, error=error_of("gone", "no such file")))
+    assert rig.wait_for(job_id).status is JobStatus.FAILED
+    assert (other := Client(rig.world, "other")).retry(job_id).answer is RetryAnswer.RETRIED
+    if wish == "was left behind":
+        left = Cancel(before.mod_revision, "enough", "client")
+        rig.world.apply(Put(KEYS.cancel + job_id.encode(), left.to_value()))
+    again = rig.wait_for_run(job_id, 2)
+    rig.node.started(again)
+    rig.settle(8)
+    assert rig.node.stops == []
+    rig.node.end(again)
+    rig.world.run_until(lambda: rig.outcomes_written(job_id) == 2)
+    outcome = rig.outcome(job_id)
+    assert outcome is not None
+    assert outcome.status is JobStatus.COMPLETED
+    assert other.cancel(job_id).answer is CancelAnswer.ALREADY_DONE
+    assert was_written(rig, KEYS.cancel + job_id.encode()) == (wish == "was left behind")
 
 
 # ---------------------------------------------------------------- limits
@@ -922,9 +956,10 @@ def test_store_full_and_then_with_room_ends_every_job_once() -> None:
 
 def test_store_refuses_a_record_of_a_mebibyte_and_a_half_alone(rig: Rig) -> None:
     rig.node.lead().body = lambda start: RETURNED
-    rig.client.submit()
-    tickets = [rig.client.send(payload={"x": "y" * (1_572_864 if n == 3 else 10)}) for n in range(8)]
-    answers = [rig.client.answer(ticket) for ticket in tickets]
+    client = Client(rig.world, "other", CommitLimits(size=8 * 1024 * 1024, rpc_timeout_s=1.0))  # all in one batch
+    client.submit()
+    tickets = [client.send(payload={"x": "y" * (1_572_864 if n == 3 else 10)}) for n in range(8)]
+    answers = [client.answer(ticket) for ticket in tickets]
     assert isinstance(answers.pop(3).error, RequestTooLargeError)
     for answer in answers:
         ended_once(rig, answer.job_id)
