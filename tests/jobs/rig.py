@@ -119,10 +119,10 @@ class Node:
 
     # ------------------------------------------------------------ the term
 
-    def lead(self) -> Node:
-        """Take the leader key, and with it the queue."""
+    def lead(self, lease: int = 0) -> Node:
+        """Take the leader key, and with it the queue; for as long as the lease lives, if there is one."""
         value = f"{self.name} {next(_seeds)}".encode()
-        token = self.world.apply(Put(LEADER_KEY, value)).header.revision
+        token = self.world.apply(Put(LEADER_KEY, value, lease)).header.revision
         trust = Trust()
         trust.until = math.inf
         self.term = Term("slurp", token, 1, self.name, "session", "term", LEADER_KEY, value, self.host.clock, trust)

@@ -85,9 +85,9 @@ class Leader:
         self.trust = Trust()
         self.term = self.lead()
 
-    def lead(self) -> Term:
+    def lead(self, lease: int = 0) -> Term:
         value = uuid.uuid4().hex.encode()
-        token = do(self.cluster.store, Put(self.cluster.leader_key, value)).header.revision
+        token = do(self.cluster.store, Put(self.cluster.leader_key, value, lease)).header.revision
         self.trust = Trust()
         self.trust.until = math.inf
         key = self.cluster.leader_key
