@@ -324,7 +324,7 @@ PLANTED: dict[str, Planted] = {
     "checkpoint_without_job": Planted(
         "B: a checkpoint compares queue and state revision",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.state, KEYS.leader), _puts(JOB_KEYS.checkpoint)),
-        first=1,
+        first=139,
     ),
     "checkpoint_not_asked_for": Planted(
         "a run is given the newest checkpoint", ((Checkpoints, "_read", lambda *_: None),), first=1
