@@ -7,8 +7,10 @@ A term is every put of the leader key, until the next put or delete of it (PROTO
 * I3 no body starts without trust, or after its term (and nobody trusts a term that is over: checked as it happens);
 * I4 the loss of a term stops what runs under it (checked as it happens);
 * I5 an accepted request has one job and one outcome, a refused one has none, nothing appears out of nowhere;
+* A18 a wish to end a job, or to take its place, means one incarnation; who is cancelled was wished to be;
 * O  orders of operators bind every taking of the key from their own revision on, and each term is told of;
 * B  claims, run numbers, states and outcomes follow the rules of the protocol, and outcomes are those of their runs;
+     a job comes back from its outcome only, and a run is given the newest checkpoint of those before it;
 * L  after the trouble there is a leader soon, everything accepted ends, and then nothing changes any more.
 """
 
@@ -25,14 +27,14 @@ from slurp_leader.election.history.entries import election_key
 from slurp_leader.election.operator import OperatorRecord, read_operator
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.errors import IdempotencyConflictError, QueueFullError
-from slurp_leader.jobs.records import Claim, ClaimEntry, JobOutcome, JobState, JobStatus, Spec
+from slurp_leader.jobs.records import Cancel, Claim, ClaimEntry, JobOutcome, JobState, JobStatus, Spec, read_checkpoint
 from slurp_leader.store import Event, EventKind
 from slurp_leader.term import Grant
 from support.electing import KEYS
 from support.virtual import Write
 
 _LEADER_WITHIN_S = 2 * ELECTION.lease_ttl_s + 2.0
-_OF_ONE_JOB = (JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.done, JOB_KEYS.cancel, JOB_KEYS.progress)
+_OF_ONE_JOB = (JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.done, JOB_KEYS.cancel, JOB_KEYS.progress, JOB_KEYS.checkpoint)
 _OF_ANY_NODE = (KEYS.nodes, KEYS.candidates, KEYS.leader, KEYS.epoch, KEYS.ack)
 _NEXT_STATES = {
     "follower": {"candidate", "follower"},
@@ -100,6 +102,12 @@ class _JobSeen:
     ended_at: int = 0
     gone: bool = False
     pruned: bool = False
+    ops: list[str] = field(default_factory=list)
+    """Of its outcomes, those of earlier incarnations too."""
+    first_revision: int = 0
+    """Of its first incarnation."""
+    wish: int = 0
+    """Revision of the wish to end this incarnation."""
     key_was_free_again: bool = False
     """Its idempotency key had stood for another job, which was pruned."""
 
@@ -108,14 +116,17 @@ class _Replay:
     """Goes through the log once."""
 
     def __init__(self, history: History) -> None:
+        self._history = history
         self.violations: list[str] = []
         self.terms: dict[int, _TermSeen] = {}
         self.jobs: dict[str, _JobSeen] = {}
-        self.claims: dict[tuple[str, int, int], int] = {}
-        """(job, run, token) of every claim entry ever made, with the revision of its first claim: a late copy of a
-        claim may bring the record of dead entries back."""
+        self.claims: dict[tuple[str, int, int, int], int] = {}
+        """(job, incarnation, run, token) of every claim entry ever made, with the revision of its first claim: a late
+        copy of a claim may bring the record of dead entries back."""
         self._open_claims: dict[bytes, tuple[int, Claim]] = {}
         self._by_number: dict[int, list[str]] = {}
+        self.checkpoints: dict[str, list[tuple[int, bytes | None]]] = {}
+        """Every write of each job's, with its revision; None: deleted."""
         self._idem: dict[bytes, str] = {}
         self._idem_freed: set[bytes] = set()
         self._current: _TermSeen | None = None
@@ -186,8 +197,12 @@ class _Replay:
             self.wrong("C", write, f"the key hangs on {lease}, not on the session of {record.node_id}")
 
     def _check_orders(self, record: LeaderRecord, write: Write) -> None:
-        """O: whoever is blocked is given no term, and in a frozen election nobody is elected."""
-        if record.node_id in self._orders.blocked:
+        """O: whoever is blocked is given no term, and in a frozen election nobody is elected.
+
+        A key in its own name that it finds in a frozen one it keeps, blocked or not: nobody could follow (A24).
+        """
+        keeps_own = self._orders.frozen is not None and record.reason == Reason.ADOPTED
+        if record.node_id in self._orders.blocked and not keeps_own:
             self.wrong("O", write, f"{record.node_id} begins a term, and is blocked")
         if self._orders.frozen is not None and record.reason == Reason.ELECTED:
             self.wrong("O", write, f"{record.node_id} was elected in a frozen election")
@@ -267,6 +282,10 @@ class _Replay:
             self._state(key[len(JOB_KEYS.state) :].decode(), event, write)
         elif key.startswith(JOB_KEYS.idem):
             self._idempotency(event, write)
+        elif key.startswith(JOB_KEYS.cancel):
+            self._cancel(key[len(JOB_KEYS.cancel) :].decode(), event, write)
+        elif key.startswith(JOB_KEYS.checkpoint):
+            self._checkpoint(key, event, write)
         elif key.startswith(JOB_KEYS.grant):
             self._grant(event, write)
         elif key.startswith(KEYS.nodes):
@@ -276,16 +295,52 @@ class _Replay:
         if event.kind is EventKind.DELETE:
             self.jobs[job_id].gone = True
             return
-        if job_id in self.jobs:
-            self.wrong("I5", write, f"job {job_id} created again")
-            return
         spec = Spec.from_value(event.kv.key, event.kv.value)
-        self.jobs[job_id] = _JobSeen(job_id, spec, write.revision)
+        before = self.jobs.get(job_id)
+        job = self.jobs[job_id] = _JobSeen(job_id, spec, write.revision, first_revision=write.revision)
+        if before is not None:
+            self._tried_again(job, before, write)
+            return
         self._by_number.setdefault(spec.payload["n"], []).append(job_id)
+
+    def _tried_again(self, job: _JobSeen, before: _JobSeen, write: Write) -> None:
+        """B: a job comes back in another incarnation only from its outcome, which goes at the same revision."""
+        self._history.world.count("tried_again")
+        done = JOB_KEYS.done + job.job_id.encode()
+        if not any(event.kv.key == done and event.kind is EventKind.DELETE for event in write.events):
+            self.wrong("I5", write, f"job {job.job_id} created again")
+        elif before.outcome is None or before.outcome.status is JobStatus.COMPLETED or before.pruned:
+            self.wrong("B", write, f"job {job.job_id} tried again after {before.outcome}")
+        if job.spec.payload != before.spec.payload:
+            self.wrong("B", write, f"job {job.job_id} tried again with another request")
+        job.ops, job.first_revision = before.ops, before.first_revision
+        job.key_was_free_again = before.key_was_free_again
+
+    def _cancel(self, job_id: str, event: Event, write: Write) -> None:
+        job = self.jobs.get(job_id)
+        if event.kind is EventKind.DELETE or job is None:
+            return
+        wish = Cancel.from_value(event.kv.key, event.kv.value)
+        if job.gone or wish.queue_revision != job.revision:
+            self.wrong("A18", write, f"a wish to end incarnation {wish.queue_revision} of {job_id}, which is not there")
+        job.wish = write.revision
+
+    def _checkpoint(self, key: bytes, event: Event, write: Write) -> None:
+        job_id = key[len(JOB_KEYS.checkpoint) :].decode()
+        value = None if event.kind is EventKind.DELETE else read_checkpoint(key, event.kv.value)
+        self.checkpoints.setdefault(job_id, []).append((write.revision, value))
+        job = self.jobs.get(job_id)
+        if value is not None and (job is None or job.gone):
+            self.wrong("B", write, f"checkpoint of {job_id}, which has ended")
+
+    def checkpoint_before(self, job_id: str, revision: int) -> bytes | None:
+        """The newest one of a job that a run claimed at this revision has to find."""
+        return next((value for at, value in reversed(self.checkpoints.get(job_id, [])) if at < revision), None)
 
     def _done(self, event: Event, write: Write) -> None:
         if event.kind is EventKind.DELETE:
-            self.jobs[event.kv.key[len(JOB_KEYS.done) :].decode()].pruned = True
+            job = self.jobs[event.kv.key[len(JOB_KEYS.done) :].decode()]
+            job.pruned = job.revision != write.revision  # else it is tried again
             return
         outcome = JobOutcome.from_value(event.kv.key, event.kv.value)
         job = self.jobs.get(outcome.job_id)
@@ -300,9 +355,12 @@ class _Replay:
             self.wrong("I2", write, f"outcome of {outcome.job_id} under token {outcome.token}")
         self._check_outcome(job, outcome, write)
         job.outcome, job.ended_at = outcome, write.revision
+        job.ops.append(outcome.op)
 
     def _check_outcome(self, job: _JobSeen, outcome: JobOutcome, write: Write) -> None:
-        ran = (job.job_id, outcome.run, outcome.token) in self.claims
+        ran = (job.job_id, job.revision, outcome.run, outcome.token) in self.claims
+        if outcome.status is JobStatus.CANCELLED and not job.wish:
+            self.wrong("A18", write, f"{job.job_id} cancelled, and nobody wished that")
         if outcome.status is JobStatus.COMPLETED:
             result = _result(outcome)
             expected = {"n": job.spec.payload["n"], "run": outcome.run, "token": outcome.token}
@@ -342,7 +400,7 @@ class _Replay:
         claim = Claim.from_value(key, event.kv.value)
         for entry in claim.entries:
             self._check_entry(entry, write)
-            self.claims.setdefault((entry.job_id, entry.run, token), write.revision)
+            self.claims.setdefault((entry.job_id, entry.queue_revision, entry.run, token), write.revision)
         self._open_claims[key] = (token, claim)
 
     def _check_entry(self, entry: ClaimEntry, write: Write) -> None:
@@ -362,7 +420,9 @@ class _Replay:
         written = {e.kv.key[len(JOB_KEYS.state) :].decode() for e in write.events if _is(e, JOB_KEYS.state, None)}
         for entry in claim.entries:
             job = self.jobs.get(entry.job_id)
-            if job is not None and not job.gone and entry.run > job.state.closed and entry.job_id not in written:
+            if job is None or job.gone or job.revision != entry.queue_revision:
+                continue
+            if entry.run > job.state.closed and entry.job_id not in written:
                 self.wrong(
                     "B", write, f"claim of token {token} dropped while run {entry.run} of {entry.job_id} is live"
                 )
@@ -395,11 +455,21 @@ class _Replay:
         if event.kind is EventKind.DELETE:
             self._idem.pop(key, None)
             self._idem_freed.add(key)
-        elif key in self._idem:
+        elif key in self._idem and not self._moves(key, event, write):
             self.wrong("I5", write, f"idempotency key of {self._idem[key]} used for another job")
         else:
             job_id = self._idem[key] = json.loads(event.kv.value)["id"]
             self.jobs[job_id].key_was_free_again = key in self._idem_freed
+
+    def _moves(self, key: bytes, event: Event, write: Write) -> bool:
+        """A18: a key goes from a job to one that takes its place, if that has ended, or is to end; or it stays."""
+        new, old = json.loads(event.kv.value)["id"], self.jobs[self._idem[key]]
+        if new == old.job_id:
+            return True
+        self._history.world.count("replaced")
+        asked = self._history.requests[self.jobs[new].spec.payload["n"]].replaces
+        wished = bool(old.wish) or any(e.kv.key == JOB_KEYS.cancel + old.job_id.encode() for e in write.events)
+        return asked and self.jobs[new].revision == write.revision and (old.gone or wished)
 
 
 def _is(event: Event, prefix: bytes, kind: EventKind | None) -> bool:
@@ -437,8 +507,8 @@ def _check_accepted(history: History, log: _Replay, request: Request, jobs: list
     wrong = []
     if request.created and jobs != [request.job_id]:
         wrong.append(f"I5 request {request.number} was told {request.job_id}, its jobs are {jobs}")
-    if request.created and request.revision not in (0, job.revision):
-        wrong.append(f"I5 request {request.number} was told revision {request.revision}, it is {job.revision}")
+    if request.created and request.revision not in (0, job.first_revision):
+        wrong.append(f"I5 request {request.number} was told revision {request.revision}, it is {job.first_revision}")
     if not request.created:
         wrong += _ghosts(history, log, request, jobs)
         if job.spec.payload["text"] != request.body:
@@ -446,7 +516,7 @@ def _check_accepted(history: History, log: _Replay, request: Request, jobs: list
     seen = history.outcomes_seen.get((request.submitter, request.job_id))
     if seen is not None and job.outcome is not None:
         told = JobOutcome.from_value(JOB_KEYS.done + request.job_id.encode(), seen)
-        if told.op != job.outcome.op:
+        if told.op not in job.ops:
             wrong.append(f"I5 {request.submitter} saw another outcome of {request.job_id} than the one recorded")
     return wrong
 
@@ -469,16 +539,21 @@ def _ghosts(history: History, log: _Replay, request: Request, jobs: list[str]) -
 
 def _check_bodies(history: History, log: _Replay) -> list[str]:
     wrong = []
-    begun: set[tuple[str, int, int]] = set()
+    begun: set[tuple[str, int, int, int]] = set()
     for body in history.bodies:
         where = f"run {body.run} of {body.job_id} on {body.node} at {body.at:.3f}"
-        run = (body.job_id, body.run, body.token)
+        run = (body.job_id, body.incarnation, body.run, body.token)
         if not body.trusted or (not body.held and body.token not in history.forced):
             wrong.append(f"I3 {where} began without a term (token {body.token})")
         if log.claims.get(run, 0) == 0 or log.claims[run] != body.fencing_token:
             wrong.append(f"B {where} began with fencing token {body.fencing_token}, claimed at {log.claims.get(run)}")
         if run in begun:
             wrong.append(f"B {where} began twice")
+        left = log.checkpoint_before(body.job_id, body.fencing_token)
+        if body.restored != left:
+            wrong.append(f"B {where} was given the checkpoint {body.restored!r}, the newest was {left!r}")
+        if body.restored is not None:
+            history.world.count("restored")
         if body.attempt > JOBS.max_attempts:
             wrong.append(f"B {where} is attempt {body.attempt}")
         begun.add(run)

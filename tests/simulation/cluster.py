@@ -29,9 +29,12 @@ from slurp_leader.election import (
 )
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import nodes_prefix
+from slurp_leader.jobs.changes import RetryAnswered, RetryJob
 from slurp_leader.jobs.commit import CommitLimits
 from slurp_leader.jobs.decisions import RunEnd, RunReport, error_of
 from slurp_leader.jobs.ids import IdMint
+from slurp_leader.jobs.messages import RunCheckpoint
+from slurp_leader.jobs.new_job import OnDuplicate
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.records import JobKeys, JobLimits, Spec, digest_of, idempotency_hash
 from slurp_leader.jobs.request import Priority
@@ -71,8 +74,10 @@ JOBS = JobsOptions(
     backoff_cap=2,
     timeout=3,
 )
+LIMITS = JobLimits(JOBS.timeout_s, JOBS.max_attempts, JOBS.max_interruptions, 0.3, 2.0, 0.2)
 BREAKER = BreakerOptions(window=5, minimum_calls=5, open_base=0.2, open_cap=0.8, probe_timeout=1)
 LENDING = Lending(JOB_KEYS.grant, lambda: 6.0)
+RETURN_EXISTING = OnDuplicate.RETURN_EXISTING
 BETWEEN_THREADS_S = 0.0005
 """What a word from one thread of a process to another takes."""
 _STOPPED_WITHIN_S = 0.1
@@ -90,6 +95,8 @@ class Body:
     """Takes its process with it, every time."""
     deaf: bool = False
     """Never looks whether it should stop."""
+    notes: bool = False
+    """Leaves a checkpoint half way."""
 
 
 # ---------------------------------------------------------------- a node
@@ -140,7 +147,13 @@ class Pool:
         if payload["kills"]:
             self._node.later(0.01, self._node.die_of, start)
             return
+        if payload["notes"]:
+            self._node.later(payload["seconds"] / 2, self._note, start)
         self._node.later(payload["seconds"], self._end, start, _report_of(start, payload))
+
+    def _note(self, start: StartRun) -> None:
+        if self._under_way.get(start.run_id) is start:
+            self._say(RunCheckpoint(start.run_id, b"[%d,%d]" % (start.fencing_token, start.run)))
 
     def _end(self, start: StartRun, report: RunReport) -> None:
         if self._under_way.pop(start.run_id, None) is not None:
@@ -293,6 +306,8 @@ class SimNode:
                 start.fencing_token,
                 start.term.may_begin,
                 held,
+                start.job.revision,
+                start.restored,
             )
         )
 
@@ -324,6 +339,7 @@ class SimSubmitter:
         self._rng = rng
         self._requests: dict[int, Request] = {}
         self._cancels: dict[int, str] = {}
+        self._retries = 0
         self.start()
 
     def start(self) -> None:
@@ -345,10 +361,13 @@ class SimSubmitter:
         if not self.up:
             self.start()
 
-    def submit(self, body: Body, priority: Priority, key: str | None, text: str) -> None:
+    def submit(
+        self, body: Body, priority: Priority, key: str | None, text: str, on_duplicate: OnDuplicate = RETURN_EXISTING
+    ) -> None:
         number = len(self.history.requests) + 1
         clock = self.host.clock
         request = Request(number, self.host.name, self.host.world.clock.now, key, text)
+        request.replaces = on_duplicate is OnDuplicate.REPLACE
         self.history.requests[number] = self._requests[number] = request
         payload = {
             "n": number,
@@ -358,24 +377,32 @@ class SimSubmitter:
             "terminal": body.terminal,
             "kills": body.kills,
             "deaf": body.deaf,
+            "notes": body.notes,
         }
         spec = Spec(
             job_id=self.mint.mint(),
             payload=payload,
             priority=priority,
-            limits=JobLimits(JOBS.timeout_s, JOBS.max_attempts, JOBS.max_interruptions, 0.3, 2.0, 0.2),
+            limits=LIMITS,
             submitted_at=format_utc(clock.utcnow()),
             submitted_by=self.host.name,
             run_at=format_utc(clock.utcnow() + timedelta(seconds=2)) if self._rng.random() < 0.1 else None,
             idem=idempotency_hash(key) if key is not None else None,
         )
-        self.seat.post(Submit(number, spec, digest_of({"text": text}) if key is not None else ""))
+        digest = digest_of({"text": text}) if key is not None else ""
+        self.seat.post(Submit(number, spec, digest, on_duplicate))
 
     def cancel(self, job_id: str) -> None:
         ticket = -len(self._cancels) - 1
         self._cancels[ticket] = job_id
         self.history.cancels.setdefault(job_id, "asked")
         self.seat.post(CancelJob(ticket, job_id, "enough", self.host.name))
+
+    def retry(self, job_id: str) -> None:
+        """Have an ended job tried again."""
+        self._retries += 1
+        op, today = f"{self.host.name} {self._retries}", format_utc(self.host.clock.utcnow())
+        self.seat.post(RetryJob(self._retries, job_id, op, self.host.name, LIMITS, today))
 
     def _hear(self, command: Any) -> None:
         if isinstance(command, Submitted):
@@ -389,6 +416,9 @@ class SimSubmitter:
             answer = command.answer.value if command.answer else type(command.error).__name__
             self.history.cancels[self._cancels[command.ticket]] = answer
             self.host.world.count(f"cancel:{answer}")
+        elif isinstance(command, RetryAnswered):
+            answer = command.answer.value if command.answer else type(command.error).__name__
+            self.host.world.count(f"retry:{answer}")
 
     def _see(self, notice: Snapshot | Changes) -> None:
         if isinstance(notice, Snapshot):
@@ -397,7 +427,7 @@ class SimSubmitter:
             kvs = [(event.kv.key, event.kv.value) for event in notice.events if event.kind is EventKind.PUT]
         for key, value in kvs:
             job_id = key[len(JOB_KEYS.done) :].decode()
-            self.history.outcomes_seen.setdefault((self.host.name, job_id), value)
+            self.history.outcomes_seen[self.host.name, job_id] = value
 
 
 # ---------------------------------------------------------------- all of it

@@ -23,6 +23,8 @@ class Request:
     created: bool = False
     revision: int = 0
     error: Exception | None = None
+    replaces: bool = False
+    """Its job is to take the place of an earlier one with its key."""
 
     @property
     def accepted(self) -> bool:
@@ -42,6 +44,10 @@ class BodyStart:
     fencing_token: int
     trusted: bool
     held: bool
+    incarnation: int
+    """Revision of the queue record."""
+    restored: bytes | None = None
+    """The checkpoint that it was given."""
 
 
 @dataclass(slots=True)

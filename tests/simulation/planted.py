@@ -17,6 +17,7 @@ from slurp_leader.election.handover import Handover
 from slurp_leader.election.ranking import eligible
 from slurp_leader.election.renewal import Renewal
 from slurp_leader.jobs import recovery
+from slurp_leader.jobs.checkpoints import Checkpoints
 from slurp_leader.jobs.commit import Committer
 from slurp_leader.jobs.intent import Settlement, Verdict
 from slurp_leader.jobs.picture import Picture
@@ -86,6 +87,10 @@ def _deletes(prefix: bytes) -> Callable[[Txn], bool]:
 
 def _puts(prefix: bytes) -> Callable[[Txn], bool]:
     return lambda txn: any(isinstance(step, Put) and step.key.startswith(prefix) for step in txn.success)
+
+
+def _brings_back(txn: Txn) -> bool:
+    return _puts(JOB_KEYS.queue)(txn) and _deletes(JOB_KEYS.done)(txn)
 
 
 def _about_jobs(txn: Txn) -> bool:
@@ -305,6 +310,24 @@ PLANTED: dict[str, Planted] = {
     "granted_runs_closed": Planted(
         "C: nobody closes what an old leader may still end",
         (*_without(_on(JOB_KEYS.grant), _deletes(JOB_KEYS.run)), *_grants_not_seen()),
+    ),
+    "tried_again_without_outcome": Planted(
+        "B: a job comes back only from the outcome that was looked at",
+        _without(_on(JOB_KEYS.done, JOB_KEYS.queue), _brings_back),
+        first=1,
+    ),
+    "wish_without_incarnation": Planted(
+        "A18: a wish to end a job compares its incarnation",
+        _without(_on(JOB_KEYS.queue), _puts(JOB_KEYS.cancel)),
+        first=1,
+    ),
+    "checkpoint_without_job": Planted(
+        "B: a checkpoint compares queue and state revision",
+        _without(_on(JOB_KEYS.queue, JOB_KEYS.state, KEYS.leader), _puts(JOB_KEYS.checkpoint)),
+        first=139,
+    ),
+    "checkpoint_not_asked_for": Planted(
+        "a run is given the newest checkpoint", ((Checkpoints, "_read", lambda *_: None),), first=1
     ),
     "valid_for_ever": Planted("I3: no body starts without trust", ((Term, "is_valid", property(lambda self: True)),)),
 }

@@ -52,6 +52,9 @@ TROUBLES = (
     "late",
     "connection_refused",
     "StoreBusyError",
+    "queue_paused",
+    "queue_limited",
+    "queue_scaled",
 )
 EFFECTS = (
     "reason:elected",
@@ -81,6 +84,11 @@ EFFECTS = (
     "run_again_after_crash",
     "pruned",
     "under_a_later_term",
+    "replaced",
+    "retry:retried",
+    "retry:not_ended",
+    "tried_again",
+    "restored",
 )
 
 

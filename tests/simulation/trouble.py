@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from simulation.cluster import ELECTION, JOB_KEYS, Body, Cluster, SimNode
@@ -11,9 +12,12 @@ from slurp_leader.election.operator import Forced, OperatorRecord, read_operator
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreBusyError
+from slurp_leader.jobs.new_job import OnDuplicate
+from slurp_leader.jobs.picking.control import ALL, QueueControl
+from slurp_leader.jobs.records import JobOutcome, JobStatus
 from slurp_leader.jobs.request import Priority
 from slurp_leader.orders import Order
-from slurp_leader.store import Delete, Get, Header, KeepAlive, KeepAliveResult, Put, Request, Txn
+from slurp_leader.store import Delete, Get, Header, KeepAlive, KeepAliveResult, Put, Request, Txn, prefix_end
 from support.electing import KEYS
 from support.virtual import (
     Fate,
@@ -49,6 +53,7 @@ class Trouble:
         self._full_until = 0.0
         self._hollow: set[str] = set()
         self._peace = False
+        self._work: random.Random | None = None
         self.world.on_write.append(self._strike)
         self.world.choose_fate = self._fate
         self.world.watch_delay_s = self._watch_delay_s
@@ -59,6 +64,8 @@ class Trouble:
         kills = draw.random() < 0.3
         for number in range(REQUESTS):
             world.after(draw.uniform(0.0, TROUBLE_S), self._ask, kills and number == 0)
+        if world.seed % 3 == 1:
+            self._set_operators_to_work()
         at = 1.0
         while at < TROUBLE_S - 1.0:
             world.after(at, draw.choice(self._kinds()))
@@ -81,7 +88,12 @@ class Trouble:
         )
         key = f"key-{draw.randrange(6)}" if draw.random() < 0.4 else None
         text = draw.choice(("one", "one", "one", "two")) if key else "any"
-        submitter.submit(body, draw.choice(list(Priority)), key, text)
+        on_duplicate = OnDuplicate.RETURN_EXISTING
+        if self._work is not None:
+            body = replace(body, notes=self._work.random() < 0.3)
+            if key is not None and self._work.random() < 0.4:
+                on_duplicate = OnDuplicate.REPLACE
+        submitter.submit(body, draw.choice(list(Priority)), key, text, on_duplicate)
         if draw.random() < 0.25:
             self.world.after(draw.expovariate(0.7), self._cancel_one)
 
@@ -90,6 +102,55 @@ class Trouble:
         submitter = self.draw.choice(self.cluster.submitters)
         if accepted and submitter.up and not submitter.host.paused:
             submitter.cancel(self.draw.choice(accepted[-6:]))
+
+    # ------------------------------------------------------------ operators
+
+    def _set_operators_to_work(self) -> None:
+        """Jobs are replaced and tried again, and leave checkpoints; the queue is paused and limited.
+
+        In every third seed, and drawn apart: so that the others stay what they are.
+        """
+        self._work = work = random.Random(f"operators of {self.world.seed}")
+        for _ in range(4):
+            self.world.after(work.uniform(2.0, TROUBLE_S - 2.0), self._retry_one)
+        for _ in range(3):
+            self.world.after(work.uniform(1.0, TROUBLE_S - 4.0), self._order_queue)
+
+    def _retry_one(self) -> None:
+        done = self.world.apply(Get(JOB_KEYS.done, prefix_end(JOB_KEYS.done))).kvs
+        outcomes = [JobOutcome.from_value(kv.key, kv.value) for kv in done]
+        ended = [outcome.job_id for outcome in outcomes if outcome.status is not JobStatus.COMPLETED]
+        for submitter in self.cluster.submitters:
+            if ended and submitter.up and not submitter.host.paused and not self._peace:
+                submitter.retry(self._work_draw.choice(ended))  # sometimes both want the same
+                if self._work_draw.random() < 0.7:
+                    return
+
+    def _order_queue(self) -> None:
+        kind, change, undo = self._work_draw.choice(
+            (
+                ("queue_paused", lambda now: now.pause(ALL, _OPERATOR), lambda now: now.resume(ALL)),
+                (
+                    "queue_limited",
+                    lambda now: now.limit(ALL, 1, _OPERATOR),
+                    lambda now: now.limit(ALL, None, _OPERATOR),
+                ),
+                ("queue_scaled", lambda now: now.scale(4, _OPERATOR), lambda now: now.scale(None, _OPERATOR)),
+            )
+        )
+        self.world.count(kind)
+        self._give_queue_order(change)
+        self.world.after(self._work_draw.choice((0.5, 2.0, 5.0)), self._give_queue_order, undo)
+
+    def _give_queue_order(self, change: Callable[[QueueControl], QueueControl]) -> None:
+        found = self.world.apply(Get(JOB_KEYS.queue_control)).kvs
+        before = QueueControl.from_value(found[0].key, found[0].value) if found else QueueControl()
+        self.world.apply(Put(JOB_KEYS.queue_control, change(before).to_value()))
+
+    @property
+    def _work_draw(self) -> random.Random:
+        assert self._work is not None
+        return self._work
 
     # ------------------------------------------------------------ what breaks
 
