@@ -4,8 +4,8 @@ So a job never meets it: it waits in the queue, with its reason, and uses up no 
 job is claimed, the probe, and the queue goes on with what that one says.
 
 It counts what runs came to, as the scheduler sees them, and so it does not matter where they ran: on a thread, on a
-loop, in a process. What was cancelled, interrupted, hopeless from the start or cut short by its own deadline says
-nothing about the generator.
+loop, in a process. What was cancelled, interrupted, hopeless from the start, cut short by its own deadline or answered
+from the cache says nothing about the generator.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class JobBreaker:
     def ended(self, permit: Permit, report: RunReport, duration_s: float, now: float) -> None:
         """A run is over."""
         error = report.error or {}
-        past_deadline = error.get("code") == DEADLINE_CODE
-        end = CallEnd.UNCOUNTED if past_deadline else _ENDS.get(report.end, CallEnd.UNCOUNTED)
+        is_no_call = report.cached or error.get("code") == DEADLINE_CODE
+        end = CallEnd.UNCOUNTED if is_no_call else _ENDS.get(report.end, CallEnd.UNCOUNTED)
         if end is CallEnd.FAILED:
             self._error = str(error.get("message", ""))
         self._settle(permit, end, duration_s, now)

@@ -540,6 +540,7 @@ class JobOutcome:
         error: Of a failed one: ``{"code", "message", ...}``.
         about: The short fields of the request, so that people can tell what it was.
         spec: The whole request of a job that failed or was cancelled, for an operator who wants it to be tried again.
+        cached: The generator was not called: an earlier job had come to this result already.
     """
 
     job_id: str
@@ -564,6 +565,7 @@ class JobOutcome:
     about: dict[str, Any] | None = None
     spec: dict[str, Any] | None = None
     payload: Payload | None = None
+    cached: bool = False
 
     def to_value(self, compress_above: int) -> bytes:
         data: dict[str, Any] = {
@@ -589,6 +591,8 @@ class JobOutcome:
                 data[name] = value
         if self.errors:
             data["errors"] = list(self.errors[-ERRORS_KEPT:])
+        if self.cached:
+            data["cached"] = True
         if self.payload is not None:
             return to_json({**data, "payload": self.payload.to_fields()})
         if self.result_json is None:
@@ -644,6 +648,7 @@ class JobOutcome:
                 idem=_maybe_text(data.get("idem")),
                 spec=_maybe_object(data.get("spec")),
                 payload=None if data.get("payload") is None else Payload.from_fields(data["payload"]),
+                cached=data.get("cached") is True,
             )
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise _bad("outcome record", key, error) from error

@@ -25,6 +25,7 @@ from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.errors import LifecycleError, RequestInvalidError
 from slurp_leader.failover import Failover
 from slurp_leader.health import HealthChecks
+from slurp_leader.jobs.cache import ResultCache
 from slurp_leader.jobs.client import JobClient, JobHandle, NewJob
 from slurp_leader.jobs.executors.body import Body
 from slurp_leader.jobs.executors.choice import ExecutorChoice, check_body, check_choice
@@ -56,6 +57,7 @@ from slurp_leader.system.lifetime import RunsParts
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.queue_view import QueueView
+from slurp_leader.system.recall import cache_for, with_cache
 from slurp_leader.system.requests import SubmitFields, new_job, patience
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
@@ -153,6 +155,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         self.settings: SlurpSettings = settings_of(settings)
         self.candidate = candidate
         self._body: Body | None = None
+        self._generator: object = None  # what the body calls
         self._executor = None if executor is None else check_choice(executor)
         self._own_executor: ExecutorName | PoolSource | None = None  # what the generator says of itself
         self._clock = clock or SystemClock()
@@ -241,6 +244,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         own = None if executor is None else check_choice(executor)
         refuse_local(self._executor or own or self.settings.jobs.executor, generate)
         self._body = body_of(generate, retry_on, no_retry_on)
+        self._generator = generate
         self._own_executor = own
         return generate
 
@@ -258,15 +262,19 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
 
         Raises:
             LifecycleError: Started already.
-            ConfigurationError: The workspace of the built-in generator is not there, or the generator cannot be sent
-                to where it is to run. Nothing was started.
+            ConfigurationError: The workspace of the built-in generator is not there, the generator cannot be sent to
+                where it is to run, or its results cannot be cached there. Nothing was started.
         """
         self._leave_to_parent()
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("the system is running; stop() it first")
+            cache: ResultCache | None = None
             if self.candidate:
-                self._body = self._body or body_of(self._built_in_generator(), None, ())
+                if self._body is None:
+                    self._generator = self._built_in_generator()
+                    self._body = body_of(self._generator, None, ())
+                cache = cache_for(self.settings.jobs, self._generator, self._executor_choice, self._clock)
                 check_body(self._executor_choice, self._body)
             store = self._make_store()
             election = ElectionKeys.of(self._keyspace, self.settings.election.name)
@@ -286,7 +294,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             try:
                 client.start()
                 if self.candidate:
-                    parts.node = self._new_node(store)
+                    parts.node = self._new_node(store, cache)
                     parts.node.start()
             except BaseException:
                 parts.stop()
@@ -325,11 +333,11 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         log_event(_logger, logging.INFO, LogEvent.SYSTEM_STOPPED, node_id=self.settings.node.id, clean=clean)
         return clean
 
-    def _new_node(self, jobs_store: Store) -> Node:
+    def _new_node(self, jobs_store: Store, cache: ResultCache | None) -> Node:
         assert self._body is not None
         return Node(
             self.settings,
-            self._body,
+            self._body if cache is None else with_cache(self._body, self._generator, cache),
             self._make_store(),
             jobs_store,
             clock=self._clock,
@@ -338,6 +346,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             tracer=self._tracer,
             hooks=self._hooks,
             guard=guard_of(self.settings, self._clock) if self._reaches_etcd else None,
+            cache=cache,
             periodic=self._works,
         )
 
