@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -424,3 +425,24 @@ def test_hits_and_misses_are_counted_once_each(shared: Any) -> None:
             ask(system, path)
         ask(system, force=True)  # is not looked up
     assert lookups.counted == {"hit": 2, "miss": 2}
+
+
+# ---------------------------------------------------------------- the generator of the library
+
+
+def test_the_generator_of_the_library_is_asked_again_when_something_has_changed(
+    shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # its git configuration counts
+    (tmp_path / "a.py").write_text('"""First things."""\n')
+    with system_of(shared, None, sections={"generator": {"workspace_root": tmp_path}}) as system:
+        first, second = ask(system), ask(system)
+        (tmp_path / "a.py").write_text('"""Second things."""\n')
+        third = ask(system)
+        (tmp_path / "test_a.py").write_text("import a\n\n\ndef test_a(): ...\n")
+        fourth = ask(system)
+    assert [each.cached for each in (first, second, third, fourth)] == [False, True, False, False]
+    assert first.node == second.node
+    assert third.node is not None
+    assert "Second things" in third.node.summary + third.node.purpose
+    assert fourth.node != third.node
