@@ -42,6 +42,22 @@ def test_submit_prints_an_id_that_every_other_command_takes(slurp: Slurp, node: 
     assert "Greets people." in slurp("jobs", "show", job_id).out
 
 
+@pytest.fixture
+def results_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every node that is started after this."""
+    monkeypatch.setenv("SLURP_JOBS__CACHE_BYTES", "1MiB")
+
+
+def test_an_answer_from_the_cache_says_so(results_are_kept: None, slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    first, second = (slurp("submit", "greet.py", "--wait", "--for", WAIT_S) for _ in range(2))
+    assert "from the cache" not in first.out
+    assert "from the cache" in second.out
+    newest, oldest = slurp("jobs", "ls", "--json").json["jobs"]
+    assert (newest["cached"], oldest["cached"]) == (True, False)
+    assert "an earlier job with the same content" in slurp("jobs", "show", newest["id"]).out
+    assert "an earlier job" not in slurp("jobs", "show", oldest["id"]).out
+
+
 def test_submit_and_wait_shows_results_as_one_document(slurp: Slurp, node: SlurpLeaderSystem) -> None:
     result = slurp("submit", "greet.py", "greet.py", "--wait", "--for", WAIT_S, "--json")
     assert result.code == 0

@@ -22,6 +22,7 @@ OPEN_S = 20.0
 BREAKER = BreakerOptions(minimum_calls=4, open_base=OPEN_S, open_cap=80, open_jitter=0, probe_timeout=15)
 PATIENT = replace(LIMITS, max_attempts=9, backoff_base_s=0.5, backoff_cap_s=0.5)
 REFUSED = RunReport(RunEnd.REFUSED, error=error_of("circuit_open", "not now"), retry_after_s=3.0)
+CACHED = replace(RETURNED, cached=True)
 TERMINAL = RunReport(RunEnd.TERMINAL, error=error_of("terminal", "no use"))
 
 
@@ -241,7 +242,7 @@ def test_a_probe_that_fails_costs_one_attempt_and_opens_it_for_longer(rig: Broke
     assert (rig.hold() or ("", 0))[1] == pytest.approx(2 * OPEN_S, abs=1.5)
 
 
-@pytest.mark.parametrize("report", [TERMINAL, INTERRUPTED], ids=["terminal", "interrupted"])
+@pytest.mark.parametrize("report", [TERMINAL, INTERRUPTED, CACHED], ids=["terminal", "interrupted", "cached"])
 def test_a_probe_that_says_nothing_about_the_generator_is_followed_by_the_next(
     rig: BrokenRig, report: RunReport
 ) -> None:
@@ -269,6 +270,18 @@ def test_a_probe_that_runs_out_of_time_counts_as_failed(rig: BrokenRig) -> None:
     rig.node.end(probe, INTERRUPTED)  # it did as it was told
     rig.settle(0.1)
     assert rig.states == ["open", "half_open", "open"]
+
+
+def test_answers_from_the_cache_do_not_hide_that_the_generator_fails(rig: BrokenRig) -> None:
+    """Counted as calls they would take eight failures to open it; so it takes four."""
+    rig.works.report = CACHED
+    for job_id in rig.submit(8):
+        assert rig.wait_for(job_id).cached
+    rig.works.report = RAISED
+    rig.submit(4)
+    rig.run_until_open()
+    assert rig.states == ["open"]
+    assert len(rig.works.runs) < 8 + 8
 
 
 def test_jobs_that_their_own_deadline_cut_short_do_not_open_it() -> None:

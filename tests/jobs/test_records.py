@@ -120,6 +120,7 @@ outcomes = st.builds(
     errors=st.lists(objects, max_size=2).map(tuple),
     idem=st.none() | text,
     spec=st.none() | objects,
+    cached=st.booleans(),
 )
 cancels = st.builds(Cancel, st.integers(1, 2**60), text, text)
 idems = st.builds(Idempotency, text, text)
@@ -243,6 +244,16 @@ def test_a_checksum_does_not_depend_on_the_order_of_keys() -> None:
     wire = json.loads(Spec(JOB_ID, {"a": 1, "b": {"c": 2, "d": 3}}, Priority.LOW, JobLimits(), "", "").to_value())
     wire["request"] = {"b": {"d": 3, "c": 2}, "a": 1}
     assert Spec.from_value(KEYS.queue + NAME, json.dumps(wire).encode()).payload == wire["request"]
+
+
+def test_only_an_answer_from_the_cache_says_so() -> None:
+    """So older versions and older records mean the same: what says nothing was generated."""
+    assert "cached" not in json.loads(completed().to_value(0))
+    wire = json.loads(replace(completed(), cached=True).to_value(0))
+    assert wire["cached"] is True
+    for said in (False, None, "yes", 1, {}):
+        value = json.dumps({**wire, "cached": said}).encode()
+        assert JobOutcome.from_value(KEYS.done + NAME, value).cached is False
 
 
 @pytest.mark.parametrize("kind", ["spec", "outcome"])

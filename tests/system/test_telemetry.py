@@ -27,7 +27,9 @@ LEADER_KEY = b"/slurp/v1/default/m/election/slurp/leader"
 
 def settings(node_id: str) -> SlurpSettings:
     return SlurpSettings(
-        node={"id": node_id}, election={"lease_ttl": 3}, jobs={"backoff_base": 0.01, "backoff_cap": 0.02}
+        node={"id": node_id},
+        election={"lease_ttl": 3},
+        jobs={"backoff_base": 0.01, "backoff_cap": 0.02, "cache_bytes": "1MiB"},
     )
 
 
@@ -74,12 +76,14 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
             shared.store.faults.break_watches()  # so that its outcome is sent before anybody knows
             shared.store.call(Delete(LEADER_KEY), 5).result()
 
+    generate.content_hash = lambda request: "same" if request.file_path == "done.py" else None  # type: ignore[attr-defined]
     node = SlurpLeaderSystem(settings("a"), generator=generate, stores=shared, metrics=metrics)
     node.on_leading(_nothing)
     node.add_health_check("well", _nothing)
     node.every(1)(tick)
     with node:
         assert node.wait_for_leadership(WAIT_S)
+        assert node.request_context_generation("done.py", WAIT_S).cached is False
         assert metrics.skipped.wait(WAIT_S)
         handles = [node.submit(path) for path in ("done.py", "retried.py", "failed.py", "interrupted.py")]
         assert began.wait(WAIT_S)
@@ -104,6 +108,7 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
     assert seen["slurp.jobs.ended"]["outcome"] == {"completed", "failed"}
     assert seen["slurp.commit.batch.size"]["side"] == {"leader", "submit"}
     assert {"leader", "draining", "candidate"} <= seen["slurp.election.transitions"]["state"]
+    assert seen["slurp.cache.lookups"]["outcome"] == {"hit", "miss"}
     assert seen["slurp.circuit.state"]["circuit"] == {"generator", "payloads", "own"}
 
 

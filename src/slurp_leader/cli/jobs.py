@@ -186,6 +186,7 @@ def _show_report(output: Output, report: JobReport) -> None:
             ("progress", f"{progress.get('fraction')} {progress.get('note') or ''}" if progress else ""),
             ("error", _note(report) if report.error else ""),
             ("result in", _where(report)),
+            ("cached", "yes: an earlier job with the same content had come to it" if report.cached else ""),
         ]
     )
     if len(report.errors) > 1:

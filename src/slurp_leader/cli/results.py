@@ -15,7 +15,8 @@ def show_result(output: Output, result: ContextGenerationResult) -> None:
     """One result, as a person wants to read it."""
     node = result.node
     what = f"{node.path}, for {node.role}" if node else result.job_id
-    output.line(f"{what}: {result.status} in {format_seconds(result.duration_s)}", style="bold")
+    how = ", from the cache" if result.cached else ""
+    output.line(f"{what}: {result.status} in {format_seconds(result.duration_s)}{how}", style="bold")
     if node:
         show_node(output, node)
     else:

@@ -102,6 +102,11 @@ def history_of(root: Path, relative: str, data: bytes, options: GitOptions | Non
     return history, "" if history else "not committed to git"
 
 
+def is_passing(note: str) -> bool:
+    """Whether a note tells of a failure that may be over the next time, with the repository as it is."""
+    return note.startswith(("git did not answer", "git could not be started", "git failed"))
+
+
 def explain(complaint: str) -> str:
     """Say in plain words why git refused.
 

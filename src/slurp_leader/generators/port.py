@@ -69,6 +69,14 @@ class Generator(Protocol):
     """Turns a request into context.
 
     A generator may have an attribute ``version``, a string that changes when the same input gives other output.
+
+    It may have a method ``content_hash(request) -> str | None`` (or an ``async def``), and then takes part in the
+    result cache (``jobs.cache_bytes``). Of requests with the same hash, role, path, address, ``max_depth`` and metadata
+    only the first is generated; the others are given the same result. So the hash has to cover all else that the
+    answer depends on: the bytes of the file, those of other files that are read, what stands in a database; not the
+    job, which is another one each time. It is called before `generate` and once more after it, where that runs, so it
+    should be much cheaper. None: this request is generated, and not kept; so it is when ``content_hash`` raises, which
+    is logged. A request with ``force`` is generated, and kept.
     """
 
     def generate(self, request: ContextGenerationRequest, job: JobContextLike) -> Any | Awaitable[Any]:

@@ -8,6 +8,7 @@ The life of one job, and the order in which the modules read::
       claims                 claim -> run/{token}-{n}, before any body starts
       breaker                whether to claim at all, while the generator keeps failing
       runs, runner           run -> the generator, where an executor runs it (`executors`), with a `context`
+      cache                  what an earlier run came to is given again instead, where the same would come of it
       packing                a result too large for etcd -> the payload store, before the run is told to have ended
       recorder, decisions    finish -> done/{id} written, queue/{id} deleted, at one revision; or state/{id}: once more
       recovery               what there is to put right: a plan, from how things stand

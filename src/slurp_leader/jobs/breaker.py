@@ -4,9 +4,9 @@ So a job never meets it: it waits in the queue, with its reason, and uses up no 
 job is claimed, the probe, and the queue goes on with what that one says.
 
 It counts what runs came to, as the scheduler sees them, and so it does not matter where they ran: on a thread, on a
-loop, in a process. What was cancelled, interrupted, hopeless from the start or cut short by its own deadline says
-nothing about the generator. Runs that share a call of it, a batch, count once (`SharedCalls`): a model that is down for
-one call has failed once, however many jobs were in it.
+loop, in a process. What was cancelled, interrupted, hopeless from the start, cut short by its own deadline or answered
+from the cache says nothing about the generator. Runs that share a call of it, a batch, count once (`SharedCalls`): a
+model that is down for one call has failed once, however many jobs were in it.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class JobBreaker:
 
 
 def _end_of(report: RunReport) -> CallEnd:
-    past_deadline = (report.error or {}).get("code") == DEADLINE_CODE
-    return CallEnd.UNCOUNTED if past_deadline else _ENDS.get(report.end, CallEnd.UNCOUNTED)
+    is_no_call = report.cached or (report.error or {}).get("code") == DEADLINE_CODE
+    return CallEnd.UNCOUNTED if is_no_call else _ENDS.get(report.end, CallEnd.UNCOUNTED)
 
 
 @dataclass(slots=True)

@@ -50,6 +50,7 @@ class RunReport:
         payload: Where that is, if it is in the payload store.
         error: ``{"code", "message", ...}`` of one that did not.
         retry_after_s: Least wait before the next attempt, when the generator or a circuit breaker asked for one.
+        cached: The generator was not called: the result is that of an earlier run.
     """
 
     end: RunEnd
@@ -57,6 +58,7 @@ class RunReport:
     error: dict[str, Any] | None = None
     retry_after_s: float = 0.0
     payload: Payload | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Finish:
     result_json: bytes | None = None
     error: dict[str, Any] | None = None
     payload: Payload | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,14 @@ def after_run(
         return Finish(JobStatus.FAILED, state.attempts, state.errors, error=report.error)
     attempts = state.attempts + 1
     if report.end is RunEnd.RETURNED:
-        result_json, payload = report.result_json, report.payload
-        return Finish(JobStatus.COMPLETED, attempts, state.errors, result_json=result_json, payload=payload)
+        return Finish(
+            JobStatus.COMPLETED,
+            attempts,
+            state.errors,
+            result_json=report.result_json,
+            payload=report.payload,
+            cached=report.cached,
+        )
     errors = (*state.errors, report.error or {})[-ERRORS_KEPT:]
     if report.end is RunEnd.TERMINAL or attempts >= spec.limits.max_attempts:
         return Finish(JobStatus.FAILED, attempts, errors, error=report.error)

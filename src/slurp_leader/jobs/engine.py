@@ -13,6 +13,7 @@ from typing import Any
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.admission import Load, QueueLevel
 from slurp_leader.jobs.breaker import NAME, Hold
+from slurp_leader.jobs.cache import CacheFigures, ResultCache
 from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.executors.body import Body, Work
 from slurp_leader.jobs.executors.choice import ExecutorChoice, check_choice, executor_for
@@ -79,6 +80,7 @@ class JobEngine:
         executor: Where bodies run; None: as the options say.
         executor_lost: Called if it will never run anything again, so that another node should lead.
         processes: What the machine says of processes; needed to run bodies in such.
+        cache: The result cache that the body answers from, to be measured here; None: there is none.
         on_queue_level: Called when the queue fills up, is full, or has room again, while this node leads. On the loop's
             thread: it must not block.
 
@@ -106,10 +108,12 @@ class JobEngine:
         breaker: BreakerOptions | None = None,
         store_limits: StoreLimits | None = None,
         payloads: PayloadStore | None = None,
+        cache: ResultCache | None = None,
         on_queue_level: Callable[[LevelChanged], None] | None = None,
     ) -> None:
         self._options = options
         self._on_queue_level = on_queue_level
+        self._cache = cache
         payloads = payloads or open_payload_store(options.payload_store, keyspace.cluster_id)
         rng = rng or random.Random(secrets.randbits(128))
         body = work if isinstance(work, Body) else Body(work)
@@ -159,6 +163,7 @@ class JobEngine:
         self._runs_s: list[tuple[float, str]] = []
         self._measured_at = float("-inf")
         self._stats: CommitStats | None = None
+        self._cache_measured = (0, 0)
 
     def start(self) -> None:
         measure(NAME, CircuitState.CLOSED, self._metrics)
@@ -245,6 +250,10 @@ class JobEngine:
         """What became of the jobs that ended here in the last minutes; see `Statistics.as_dict`. From any thread."""
         with self._statistics_lock:
             return self._statistics.as_dict(self._clock.boottime())
+
+    def cache(self) -> CacheFigures | None:
+        """How the result cache stands; None: there is none."""
+        return None if self._cache is None else self._cache.figures()
 
     def depth(self) -> dict[str, int]:
         """Live jobs, as far as this node has seen: in the queue, and parked records. Only a leader knows which of them
@@ -404,7 +413,17 @@ class JobEngine:
         if verdict is not None:
             metrics.set(instruments.STORE_IN_USE, verdict.fill.in_use)
         metrics.set(instruments.QUEUE_FILL, Load(depth["jobs"], depth["bytes"]).fill(self._options))
+        self._measure_cache()
         self._measure_commits()
+
+    def _measure_cache(self) -> None:
+        figures = self.cache()
+        if figures is None:
+            return
+        before, self._cache_measured = self._cache_measured, (figures.hits, figures.misses)
+        for outcome, count, earlier in zip(("hit", "miss"), self._cache_measured, before, strict=True):
+            if count > earlier:
+                self._metrics.add(instruments.CACHE_LOOKUPS, count - earlier, outcome=outcome)
 
     def _measure_commits(self) -> None:
         stats = self._stats

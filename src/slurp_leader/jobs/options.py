@@ -205,6 +205,16 @@ class JobsOptions(Options):
     compress_above: Size = Field(default=4 * _KIB, ge=0, le=1 * _MIB)
     """Results larger than this are stored compressed, 0 to 1 MiB. More: less processor time, more space."""
 
+    cache_bytes: Size = Field(default=0, ge=0, le=64 * 1024 * _MIB)
+    """Memory for the last results on the leader, 0 (nothing is kept) to 64 GiB. A request with the same content, role,
+    generator version and options is answered from there; the generator has to say what the content is
+    (`content_hash`), and to run in the leader's own process. More: more is answered without being generated, more
+    memory on the leader; less than one result: that one is never kept."""
+
+    cache_age: Duration = Field(default=timedelta(hours=1), ge=timedelta(seconds=1), le=timedelta(days=365))
+    """How long such a result is given again, 1 s to 365 d. Longer: fewer are generated anew; what a generator depends
+    on and does not say in its `content_hash` is noticed later."""
+
     @model_validator(mode="after")
     def _check_backoff(self) -> Self:
         if self.backoff_cap < self.backoff_base:
@@ -259,6 +269,11 @@ class JobsOptions(Options):
     def flush_delay_s(self) -> float:
         """Longest wait for a fuller transaction in seconds."""
         return self.flush_delay.total_seconds()
+
+    @property
+    def cache_age_s(self) -> float:
+        """How long a result is given again in seconds."""
+        return self.cache_age.total_seconds()
 
     @property
     def rpc_timeout_s(self) -> float:

@@ -117,6 +117,7 @@ class Recorder:
             idem=spec.idem,
             spec=None if ending.is_bare else _spec_kept(ending.job, finish.status),
             payload=finish.payload,
+            cached=finish.cached,
         )
 
     def _write(self, ending: _Ending, finish: Finish, outcome: JobOutcome, value: bytes, now: float) -> None:

@@ -545,6 +545,7 @@ class JobOutcome:
         error: Of a failed one: ``{"code", "message", ...}``.
         about: The short fields of the request, so that people can tell what it was.
         spec: The whole request of a job that failed or was cancelled, for an operator who wants it to be tried again.
+        cached: The generator was not called: an earlier job had come to this result already.
     """
 
     job_id: str
@@ -569,6 +570,7 @@ class JobOutcome:
     about: dict[str, Any] | None = None
     spec: dict[str, Any] | None = None
     payload: Payload | None = None
+    cached: bool = False
 
     def to_value(self, compress_above: int) -> bytes:
         data: dict[str, Any] = {
@@ -594,6 +596,8 @@ class JobOutcome:
                 data[name] = value
         if self.errors:
             data["errors"] = list(self.errors[-ERRORS_KEPT:])
+        if self.cached:
+            data["cached"] = True
         if self.payload is not None:
             return to_json({**data, "payload": self.payload.to_fields()})
         if self.result_json is None:
@@ -649,6 +653,7 @@ class JobOutcome:
                 idem=_maybe_text(data.get("idem")),
                 spec=_maybe_object(data.get("spec")),
                 payload=None if data.get("payload") is None else Payload.from_fields(data["payload"]),
+                cached=data.get("cached") is True,
             )
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise _bad("outcome record", key, error) from error

@@ -37,6 +37,7 @@ class JobReport:
         request: As it was submitted; of a completed job its short fields only.
         result: Of a completed job.
         payload: Of a completed job whose result is in the payload store: ``{"ref", "size", "stored", "codec"}``.
+        cached: That result is the one of an earlier job with the same content; the generator was not called.
         result_problem: Why that result could not be fetched; empty when it was, and when nobody tried (in lists).
     """
 
@@ -63,6 +64,7 @@ class JobReport:
     request: dict[str, Any] | None = None
     result: Any = None
     payload: dict[str, Any] | None = None
+    cached: bool = False
     result_problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -230,6 +232,7 @@ def _ended(kv: KeyValue, fetch: Callable[[JobOutcome], JobOutcome] | None = None
         request=(outcome.spec or {}).get("request", outcome.about),
         result=None if outcome.result_json is None else outcome.result,
         payload=None if outcome.payload is None else outcome.payload.to_fields(),
+        cached=outcome.cached,
         result_problem=problem,
     )
 

@@ -207,7 +207,8 @@ class ContextGenerationResult(_Value):
         node: What the generator returned, when that was a context node.
         value: What it returned otherwise: any JSON.
         confidence: The node's; None without one.
-        cached: The answer was there already: an earlier job with the same idempotency key gave it.
+        cached: The answer was there already: an earlier job with the same content, role and options had come to it
+            (``jobs.cache_bytes``).
         generated_by: Node id of the leader that ran it.
         token, epoch: Of the term it ran under; 0 when it never ran.
         started_at, finished_at: Calendar dates of that leader; None when it never ran.

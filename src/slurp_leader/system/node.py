@@ -24,6 +24,7 @@ from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.failover import Failover
 from slurp_leader.guard.shared import SharedGuard
+from slurp_leader.jobs.cache import ResultCache
 from slurp_leader.jobs.engine import JobEngine
 from slurp_leader.jobs.executors.body import Body
 from slurp_leader.jobs.executors.choice import ExecutorChoice
@@ -69,6 +70,7 @@ class Node:
         tracer: Where spans go.
         hooks: Whom to call when this node stands by, is elected, leads, or has lost.
         guard: The crash guard; None: a crash costs the TTL. Released here.
+        cache: Where the work finds answers that were generated before; None: it looks nowhere.
         periodic: Work that is done now and then while it leads.
     """
 
@@ -85,6 +87,7 @@ class Node:
         tracer: Tracer | None = None,
         hooks: Hooks | None = None,
         guard: SharedGuard | None = None,
+        cache: ResultCache | None = None,
         periodic: Mapping[PeriodicWork, Task] | None = None,
     ) -> None:
         self.store = election_store
@@ -101,7 +104,7 @@ class Node:
         self._clock = clock
         self._metrics = metrics
         self.election = self._new_election(hooks)
-        self.engine = self._new_engine(work, executor, tracer, hooks)
+        self.engine = self._new_engine(work, executor, tracer, hooks, cache)
         self.failover = self._new_failover()
         """What is left at a handover, and what this node found of it."""
         self._periodic = self._new_periodic(periodic or {})
@@ -132,7 +135,12 @@ class Node:
         return election
 
     def _new_engine(
-        self, work: Body, executor: ExecutorChoice | None, tracer: Tracer | None, hooks: Hooks | None
+        self,
+        work: Body,
+        executor: ExecutorChoice | None,
+        tracer: Tracer | None,
+        hooks: Hooks | None,
+        cache: ResultCache | None,
     ) -> JobEngine:
         return JobEngine(
             self._jobs_store,
@@ -149,6 +157,7 @@ class Node:
             tracer=tracer,
             breaker=self._settings.breaker,
             store_limits=StoreLimits(self._settings.etcd.quota_bytes),
+            cache=cache,
             on_queue_level=None if hooks is None else partial(hooks.call, HookKind.QUEUE_LEVEL),
         )
 

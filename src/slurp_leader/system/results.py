@@ -20,6 +20,7 @@ def result_of(outcome: JobOutcome) -> ContextGenerationResult:
         generated_by=outcome.node_id,
         token=outcome.token,
         epoch=outcome.epoch,
+        cached=outcome.cached,
         started_at=started,
         finished_at=finished,
         duration_s=max(0.0, (finished - started).total_seconds()) if started else 0.0,

@@ -40,6 +40,7 @@ def status_of(
         ``executor``: where jobs run here, and whether one that does not stop is killed; None for a client.
         ``statistics``: of the jobs that ended here in the last minutes: rate, success ratio, and how long they waited
         and ran, in all and by role; None for a client.
+        ``cache``: how the result cache stands: hits, misses, entries and bytes; None: there is none.
         ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
         ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.
         ``store``: whether etcd answers, and since when not.
@@ -51,6 +52,7 @@ def status_of(
         "queue": _queue(facts, node, clock) if node else None,
         "executor": _executor(node) if node else None,
         "statistics": node.engine.statistics() if node else None,
+        "cache": _cache(node),
         "failover": node.failover.last.to_fields() if node and node.failover.last else None,
         "commits": node.engine.totals if node else None,
         "store": _store(facts, node, clock),
@@ -110,6 +112,11 @@ def _queue(facts: Facts, node: Node, clock: Clock) -> dict[str, Any]:
 def _executor(node: Node) -> dict[str, Any]:
     executor = node.engine.executor
     return {"name": executor.name, "can_kill": executor.can_kill, "trouble": executor.trouble or None}
+
+
+def _cache(node: Node | None) -> dict[str, int] | None:
+    figures = node.engine.cache() if node else None
+    return None if figures is None else figures.to_fields()
 
 
 def _store(facts: Facts, node: Node | None, clock: Clock) -> dict[str, Any]:

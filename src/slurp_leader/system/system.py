@@ -57,6 +57,7 @@ from slurp_leader.system.lifetime import RunsParts
 from slurp_leader.system.node import Node
 from slurp_leader.system.parts import Parts
 from slurp_leader.system.queue_view import QueueView
+from slurp_leader.system.recall import cache_for, with_cache
 from slurp_leader.system.requests import SubmitFields, new_job, patience
 from slurp_leader.system.results import result_of
 from slurp_leader.system.status import status_of
@@ -156,6 +157,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         self.settings: SlurpSettings = settings_of(settings)
         self.candidate = candidate
         self._body: Body | None = None
+        self._generator: object = None  # what the body calls
         self._executor = None if executor is None else check_choice(executor)
         self._own_executor: ExecutorName | PoolSource | None = None  # what the generator says of itself
         self._clock = clock or SystemClock()
@@ -245,6 +247,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         own = None if executor is None else check_choice(executor)
         refuse_local(self._executor or own or self.settings.jobs.executor, generate)
         self._body = body_of(generate, retry_on, no_retry_on)
+        self._generator = generate
         self._own_executor = own
         return generate
 
@@ -262,15 +265,17 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
 
         Raises:
             LifecycleError: Started already.
-            ConfigurationError: The workspace of the built-in generator is not there, or the generator cannot be sent
-                to where it is to run. Nothing was started.
+            ConfigurationError: The workspace of the built-in generator is not there, the generator cannot be sent to
+                where it is to run, or its results cannot be cached there. Nothing was started.
         """
         self._leave_to_parent()
         with self._lifecycle:
             if self._parts is not None:
                 raise LifecycleError("the system is running; stop() it first")
             if self.candidate:
-                self._body = self._body or body_of(self._built_in_generator(), None, ())
+                if self._body is None:
+                    self._generator = self._built_in_generator()
+                    self._body = body_of(self._generator, None, ())
                 check_body(self._executor_choice, self._body)
             parts = self._new_parts()
             try:
@@ -341,6 +346,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
 
     def _new_node(self, jobs_store: Store, made: ExitStack) -> Node:
         assert self._body is not None
+        cache = cache_for(self.settings.jobs, self._generator, self._executor_choice, self._clock)
         election_store = self._make_store()
         made.callback(election_store.close)
         guard = guard_of(self.settings, self._clock) if self._reaches_etcd else None
@@ -348,7 +354,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             made.callback(guard.release)
         return Node(
             self.settings,
-            self._body,
+            self._body if cache is None else with_cache(self._body, self._generator, cache),
             election_store,
             jobs_store,
             clock=self._clock,
@@ -357,6 +363,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
             tracer=self._tracer,
             hooks=self._hooks,
             guard=guard,
+            cache=cache,
             periodic=self._works,
         )
 

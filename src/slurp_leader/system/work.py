@@ -53,11 +53,7 @@ class GeneratorWork:
         return is_coroutine(self.generate)
 
     def __call__(self, spec: Spec, job: JobContext) -> Any:
-        try:
-            request = ContextGenerationRequest.from_wire(spec.payload)
-        except RecordError as error:
-            raise TerminalError(f"the request cannot be read: {error}", code="request_invalid") from error
-        return self.generate(request, job)
+        return self.generate(read_request(spec), job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class BatchGeneratorWork:
     generate_batch: Callable[[Sequence[ContextGenerationRequest], Sequence[JobContext]], Any]
 
     def __call__(self, specs: Sequence[Spec], jobs: Sequence[JobContext]) -> Any:
-        read = [_request_or_error(spec) for spec in specs]
+        read = [request_or_error(spec) for spec in specs]
         good = [at for at, each in enumerate(read) if isinstance(each, ContextGenerationRequest)]
         requests = [each for each in read if isinstance(each, ContextGenerationRequest)]
         answers = self.generate_batch(requests, [jobs[at] for at in good]) if requests else []
@@ -80,22 +76,43 @@ async def _later(answers: Awaitable[Any], read: list[Any], good: list[int]) -> l
 
 def _merged(answers: Any, read: list[Any], good: list[int]) -> list[Any]:
     """The answers in their places, between the errors of those that were not asked about."""
-    given = list(answers)
-    if len(given) != len(good):
-        raise TerminalError(f"generate_batch gave {len(given)} results for {len(good)} jobs", code="batch_mismatch")
     merged = list(read)
-    for at, answer in zip(good, given, strict=True):
+    for at, answer in zip(good, matched(answers, len(good)), strict=True):
         merged[at] = answer
     return merged
 
 
-def _request_or_error(spec: Spec) -> ContextGenerationRequest | Exception:
+def matched(answers: Any, count: int) -> list[Any]:
+    """The answers of a batch of so many.
+
+    Raises:
+        TerminalError: They are more or fewer, so that nobody knows whose they are.
+    """
+    given = list(answers)
+    if len(given) != count:
+        raise TerminalError(f"generate_batch gave {len(given)} results for {count} jobs", code="batch_mismatch")
+    return given
+
+
+def read_request(spec: Spec) -> ContextGenerationRequest:
+    """The request in a job's spec.
+
+    Raises:
+        RequestInvalidError: A field is wrong.
+        TerminalError: It cannot be read at all.
+    """
     try:
         return ContextGenerationRequest.from_wire(spec.payload)
-    except RequestInvalidError as error:
-        return error
     except RecordError as error:
-        return TerminalError(f"the request cannot be read: {error}", code="request_invalid")
+        raise TerminalError(f"the request cannot be read: {error}", code="request_invalid") from error
+
+
+def request_or_error(spec: Spec) -> ContextGenerationRequest | Exception:
+    """The request in a job's spec, or what is wrong with it."""
+    try:
+        return read_request(spec)
+    except (RequestInvalidError, TerminalError) as error:
+        return error
 
 
 def body_of(generator: object, retry_on: ErrorTypes | None, no_retry_on: ErrorTypes) -> Body:

@@ -44,6 +44,8 @@ class LogEvent(StrEnum):
     JOB_INTERRUPTED = "job.interrupted"
     JOB_CANCEL_REQUESTED = "job.cancel_requested"
     JOB_STUCK = "job.stuck"
+    CACHE_UNUSED = "cache.unused"
+    CACHE_HASH_FAILED = "cache.hash_failed"
     CHECKPOINT_UNREADABLE = "checkpoint.unreadable"
     EXECUTOR_LOST = "executor.lost"
     GRANT_ENDED = "grant.ended"

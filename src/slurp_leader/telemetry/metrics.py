@@ -124,6 +124,9 @@ JOBS_STUCK = Instrument(
 )
 JOB_WAIT = Instrument("slurp.job.wait.duration", Kind.HISTOGRAM, "s", "From becoming due to the start of the run")
 JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome",))
+CACHE_LOOKUPS = Instrument(
+    "slurp.cache.lookups", Kind.COUNTER, "{job}", "Jobs that this leader looked up in its result cache", ("outcome",)
+)
 CIRCUIT_STATE = Instrument(
     "slurp.circuit.state", Kind.GAUGE, "1", "State of a circuit breaker: 0 closed, 1 half open, 2 open", ("circuit",)
 )

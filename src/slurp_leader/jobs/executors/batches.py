@@ -196,7 +196,7 @@ class Batches:
         try:
             answers = self._work([launch.spec for launch in batch], contexts)
             if hasattr(answers, "__await__"):
-                answers = _await(answers, contexts)
+                answers = await_here_for(answers, contexts)
             answers = list(answers)
             if len(answers) != len(batch):
                 message = f"generate_batch gave {len(answers)} results for {len(batch)} jobs"
@@ -215,7 +215,7 @@ class Batches:
             return raised(error, self._retries, context)
 
 
-def _await(awaitable: Awaitable[Any], contexts: Sequence[JobContext]) -> Any:
+def await_here_for(awaitable: Awaitable[Any], contexts: Sequence[JobContext]) -> Any:
     """Run a coroutine to its end on this thread; cancel it when all that it works for have to stop."""
 
     async def watched() -> Any:

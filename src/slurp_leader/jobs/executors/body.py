@@ -27,7 +27,8 @@ from slurp_leader.telemetry.tracing import SpanScope
 _logger = logging.getLogger("slurp_leader.jobs")
 
 Work = Callable[[Spec, JobContext], Any]
-"""Does one job: takes spec and context; returns a JSON value, something with `to_wire()`, or an awaitable of either."""
+"""Does one job: takes spec and context; returns a JSON value, something with `to_wire()`, a `RunReport` that says it
+all, or an awaitable of one of these."""
 
 BatchWork = Callable[[Sequence[Spec], Sequence[JobContext]], Any]
 """Does many jobs: takes specs and contexts; returns for each, in order, what a `Work` would, or an exception."""
@@ -83,7 +84,7 @@ def perform(body: Body, spec: Spec, context: JobContext, span: SpanScope = _NO_S
         with span:
             result = body.work(spec, context)
             if hasattr(result, "__await__"):
-                result = _await(result, context)
+                result = await_here(result, context)
             return returned(result)
     except BaseException as error:
         return raised(error, body.retries, context)
@@ -101,7 +102,7 @@ async def perform_awaited(body: Body, spec: Spec, context: JobContext, span: Spa
         return raised(error, body.retries, context)
 
 
-def _await(awaitable: Awaitable[Any], context: JobContext) -> Any:
+def await_here(awaitable: Awaitable[Any], context: JobContext) -> Any:
     """Run a coroutine to its end on this thread; cancel it when the run has to stop."""
 
     async def watched() -> Any:
@@ -132,11 +133,13 @@ def _cancel_from_any_thread(loop: asyncio.AbstractEventLoop, task: asyncio.Futur
 
 
 def returned(result: Any) -> RunReport:
-    """What a result means.
+    """What a result means. A report is taken as it is.
 
     Raises:
         TerminalError: It is no JSON value: trying again would give the same.
     """
+    if type(result) is RunReport:
+        return result
     to_wire = getattr(result, "to_wire", None)
     try:
         return RunReport(RunEnd.RETURNED, result_json=as_json(to_wire() if callable(to_wire) else result))
