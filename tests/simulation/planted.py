@@ -251,32 +251,32 @@ PLANTED: dict[str, Planted] = {
     "outcome_without_job": Planted(
         "B: an outcome compares queue and state revision",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.state), _puts(JOB_KEYS.done)),
-        first=16,
+        first=21,
     ),
     "claim_closed_without_jobs": Planted(
         "B: closing an orphaned claim compares its jobs and the record",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.run), _deletes(JOB_KEYS.run)),
-        first=60,
+        first=62,
     ),
     "submit_without_done": Planted(
         "A4: submit compares that there is no outcome",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.done), _puts(JOB_KEYS.queue)),
     ),
     "submit_without_floor": Planted(
-        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), first=171
+        "A4: submit compares the pruning floor", _without(_on(JOB_KEYS.floor), _puts(JOB_KEYS.queue)), first=188
     ),
     "key_without_compare": Planted(
         "A27: one job for one idempotency key", _without(_on(JOB_KEYS.idem), _puts(JOB_KEYS.idem))
     ),
     "epoch_without_compare": Planted(
-        "A21: no two terms with one epoch", _without(_on(KEYS.epoch), _puts(KEYS.leader)), first=36
+        "A21: no two terms with one epoch", _without(_on(KEYS.epoch), _puts(KEYS.leader)), first=107
     ),
     "taken_without_orders": Planted(
-        "A17: whoever takes the key compares the orders", _without(_on(KEYS.operator), _puts(KEYS.leader)), first=56
+        "A17: whoever takes the key compares the orders", _without(_on(KEYS.operator), _puts(KEYS.leader)), first=75
     ),
     "frozen_and_elected": Planted("A17: nobody is elected in a frozen election", _nothing_forbids(), first=1),
     "stolen_without_heartbeat": Planted(
-        "A7: a steal compares the heartbeat", _without(_on(KEYS.heartbeat), _puts(KEYS.leader)), first=56
+        "A7: a steal compares the heartbeat", _without(_on(KEYS.heartbeat), _puts(KEYS.leader)), first=83
     ),
     "released_by_name": Planted(
         "I2: the key is given back by token", _without(_on(KEYS.leader), _deletes(KEYS.leader))
@@ -284,7 +284,7 @@ PLANTED: dict[str, Planted] = {
     "no_answer_means_no": Planted("A2: an answer that did not come is unknown", _silence_taken_for_refusal()),
     "torn_outcome": Planted("I5: outcome and end of the queue record are one", _ends_without_taking_out()),
     "acknowledged_before_commit": Planted("I5: accepted means kept", _acknowledged_at_once()),
-    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=227),
+    "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=67),
     "trusted_by_keepalive_alone": Planted("I3: trust needs a fenced heartbeat too", _trusted_by_keepalive_alone()),
     "refused_heartbeat_ignored": Planted(
         "I3: a refused heartbeat ends the term", _refused_heartbeat_ignored(), first=2
@@ -296,16 +296,16 @@ PLANTED: dict[str, Planted] = {
     "orphans_not_counted": Planted(
         "B: closing a claim counts its live runs", ((Picture, "live_entries", lambda self, view: []),)
     ),
-    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once(), first=8),
+    "taken_over_at_once": Planted("A15: no claim before the picture is complete", _taken_over_at_once(), first=90),
     "nothing_stopped_at_loss": Planted("I4: the loss of a term stops its runs", _nothing_stopped_at_loss(), first=2),
     "handed_over_without_suspending": Planted("A6: trust ends before the handover is sent", _not_suspended_before()),
     "handed_over_without_heartbeat": Planted(
         "C: a handover compares the last heartbeat, so that the next one kills a late copy",
         (*_handover_given_up_in_doubt(), *_without(_on(KEYS.heartbeat), _hands_over)),
-        first=26,
+        first=37,
     ),
     "granted_without_grant": Planted(
-        "C: what is ended under a grant compares it", _without(_on(JOB_KEYS.grant)), within=900, first=801
+        "C: what is ended under a grant compares it", _without(_on(JOB_KEYS.grant)), within=900, first=118
     ),
     "granted_runs_closed": Planted(
         "C: nobody closes what an old leader may still end",
@@ -314,17 +314,17 @@ PLANTED: dict[str, Planted] = {
     "tried_again_without_outcome": Planted(
         "B: a job comes back only from the outcome that was looked at",
         _without(_on(JOB_KEYS.done, JOB_KEYS.queue), _brings_back),
-        first=1,
+        first=4,
     ),
     "wish_without_incarnation": Planted(
         "A18: a wish to end a job compares its incarnation",
         _without(_on(JOB_KEYS.queue), _puts(JOB_KEYS.cancel)),
-        first=1,
+        first=3,
     ),
     "checkpoint_without_job": Planted(
         "B: a checkpoint compares queue and state revision",
         _without(_on(JOB_KEYS.queue, JOB_KEYS.state, KEYS.leader), _puts(JOB_KEYS.checkpoint)),
-        first=139,
+        first=226,
     ),
     "checkpoint_not_asked_for": Planted(
         "a run is given the newest checkpoint", ((Checkpoints, "_read", lambda *_: None),), first=1

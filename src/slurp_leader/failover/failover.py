@@ -155,7 +155,10 @@ class Failover:
         except StoreError as error:
             found = Verification(term.epoch, Verdict.UNVERIFIABLE, f"etcd refuses to be read: {error}")
         found = replace(found, node_id=self._node_id)
-        self.last = found
+        with self._lock:
+            if self._check is not check:
+                return  # a later takeover is looked at by now
+            self.last = found
         self._tell(found, term)
         self._note_down(found, term)
 

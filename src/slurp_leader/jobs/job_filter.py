@@ -31,7 +31,7 @@ class JobFilter:
         project: The project of their UCXL address.
         submitted_by: The node that submitted them.
         code: Of the error they ended with, such as ``timeout``.
-        before: Ended, or if they have not, submitted before this date, as it stands in records.
+        before: Ended, or if they have not, submitted no later than this date, as it stands in records.
     """
 
     status: frozenset[JobStatus] = frozenset()
@@ -105,7 +105,7 @@ class JobFilter:
             and (self.project is None or project_of(report) == self.project)
             and (self.submitted_by is None or report.submitted_by == self.submitted_by)
             and (self.code is None or (report.error or {}).get("code") == self.code)
-            and (self.before is None or "" < (report.finished_at or report.submitted_at) < self.before)
+            and (self.before is None or "" < (report.finished_at or report.submitted_at) <= self.before)
         )
 
 
