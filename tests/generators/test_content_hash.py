@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from slurp_leader.errors import RetryAfterError
 from slurp_leader.generators import FileContextGenerator, GitOptions
 from slurp_leader.generators import history as history_module
 from slurp_leader.generators.looking import NotingWorkspace
 from slurp_leader.generators.repository import repository_state
+from slurp_leader.generators.workspace import Workspace
 from slurp_leader.jobs.request import ContextGenerationRequest
 
 from .running import SAMPLES, Git, RunningJob, Write
@@ -173,6 +176,48 @@ def test_a_node_that_git_did_not_answer_for_in_time_is_not_that_of_its_content(
     assert after not in (before, None)
     assert generator.generate(asked(FILES[0]), RunningJob()).history is not None
     assert hash_of(generator) == after
+
+
+@pytest.mark.parametrize("missed", ["folder", "file"])
+def test_what_could_not_be_seen_for_a_moment_is_not_taken_for_not_being_there(
+    shop: FileContextGenerator, monkeypatch: pytest.MonkeyPatch, missed: str
+) -> None:
+    before = hash_of(shop)
+    whole = shop.generate(asked(FILES[0]), RunningJob())
+    assert hash_of(shop) == before
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def seldom(relative: str, *_: object) -> bytes:
+        raise RetryAfterError(f"{relative}: not now", delay_s=1)
+
+    with monkeypatch.context() as patched:
+        if missed == "folder":
+            patched.setattr(os, "scandir", full)
+        else:
+            read = shop.workspace._read_bytes
+            patched.setattr(
+                Workspace, "_read_bytes", lambda _, path, *most: (read if path == FILES[0] else seldom)(path, *most)
+            )
+        lacking = shop.generate(asked(FILES[0]), RunningJob())
+        assert hash_of(shop) is None
+    after = hash_of(shop)
+    assert lacking.related != whole.related
+    assert after not in (before, None)
+
+
+def test_a_node_of_content_that_was_there_for_a_moment_is_not_that_of_what_was_there_before(
+    shop: FileContextGenerator, write: Write
+) -> None:
+    before = hash_of(shop)
+    text = (shop.workspace.root / FILES[0]).read_text()
+    write(FILES[0], "import csv\n")
+    shop.generate(asked(FILES[0]), RunningJob())
+    write(FILES[0], text)
+    after = hash_of(shop)
+    assert after not in (before, None)
+    assert hash_of(shop) == after
 
 
 @pytest.mark.parametrize("change", ["file", "folder"])

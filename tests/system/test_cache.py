@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -349,6 +350,39 @@ def test_an_awaited_hash_that_raises_leaves_it_to_the_generator(
 ) -> None:
     with system_of(shared, kind()) as system:
         assert [ask(system, "raises.py").cached for _ in range(2)] == [False, False]
+    assert events(caplog).count("cache.hash_failed") == 2
+
+
+@pytest.mark.parametrize("kind", [HashedAsync, AllAsync])
+def test_a_result_that_is_there_counts_though_its_hash_is_cut_short(shared: Any, kind: type[Counting]) -> None:
+    class Slow(kind):  # type: ignore[misc, valid-type]
+        async def content_hash(self, request: Request) -> str | None:
+            if self.calls:  # the second time
+                system.jobs.cancel(running[0])
+                await asyncio.sleep(3600)
+            return "empty"
+
+        def generate(self, request: Request, job: JobContext) -> Any:
+            running.append(job.id)
+            return super().generate(request, job)
+
+    running: list[str] = []
+    with system_of(shared, Slow()) as system:
+        outcome = system.submit("a.py").outcome(WAIT_S)
+        assert (outcome.status.value, outcome.attempts) == ("completed", 1)
+        assert system.status()["cache"]["entries"] == 0
+
+
+def test_a_version_that_cannot_be_told_leaves_it_to_the_generator(
+    shared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unversioned(Counting):
+        @property
+        def version(self) -> str:  # type: ignore[override]
+            raise OSError("the model is not loaded")
+
+    with system_of(shared, Unversioned()) as system:
+        assert [ask(system).cached for _ in range(2)] == [False, False]
     assert events(caplog).count("cache.hash_failed") == 2
 
 

@@ -122,7 +122,7 @@ class FileContextGenerator:
         digest = hashlib.sha256(file.data).hexdigest()
         reading = self._read(file, language, digest, request.force)
         job.check()
-        around = look_around(self.workspace, file.path, language.name, reading.structure, request.max_depth)
+        around = self._look_around(file, language, digest, reading, request.max_depth)
         job.check()
         facts = self._facts(file, language, reading, around)
         job.check()
@@ -161,6 +161,19 @@ class FileContextGenerator:
         parts = (digest, look.digest.hex(), state, lapse, self._git)
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
+    def _look_around(
+        self, file: SourceFile, language: Language, digest: str, reading: _Reading, max_depth: int
+    ) -> Surroundings:
+        """What stands around a file. If its content has a hash, and this is not what that was made of, although it may
+        be so again by the time it is asked for anew, that is a lapse."""
+        with self._lock:
+            known = self._looks.get((file.path, max_depth))
+        workspace = self.workspace if known is None else NotingWorkspace(self.workspace)
+        around = look_around(workspace, file.path, language.name, reading.structure, max_depth)
+        if isinstance(workspace, NotingWorkspace) and workspace.look(digest) != known:
+            self._note_lapse(file.path)
+        return around
+
     def _look(self, file: SourceFile, digest: str, max_depth: int) -> Look | None:
         """What is to be seen around a file; None: it changed under way."""
         key = (file.path, max_depth)
@@ -192,8 +205,9 @@ class FileContextGenerator:
         return reading
 
     def _note_lapse(self, path: str) -> None:
-        """git failed for a reason that passes, so the node of this file lacks its history. From here on its content
-        has another hash: a node that was begun before and ends after this is not taken for the one of its content."""
+        """The node of this file lacks what is there: git failed for a reason that passes, or something around it could
+        not be read or was another for a moment. From here on its content has another hash: a node that was begun before
+        and ends after this is not taken for the one of its content."""
         with self._lock:
             self._lapse += 1
             _remember(self._lapses, path, self._lapse, _MOST_LAPSES)

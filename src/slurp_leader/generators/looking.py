@@ -58,9 +58,12 @@ class NotingWorkspace(Workspace):
         return names
 
     def look(self, of: str) -> Look | None:
-        """What was noted; None: something changed under way."""
+        """What was noted; None: something changed under way, or could not be seen."""
         answers = tuple((kind, name, digest) for (kind, name), digest in self._noted.items())
         return None if self._is_torn else Look(of, answers)
+
+    def _missed(self) -> None:
+        self._is_torn = True
 
     def _note(self, kind: str, name: str, digest: bytes) -> None:
         if self._noted.setdefault((kind, name), digest) != digest:

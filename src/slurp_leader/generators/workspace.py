@@ -106,7 +106,10 @@ class Workspace:
         """Read a neighbour of the file, or None when there is no such text file of that size below the root."""
         try:
             return _decode(relative, self._read_bytes(self.relative(relative), max_bytes))
-        except (FileRefusedError, RetryAfterError):
+        except FileRefusedError:
+            return None
+        except RetryAfterError:
+            self._missed()
             return None
 
     def names(self, folder: str) -> dict[str, bool]:
@@ -115,8 +118,13 @@ class Workspace:
             segments = [part for part in folder.split("/") if part]
             with self._open_folder(segments) as descriptor, os.scandir(descriptor) as entries:
                 return {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
-        except OSError:
+        except OSError as error:
+            if error.errno in _PASSING:
+                self._missed()
             return {}
+
+    def _missed(self) -> None:
+        """Something could not be seen around a file, for a reason that passes. It is taken for not being there."""
 
     @contextmanager
     def _open_folder(self, segments: list[str]) -> Iterator[int]:

@@ -22,6 +22,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
@@ -38,6 +39,9 @@ from slurp_leader.system.work import BatchGeneratorWork, GeneratorWork, matched,
 from slurp_leader.telemetry.events import LogEvent, log_event
 
 _logger = logging.getLogger("slurp_leader.jobs")
+
+_CUT_SHORT = (Exception, asyncio.CancelledError)
+"""What comes out of a wait that ends before its time, as the run was told to stop."""
 
 Steps = Generator[Any, Any, Any]
 """Yields values or awaitables, takes the value back, and returns the answer."""
@@ -90,10 +94,11 @@ class Recall:
         """Under what the answer to a request is kept; None: not at all. Maybe to be awaited."""
         try:
             content = self._content_hash(request)
+            later = hasattr(content, "__await__")
+            return self._key_later(request, content) if later else self._key_of(request, content)
         except Exception as error:  # the generator is called then, and says what is wrong
             self._tell_failed(request, error)
             return None
-        return self._key_later(request, content) if hasattr(content, "__await__") else self._key_of(request, content)
 
     def keys(self, requests: Sequence[ContextGenerationRequest]) -> list[bytes | None] | Awaitable[list[bytes | None]]:
         """As `key`, for many."""
@@ -172,8 +177,13 @@ class RecallingWork:
         if found is not None:
             return found
         report = returned((yield self.work.generate(request, job)))
-        # One that was told to stop may have returned what it had by then.
-        if key is not None and not job.should_stop() and (yield self.recall.key(request)) == key:
+        if key is None or job.should_stop():  # one that was told to stop may have returned what it had by then
+            return report
+        try:
+            after = yield self.recall.key(request)
+        except _CUT_SHORT:
+            return report  # told to stop now: what it came to counts, and is not kept
+        if after == key:
             self.recall.keep(key, report)
         return report
 
@@ -208,7 +218,10 @@ class RecallingBatchWork:
         for at, answer in zip(missing, matched(given, len(missing)), strict=True):
             answers[at] = _report_or_error(answer)
         kept = [at for at in missing if keys[at] is not None and not jobs[at].should_stop()]
-        after = yield self.recall.keys([asked[at] for at in kept])
+        try:
+            after = yield self.recall.keys([asked[at] for at in kept])
+        except _CUT_SHORT:
+            return answers
         for at, key in zip(kept, after, strict=True):
             if key is not None and key == keys[at] and isinstance(answers[at], RunReport):
                 self.recall.keep(key, answers[at])
@@ -230,26 +243,30 @@ def _report_or_error(answer: Any) -> Any:
 
 def _driven_here(steps: Steps, wait: Callable[[Awaitable[Any]], Any]) -> Any:
     """Do them on this thread."""
-    value: Any = None
+    resume = partial(steps.send, None)
     while True:
         try:
-            value = steps.send(value)
+            value = resume()
         except StopIteration as end:
             return end.value
-        if hasattr(value, "__await__"):
-            value = wait(value)
+        try:
+            resume = partial(steps.send, wait(value) if hasattr(value, "__await__") else value)
+        except BaseException as error:  # the steps say what it means
+            resume = partial(steps.throw, error)
 
 
 async def _driven(steps: Steps) -> Any:
     """Do them on an event loop."""
-    value: Any = None
+    resume = partial(steps.send, None)
     while True:
         try:
-            value = steps.send(value)
+            value = resume()
         except StopIteration as end:
             return end.value
-        if hasattr(value, "__await__"):
-            value = await value
+        try:
+            resume = partial(steps.send, await value if hasattr(value, "__await__") else value)
+        except BaseException as error:
+            resume = partial(steps.throw, error)
 
 
 async def _gathered(keys: Sequence[Any]) -> list[bytes | None]:
