@@ -267,7 +267,7 @@ def test_a_forged_manifest_is_refused_and_a_replaced_one_found_out(make_system: 
     assert second.failover.verify(epoch).verdict is Verdict.UNVERIFIABLE
     store.call(Put(key, kvs[0].value), 5).result()
     node = second._running_node().failover
-    node._check.thread.join(WAIT_S)  # type: ignore[union-attr] - of the handover
+    until(lambda: node.last)  # of the handover
     node.took_over(second.require_term())
     assert node._check is not None
     node._check.thread.join(WAIT_S)  # type: ignore[union-attr]
