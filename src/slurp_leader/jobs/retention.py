@@ -35,19 +35,12 @@ def rules_of(options: JobsOptions) -> dict[JobStatus, Rule]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """One outcome, and the date until which its age allows it to stay."""
+_Kept = tuple[str, str, int, str, int, str | None, str | None]
+"""One outcome: the date until which its age allows it to stay, job, revision, status, the job's incarnation, its
+idempotency key, and the payload it refers to. The first three, by which a heap compares, are never all the same.
 
-    until: str
-    status: JobStatus
-    expired: Expired
-    payload: str | None
-
-
-_Place = tuple[str, str, int, _Kept]
-"""In a heap: the date until which it stays, the job, the revision, and the outcome; by the first three, which are never
-all the same. Tuples are compared several times faster than anything with a `__lt__` of its own."""
+A plain tuple of plain values, since there may be a hundred thousand of them: the garbage collector does not look at
+such again, where it would stop the process for longer than a handover takes to go through as many objects."""
 
 
 class Retention:
@@ -61,7 +54,7 @@ class Retention:
         self._rules = rules
         self._known: dict[str, _Kept] = {}
         # In each heap are also some that are not known any more, or not as they are there: passed over when met.
-        self._heaps: dict[JobStatus, list[_Place]] = {status: [] for status in rules}
+        self._heaps: dict[JobStatus, list[_Kept]] = {status: [] for status in rules}
         self._counts: Counter[JobStatus] = Counter()
         self._payloads: Counter[str] = Counter()
 
@@ -73,7 +66,7 @@ class Retention:
         payload = outcome.payload.reference if outcome.payload else None
         before = self._known.get(outcome.job_id)
         if before is not None:
-            if before.expired.revision >= revision:
+            if before[2] >= revision:
                 return
             self._forget(before)
         try:
@@ -82,9 +75,10 @@ class Retention:
             if payload is not None:
                 self.keep_payloads((payload,))
             return  # no date to go by: it stays until an operator looks
-        expired = Expired(outcome.job_id, outcome.idem, outcome.queue_revision, revision)
-        kept = self._known[outcome.job_id] = _Kept(until, outcome.status, expired, payload)
-        heapq.heappush(self._heaps[outcome.status], (until, outcome.job_id, revision, kept))
+        status, idem = outcome.status.value, outcome.idem
+        kept = (until, outcome.job_id, revision, status, outcome.queue_revision, idem, payload)
+        self._known[outcome.job_id] = kept
+        heapq.heappush(self._heaps[outcome.status], kept)
         self._counts[outcome.status] += 1
         if payload is not None:
             self._payloads[payload] += 1
@@ -99,18 +93,17 @@ class Retention:
         due: list[Expired] = []
         for status, rule in self._rules.items():
             heap, excess, today = self._heaps[status], self._counts[status] - rule.count, dates[status]
-            taken: list[_Place] = []
+            taken: list[_Kept] = []
             while heap and len(due) + len(taken) < most:
-                until, job_id, _, kept = heap[0]
-                if self._known.get(job_id) is not kept:
+                if self._known.get(heap[0][1]) is not heap[0]:
                     heapq.heappop(heap)
-                elif until <= today or len(taken) < excess:
+                elif heap[0][0] <= today or len(taken) < excess:
                     taken.append(heapq.heappop(heap))
                 else:
                     break
-            for place in taken:
-                heapq.heappush(heap, place)
-                due.append(place[3].expired)
+            for kept in taken:
+                heapq.heappush(heap, kept)
+                due.append(_expired(kept))
         return due
 
     def forget(self, job_ids: Set[str]) -> None:
@@ -139,9 +132,15 @@ class Retention:
         return frozenset(reference for reference in self._payloads if reference.startswith(shard))
 
     def _forget(self, kept: _Kept) -> None:
-        del self._known[kept.expired.job_id]
-        self._counts[kept.status] -= 1
-        if kept.payload is not None:
-            self._payloads[kept.payload] -= 1
-            if not self._payloads[kept.payload]:
-                del self._payloads[kept.payload]
+        _, job_id, _, status, _, _, payload = kept
+        del self._known[job_id]
+        self._counts[JobStatus(status)] -= 1
+        if payload is not None:
+            self._payloads[payload] -= 1
+            if not self._payloads[payload]:
+                del self._payloads[payload]
+
+
+def _expired(kept: _Kept) -> Expired:
+    _, job_id, revision, _, queue_revision, idem, _ = kept
+    return Expired(job_id, idem, queue_revision, revision)

@@ -235,7 +235,19 @@ class Picker:
         if lifts_at < lane.lifts_at:  # else it is looked at before that anyway
             lane.lifts_at = lifts_at
             heapq.heappush(self._lifts, (lifts_at, next(self._serial), lane))
+            self._tidy_lifts()
         return rank + steps
+
+    def _tidy_lifts(self) -> None:
+        """Let go of lanes that are gone. Where jobs are claimed as they come each has a lane of its own, and all of
+        them would be kept for as long as a job waits until it is lifted."""
+        if len(self._lifts) > 2 * len(self._lanes) + _FEW:
+            self._lifts = [
+                entry
+                for entry in self._lifts
+                if self._lanes.get(entry[-1].key) is entry[-1] and entry[0] == entry[-1].lifts_at
+            ]
+            heapq.heapify(self._lifts)
 
     def _age_s(self, job_id: str, now: float) -> float:
         _, since, aged = self._waiting[job_id]
