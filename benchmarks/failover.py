@@ -10,7 +10,7 @@ f1     SIGKILL of the leader; of 16 jobs that wait, the first one that the succe
 f2     the same under ``slurp guard -- python ...`` as process 1 of a PID namespace
 f3     leader and crash guard killed together, as when a machine is lost, at TTL 3 s
 f4     SIGSTOP; SIGCONT once the successor leads: what the old leader still believes, writes and begins
-f5     handover while 100 jobs a second of 50 ms come in
+f5     handover while 100 jobs a second of 50 ms come in; gaps while a node starts anew are told apart
 f6     idle beside eight programs that take all processors; ``--minutes 30`` for the whole of it
 f7     the leader of three etcd members is killed: until submits succeed again
 f8     takeover with 10 jobs running, and 1,000 or 100,000 waiting

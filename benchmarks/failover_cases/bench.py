@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +30,16 @@ class NodeLine:
     Args:
         name: Its node id.
         plan: What `node.py` is told.
+        bytecode: Where compiled modules are kept, as they are of an installed package.
         prefix: A command that runs it, such as a guard.
     """
 
-    def __init__(self, name: str, plan: dict[str, Any], prefix: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, plan: dict[str, Any], bytecode: str, prefix: Sequence[str] = ()) -> None:
         self.name = name
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = bytecode
         command = [*prefix, sys.executable, str(Path(__file__).with_name("node.py")), json.dumps(plan)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self.is_wrapped = bool(prefix)
         self.pid = self.process.pid
         """Of the node itself."""
@@ -147,6 +151,7 @@ class Bench:
         self.etcd = EtcdProcess() if members == 1 else None
         self._client: SlurpLeaderSystem | None = None
         self._began = False
+        self._bytecode = tempfile.TemporaryDirectory(prefix="slurp-bench-")
 
     def __enter__(self) -> Self:
         try:
@@ -178,6 +183,7 @@ class Bench:
         for each in (self.cluster, self.etcd):
             if each is not None:
                 each.close()
+        self._bytecode.cleanup()
 
     @property
     def endpoints(self) -> list[str]:
@@ -214,7 +220,7 @@ class Bench:
             name = f"n{self._number}"
             effects = f"{EFFECTS.decode()}{name}/"
             plan = {"kind": self.kind, "settings": self.settings(name), "watched": self._watched, "effects": effects}
-            line = NodeLine(name, plan, self._prefix)
+            line = NodeLine(name, plan, self._bytecode.name, self._prefix)
             self._lines.append(line)
             self.nodes[name] = line
             new.append(line)
@@ -230,7 +236,7 @@ class Bench:
     def add_submitter(self, rate: float, metadata: dict[str, Any]) -> NodeLine:
         """Start a process that submits jobs when it is told to ``go``."""
         plan = {"kind": "submitter", "settings": self.settings("submitter"), "rate": rate, "metadata": metadata}
-        line = NodeLine("submitter", plan)
+        line = NodeLine("submitter", plan, self._bytecode.name)
         self._lines.append(line)
         line.wait_until_up()
         return line
