@@ -59,6 +59,20 @@ def three(world: World, **more: object) -> tuple[Node, Node, Node]:
     return leader, poor, rich
 
 
+def two(world: World, **more: object) -> tuple[Node, Node]:
+    """A leader and a standby; they know each other."""
+    leader, other = leading_node(world, "a", **more), node(world, "b", **more)
+    world.run_for(3)
+    return leader, other
+
+
+def put_leader(world: World, node_id: str) -> None:
+    """Write the leader key in the name of a candidate, which knows nothing of it."""
+    theirs = candidates(world)[node_id]
+    record = LeaderRecord(node_id, theirs.session, "ff" * 16, 10, 7)
+    world.apply(Put(KEYS.leader, record.to_value(), lease=theirs.lease))
+
+
 def candidates(world: World) -> dict[str, Candidate]:
     found = world.apply(Get(KEYS.candidates, prefix_end(KEYS.candidates))).kvs
     read = [Candidate.from_value(kv.key, kv.value) for kv in found]
@@ -349,9 +363,7 @@ def test_who_resigns_in_a_frozen_election_hands_over_and_gives_nothing_back() ->
 
 def test_an_order_refuses_the_campaign_that_was_decided_on_before_it() -> None:
     world = World()
-    leader = leading_node(world, "a")
-    other = node(world, "b")
-    world.run_for(3)
+    leader, other = two(world)
     world.order(late(0.5), writes_key(KEYS.leader), host=other.host, times=1)
     crash(leader)
     world.run_for(0.2)  # its campaign is under way
@@ -363,9 +375,7 @@ def test_an_order_refuses_the_campaign_that_was_decided_on_before_it() -> None:
 
 def test_an_order_refuses_the_handover_that_was_decided_on_before_it_and_the_leader_goes_on() -> None:
     world = World()
-    leader = leading_node(world, "a", lending=LENDING)
-    other = node(world, "b", lending=LENDING)
-    world.run_for(3)
+    leader, other = two(world, lending=LENDING)
     world.order(late(0.5), writes_key(KEYS.leader), host=leader.host, times=1)
     wish(world, to="b")
     world.run_for(0.2)
@@ -378,9 +388,7 @@ def test_an_order_refuses_the_handover_that_was_decided_on_before_it_and_the_lea
 
 def test_a_blocked_candidate_never_leads_and_says_why() -> None:
     world = World()
-    leader = leading_node(world, "a")
-    blocked = node(world, "b")
-    world.run_for(3)
+    leader, blocked = two(world)
     order(world, lambda orders: orders.block("b", OPS))
     crash(leader)
     world.run_for(60)
@@ -425,15 +433,11 @@ def test_a_blocked_leader_of_a_frozen_election_stays_until_somebody_can_take_ove
 
 def test_a_key_in_the_name_of_a_blocked_node_is_cleared_by_it_and_not_taken() -> None:
     world = World()
-    leader = leading_node(world, "a")
-    other = node(world, "b")
-    world.run_for(3)
+    leader, other = two(world)
     key = leader_key(world)
     assert key is not None
     order(world, lambda orders: orders.block("b", OPS).block("a", OPS))
-    theirs = candidates(world)["b"]
-    record = LeaderRecord("b", theirs.session, "ff" * 16, 10, 7)
-    world.apply(Put(KEYS.leader, record.to_value(), lease=theirs.lease))
+    put_leader(world, "b")
     world.run_until(lambda: leader_key(world) is None, within_s=2)
     world.run_for(10)
     assert not other.terms
@@ -443,14 +447,10 @@ def test_a_key_in_the_name_of_a_blocked_node_is_cleared_by_it_and_not_taken() ->
 def test_a_late_copy_of_a_clearing_takes_the_key_from_nobody() -> None:
     """A7a: it compares the key that it saw; else whoever leads by then lost the lead to a blocked node."""
     world = World()
-    leader = leading_node(world, "a")
-    other = node(world, "b")
-    world.run_for(3)
+    leader, other = two(world)
     order(world, lambda orders: orders.block("b", OPS))
     rule = world.order(late(6.0), writes_key(KEYS.leader), host=other.host, times=1)
-    theirs = candidates(world)["b"]
-    record = LeaderRecord("b", theirs.session, "ff" * 16, 10, 7)
-    world.apply(Put(KEYS.leader, record.to_value(), lease=theirs.lease))
+    put_leader(world, "b")
     world.run_until(lambda: rule.met > 0, within_s=2)
     world.run_until(lambda: leader.leads, within_s=5)
     token = leader.term.token

@@ -131,10 +131,15 @@ def successor(rig: Rig, name: str = "b") -> Node:
     return Node(rig.world, name, rig.jobs).lead()
 
 
+def given(rig: Rig, node: Node | None = None, **fields: Any) -> tuple[str, StartRun]:
+    """A job that was given to a worker."""
+    job_id = rig.client.submit(**fields)
+    return job_id, rig.wait_for_run(job_id, node=node)
+
+
 def begun(rig: Rig, node: Node | None = None, **fields: Any) -> tuple[str, StartRun]:
     """A job whose body runs."""
-    job_id = rig.client.submit(**fields)
-    run = rig.wait_for_run(job_id, node=node)
+    job_id, run = given(rig, node, **fields)
     (node or rig.node).started(run)
     return job_id, run
 
@@ -281,8 +286,7 @@ def test_claim_crash_while_it_runs_is_an_interruption_and_the_next_run_finds_the
     rig: Rig, point: str
 ) -> None:
     rig.node.lead()
-    job_id = rig.client.submit()
-    run = rig.wait_for_run(job_id)
+    job_id, run = given(rig)
     if point != "given to a worker":
         rig.node.started(run)
     if point == "progress told":

@@ -244,18 +244,19 @@ def _hands_over(txn: Txn) -> bool:
     return _deletes(KEYS.ack)(txn)
 
 
+_JOB = (JOB_KEYS.queue, JOB_KEYS.state)
+"""What holds a job."""
+
 PLANTED: dict[str, Planted] = {
     "jobs_without_fence": Planted(
         "I2: what a leader writes compares its token", _without(_on(KEYS.leader), _about_jobs)
     ),
     "outcome_without_job": Planted(
-        "B: an outcome compares queue and state revision",
-        _without(_on(JOB_KEYS.queue, JOB_KEYS.state), _puts(JOB_KEYS.done)),
-        first=21,
+        "B: an outcome compares queue and state revision", _without(_on(*_JOB), _puts(JOB_KEYS.done)), first=21
     ),
     "claim_closed_without_jobs": Planted(
         "B: closing an orphaned claim compares its jobs and the record",
-        _without(_on(JOB_KEYS.queue, JOB_KEYS.state, JOB_KEYS.run), _deletes(JOB_KEYS.run)),
+        _without(_on(*_JOB, JOB_KEYS.run), _deletes(JOB_KEYS.run)),
         first=62,
     ),
     "submit_without_done": Planted(
@@ -322,9 +323,7 @@ PLANTED: dict[str, Planted] = {
         first=3,
     ),
     "checkpoint_without_job": Planted(
-        "B: a checkpoint compares queue and state revision",
-        _without(_on(JOB_KEYS.queue, JOB_KEYS.state, KEYS.leader), _puts(JOB_KEYS.checkpoint)),
-        first=226,
+        "B: a checkpoint compares its job", _without(_on(*_JOB, KEYS.leader), _puts(JOB_KEYS.checkpoint)), first=226
     ),
     "checkpoint_not_asked_for": Planted(
         "a run is given the newest checkpoint", ((Checkpoints, "_read", lambda *_: None),), first=1

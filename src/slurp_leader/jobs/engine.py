@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-import threading
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from slurp_leader.clock import Clock
-from slurp_leader.jobs.admission import Load, QueueLevel
+from slurp_leader.jobs.admission import QueueLevel
 from slurp_leader.jobs.breaker import NAME, Hold
 from slurp_leader.jobs.cache import CacheFigures, ResultCache
-from slurp_leader.jobs.commit import CommitStats
 from slurp_leader.jobs.executors.body import Body, Work
 from slurp_leader.jobs.executors.choice import ExecutorChoice, check_choice, executor_for
 from slurp_leader.jobs.executors.worker import ProcessTable
 from slurp_leader.jobs.inventory import Stock
 from slurp_leader.jobs.messages import CollectPayloads, LevelChanged, Scale
+from slurp_leader.jobs.meter import Meter
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.packing import ResultPacker
 from slurp_leader.jobs.queue_status import Places
@@ -40,7 +38,6 @@ from slurp_leader.jobs.scheduler import (
     StopRun,
     WindDown,
 )
-from slurp_leader.jobs.statistics import Statistics
 from slurp_leader.machine import Loop
 from slurp_leader.payloads import PayloadStore, open_payload_store
 from slurp_leader.payloads.collection import Collector
@@ -51,16 +48,12 @@ from slurp_leader.resilience.options import BreakerOptions
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowNotice
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.telemetry import metrics as instruments
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics, NoMetrics
 from slurp_leader.telemetry.tracing import Tracer
 from slurp_leader.term import Lent, Term
 
 _logger = logging.getLogger("slurp_leader.jobs")
-_MEASURE_EVERY_S = 1.0
-_SAMPLES = 64
-"""Durations recorded in one interval: every job under light load, a sample under heavy load."""
 
 
 class JobEngine:
@@ -154,16 +147,7 @@ class JobEngine:
         self._collector = Collector(payloads) if payloads else None
         self._failure: BaseException | None = None
         self._token = 0
-        self._totals: Counter[str] = Counter()
-        self._statistics = Statistics(clock.boottime())
-        self._statistics_lock = threading.Lock()
-        # Of the loop's thread:
-        self._ended: Counter[str] = Counter()
-        self._waits_s: list[float] = []
-        self._runs_s: list[tuple[float, str]] = []
-        self._measured_at = float("-inf")
-        self._stats: CommitStats | None = None
-        self._cache_measured = (0, 0)
+        self._meter = Meter(self._scheduler, options, clock, self._metrics, cache)
 
     def start(self) -> None:
         measure(NAME, CircuitState.CLOSED, self._metrics)
@@ -180,7 +164,7 @@ class JobEngine:
         """
         ended = self._loop.stop(timeout_s)
         if ended:
-            self._measure()  # what came since the last time; the loop's thread is gone
+            self._meter.measure()  # what came since the last time; the loop's thread is gone
         all_back = self._runner.stop(timeout_s)
         if not all_back:
             log_event(_logger, logging.WARNING, LogEvent.JOB_STUCK, reason="shutdown")
@@ -243,13 +227,11 @@ class JobEngine:
     def totals(self) -> dict[str, int]:
         """Since `start`, measured once a second: jobs ended here by outcome, and batches, items, unknown answers and
         fenced refusals of its commits."""
-        names = (*(status.value for status in JobStatus if status.is_final), "batches", "items", "unknown", "fenced")
-        return {name: self._totals[name] for name in names}
+        return self._meter.totals
 
     def statistics(self) -> dict[str, Any]:
         """What became of the jobs that ended here in the last minutes; see `Statistics.as_dict`. From any thread."""
-        with self._statistics_lock:
-            return self._statistics.as_dict(self._clock.boottime())
+        return self._meter.statistics()
 
     def cache(self) -> CacheFigures | None:
         """How the result cache stands; None: there is none."""
@@ -258,23 +240,7 @@ class JobEngine:
     def depth(self) -> dict[str, int]:
         """Live jobs, as far as this node has seen: in the queue, and parked records. Only a leader knows which of them
         run or wait for a date; elsewhere all count as pending. What old leaders run under grants counts too (A19)."""
-        picture, leading = self._scheduler.picture, self._scheduler.leading
-        running, scheduled = (leading.running, leading.scheduled) if leading else (0, 0)
-        running += picture.lent_runs()
-        slots, slots_limit, memory = self._scheduler.allocation
-        return {
-            "jobs": len(picture.jobs),
-            "pending": max(0, len(picture.jobs) - running - scheduled),
-            "scheduled": scheduled,
-            "running": running,
-            "claims": len(picture.claims),
-            "slots": slots,
-            "slots_limit": slots_limit,
-            "memory": memory,
-            "stuck": self.stuck,
-            "parked": len(picture.parked),
-            "bytes": picture.size,
-        }
+        return self._meter.depth()
 
     def hold(self) -> Hold | None:
         """Why no job is claimed here at present; None: nothing holds up the next one."""
@@ -327,7 +293,7 @@ class JobEngine:
                 log_event(_logger, command.level, command.event, **command.fields)
             case _:
                 self._perform_seldom(command)
-        self._look_at_the_time()
+        self._meter.look_at_the_time()
 
     def _perform_seldom(self, command: Any) -> None:
         match command:
@@ -342,17 +308,6 @@ class JobEngine:
             case _:
                 pass  # a moment to measure
 
-    def _look_at_the_time(self) -> None:
-        """Measure now and then."""
-        leading = self._scheduler.leading
-        if leading is not None and leading.stats is not self._stats:
-            self._measure_commits()  # the rest of an earlier term: mostly what the fence refused at its end
-            self._stats = leading.stats
-        now = self._clock.boottime()
-        if now >= self._measured_at + _MEASURE_EVERY_S:
-            self._measured_at = now
-            self._measure()
-
     def _on_level(self, command: LevelChanged) -> None:
         fields = {"jobs": command.jobs, "bytes": command.size, "fill": round(command.fill, 3)}
         severity = logging.INFO if command.level is QueueLevel.NORMAL else logging.WARNING
@@ -362,14 +317,7 @@ class JobEngine:
 
     def _on_ended(self, command: JobEnded) -> None:
         outcome = command.outcome
-        self._ended[outcome.status.value] += 1
-        with self._statistics_lock:
-            self._statistics.add(
-                command.role, outcome.status.value, command.wait_s, command.run_s, self._clock.boottime()
-            )
-        if len(self._waits_s) < _SAMPLES:
-            self._waits_s.append(command.wait_s)
-            self._runs_s.append((command.run_s, outcome.status.value))
+        self._meter.count_ended(command)
         level = logging.WARNING if outcome.status is JobStatus.FAILED else logging.DEBUG
         if _logger.isEnabledFor(level):
             error = outcome.error or {}
@@ -382,61 +330,6 @@ class JobEngine:
                 attempts=outcome.attempts,
                 error=error.get("message"),
             )
-
-    def _measure(self) -> None:
-        """Counted per batch, not per job: telemetry must not cost what group commit gains."""
-        metrics = self._metrics
-        for status, count in self._ended.items():
-            metrics.add(instruments.JOBS_ENDED, count, outcome=status)
-        self._totals.update(self._ended)
-        for wait_s in self._waits_s:
-            metrics.record(instruments.JOB_WAIT, wait_s)
-        for run_s, status in self._runs_s:
-            metrics.record(instruments.JOB_RUN, run_s, outcome=status)
-        self._ended.clear()
-        self._waits_s.clear()
-        self._runs_s.clear()
-        tally = self._scheduler.tally
-        if tally.retried:
-            metrics.add(instruments.JOBS_RETRIED, tally.retried)
-        if tally.interrupted:
-            metrics.add(instruments.JOBS_INTERRUPTED, tally.interrupted)
-        tally.retried = tally.interrupted = 0
-        depth = self.depth()
-        for live in (JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.RUNNING):
-            metrics.set(instruments.QUEUE_JOBS, depth[live.value], status=live.value)
-        metrics.set(instruments.PARKED, depth["parked"])
-        metrics.set(instruments.JOBS_STUCK, depth["stuck"])
-        metrics.set(instruments.SLOTS, depth["slots"])
-        metrics.set(instruments.MEMORY_ALLOCATED, depth["memory"])
-        verdict = self.store_verdict
-        if verdict is not None:
-            metrics.set(instruments.STORE_IN_USE, verdict.fill.in_use)
-        metrics.set(instruments.QUEUE_FILL, Load(depth["jobs"], depth["bytes"]).fill(self._options))
-        self._measure_cache()
-        self._measure_commits()
-
-    def _measure_cache(self) -> None:
-        figures = self.cache()
-        if figures is None:
-            return
-        before, self._cache_measured = self._cache_measured, (figures.hits, figures.misses)
-        for outcome, count, earlier in zip(("hit", "miss"), self._cache_measured, before, strict=True):
-            if count > earlier:
-                self._metrics.add(instruments.CACHE_LOOKUPS, count - earlier, outcome=outcome)
-
-    def _measure_commits(self) -> None:
-        stats = self._stats
-        if stats is None:
-            return
-        for size, duration_s in list(zip(stats.sizes, stats.durations_s, strict=True))[:_SAMPLES]:
-            self._metrics.record(instruments.COMMIT_BATCH, size, side="leader")
-            self._metrics.record(instruments.COMMIT_DURATION, duration_s, side="leader")
-        figures = {"batches": stats.batches, "items": stats.items, "unknown": stats.unknown, "fenced": stats.fenced}
-        self._totals.update(figures)
-        if stats.fenced:
-            self._metrics.add(instruments.FENCED_WRITES, stats.fenced)
-        stats.clear()
 
     def _lost_executor(self, error: BaseException) -> None:
         """From a thread of the executor."""

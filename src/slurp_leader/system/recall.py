@@ -241,32 +241,57 @@ def _report_or_error(answer: Any) -> Any:
 # ---------------------------------------------------------------- steps
 
 
+class _Walk:
+    """Goes through steps, and knows where it stands.
+
+    Args:
+        steps: What to go through. An error given to `fail` is raised inside them: they say what it means.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._resume: Callable[[], Any] = partial(steps.send, None)
+        self.value: Any = None
+        """What the step yielded; at the end, what was returned."""
+
+    def goes_on(self) -> bool:
+        """Do the next step; False: that was the last."""
+        try:
+            self.value = self._resume()
+        except StopIteration as end:
+            self.value = end.value
+            return False
+        return True
+
+    def answer(self, value: Any) -> None:
+        """What the step gets back."""
+        self._resume = partial(self._steps.send, value)
+
+    def fail(self, error: BaseException) -> None:
+        """What it could not be given an answer for."""
+        self._resume = partial(self._steps.throw, error)
+
+
 def _driven_here(steps: Steps, wait: Callable[[Awaitable[Any]], Any]) -> Any:
     """Do them on this thread."""
-    resume = partial(steps.send, None)
-    while True:
+    walk = _Walk(steps)
+    while walk.goes_on():
         try:
-            value = resume()
-        except StopIteration as end:
-            return end.value
-        try:
-            resume = partial(steps.send, wait(value) if hasattr(value, "__await__") else value)
-        except BaseException as error:  # the steps say what it means
-            resume = partial(steps.throw, error)
+            walk.answer(wait(walk.value) if hasattr(walk.value, "__await__") else walk.value)
+        except BaseException as error:
+            walk.fail(error)
+    return walk.value
 
 
 async def _driven(steps: Steps) -> Any:
     """Do them on an event loop."""
-    resume = partial(steps.send, None)
-    while True:
+    walk = _Walk(steps)
+    while walk.goes_on():
         try:
-            value = resume()
-        except StopIteration as end:
-            return end.value
-        try:
-            resume = partial(steps.send, await value if hasattr(value, "__await__") else value)
+            walk.answer(await walk.value if hasattr(walk.value, "__await__") else walk.value)
         except BaseException as error:
-            resume = partial(steps.throw, error)
+            walk.fail(error)
+    return walk.value
 
 
 async def _gathered(keys: Sequence[Any]) -> list[bytes | None]:
