@@ -530,6 +530,25 @@ def test_a_runner_that_is_stopped_takes_its_program_along_before_the_next_one_le
 
 
 @pytest.mark.etcd
+def test_a_runner_that_dies_after_it_was_handed_the_lead_is_followed_at_once(
+    start: Start, cluster: str, long_leases: None
+) -> None:
+    """The key came to it by a handover, onto a lease that its guard has held since it was a standby."""
+    with LeaderElection("scripts", SlurpSettings.load(node={"id": "other"})) as other:
+        assert other.wait_for_leadership(WAIT_S)
+        leading = start("lead", "--name", "scripts", "--", "sh", "-c", "echo $$; exec sleep 1000")
+        read_until(leading.stderr, "state=candidate")
+        other.transfer()
+        program = os.pidfd_open(int(read_until(leading.stdout, "")))
+        try:
+            leading.kill()
+            assert other.wait_for_leadership(WAIT_S)
+            assert select.select([program], [], [], 0)[0], "the program of the old leader still runs"
+        finally:
+            os.close(program)
+
+
+@pytest.mark.etcd
 def test_what_the_program_leaves_behind_does_not_outlive_the_term(cluster: str) -> None:
     script = "sleep 1000 >/dev/null 2>&1 & echo $!"
     ended = finish("lead", "--name", "scripts", "--", "sh", "-c", script)

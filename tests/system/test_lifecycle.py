@@ -11,6 +11,7 @@ import pytest
 
 from slurp_leader import LeaderElection, LeadershipLostError, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.errors import ConfigurationError, LifecycleError, NoLeaderError, StoreDeniedError
+from slurp_leader.guard import shared as sharing
 from slurp_leader.store import Get, prefix_end
 from slurp_leader.store.follow import FollowFailed
 from support.waiting import WAIT_S, until
@@ -102,6 +103,18 @@ def test_a_setting_that_is_found_wrong_at_the_start_leaves_no_connection_open(sh
     with pytest.raises(ConfigurationError, match="payload_store"):
         node.start()
     assert not is_open
+
+
+def test_a_start_that_fails_leaves_no_share_of_the_crash_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_order(*_: Any) -> None:
+        raise ConfigurationError("out of order")
+
+    monkeypatch.setattr("slurp_leader.jobs.engine.open_payload_store", out_of_order)
+    shares = dict(sharing._users)
+    node = SlurpLeaderSystem(settings(etcd={"endpoints": ["127.0.0.1:9"]}), generator=lambda request, job: None)
+    with pytest.raises(ConfigurationError, match="out of order"):
+        node.start()
+    assert sharing._users == shares
 
 
 def test_a_workspace_that_is_not_there_is_said_before_anything_starts(shared: Any, tmp_path: Any) -> None:
