@@ -14,7 +14,7 @@ f5     handover while 100 jobs a second of 50 ms come in; gaps while a node star
 f6     idle beside eight programs that take all processors; ``--minutes 30`` for the whole of it
 f7     the leader of three etcd members is killed: until submits succeed again
 f8     takeover with 10 jobs running, and 1,000 or 100,000 waiting
-f9     what three idle nodes write, and the memory of a node and its guard
+f9     what three idle nodes write, the memory of a node and its guard, and how soon a guard is ready
 peers  ``etcdctl lock`` and ``elect`` by the same measure, where installed
 
 Without ``--case`` all of them run; with ``--quick`` in less than three minutes, with few repetitions, 10,000 waiting

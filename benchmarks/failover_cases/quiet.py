@@ -12,6 +12,9 @@ from pathlib import Path
 
 from failover_cases.bench import Bench
 from failover_cases.report import CaseReport, progress
+from slurp_leader.etcd import EtcdOptions
+from slurp_leader.etcd.route import route_of
+from slurp_leader.guard.client import GuardClient
 
 _NODES = 3
 _HOG = "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < end: pass"
@@ -52,6 +55,8 @@ def cost(seconds: float) -> CaseReport:
             bench.add_nodes(_NODES)
             time.sleep(3)
             assert bench.etcd is not None
+            if kind == "election":
+                report.times("start of a guard, until it is ready", _guard_starts(bench.etcd.endpoint), most_below=500)
             began, revision, proposals = time.monotonic(), bench.observer.revision(), _proposals(bench.etcd.endpoint)
             processor = [_processor_s(line.pid) for line in bench.nodes.values()]
             progress(f"f9: {name}")
@@ -81,6 +86,22 @@ def cost(seconds: float) -> CaseReport:
                 )
     report.notes.append("a node of this benchmark loads `SlurpLeaderSystem` too, also where it runs a bare election")
     return report
+
+
+def _guard_starts(endpoint: str, times: int = 10) -> list[float]:
+    """From the decision to have a crash guard until it has told that it can reach etcd, in ms."""
+    route = route_of(EtcdOptions(endpoints=[endpoint]))
+    starts = []
+    for number in range(times):
+        began = time.monotonic()
+        guard = GuardClient(route)
+        guard.hold(number + 1, 60, 0)
+        while guard.problem:
+            time.sleep(0.002)
+        starts.append((time.monotonic() - began) * 1000)
+        guard.drop(number + 1)
+        guard.close()
+    return starts
 
 
 def _proposals(endpoint: str) -> float:
