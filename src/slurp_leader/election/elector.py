@@ -451,8 +451,9 @@ class Elector:
             self._timers.set("consent", now + self._options.hook_timeout_s)
             self._desk.say(ConsentWanted(term))
         elif first:
-            self._announce(reign, now)
+            reign.agreed = True
         if not reign.announced:
+            self._announce(reign, now)
             return
         term.trust.until = min(reign.window, self._beats.until)
         if self._state is ElectionState.SUSPENDED and term.trust.until > now:
@@ -463,25 +464,28 @@ class Elector:
         self._suspend(reign)
 
     def _announce(self, reign: Reign, now: float) -> None:
-        """From here on this node leads."""
+        """From here on this node leads, if its owner agrees. Not by what was proved before it stood still: then the
+        next proof announces it."""
+        trusted_until = min(reign.window, self._beats.until)
+        if not reign.agreed or trusted_until <= now:
+            return
         reign.announced = True
         self._service.leads(now, won=reign.reason is not Reason.HANDOVER)
         if reign.reason is Reason.HANDOVER and self._sessions.current is not None:
             self._sessions.current.stands_back_until = now  # it was asked to, whatever it wished before
-        reign.term.trust.until = min(reign.window, self._beats.until)
+        reign.term.trust.until = trusted_until
         self._standstill.await_progress(reign.term, now)
         self._enter(ElectionState.LEADER, reign.reason, reign.term)
-        if reign.term.trust.until <= now:  # it stood still since it was proved: whoever waits hears of the next proof
-            self._suspend(reign, Reason.STALLED)
 
     def _on_consent(self, event: Consent, now: float) -> None:
         reign = self._reign
-        if reign is None or reign.announced or reign.term.token != event.token:
+        if reign is None or reign.agreed or reign.term.token != event.token:
             return  # too late: the term is over, or was vetoed by the clock
         self._timers.clear("consent")
         if event.veto:
             self._veto(event.veto, now)
         else:
+            reign.agreed = True
             self._announce(reign, now)
 
     def _veto(self, why: str, now: float) -> None:

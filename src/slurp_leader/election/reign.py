@@ -23,7 +23,8 @@ class Reign:
         reason: How it came about.
         prove_by: An unproven term is given back at this moment.
         proven: It was proven once.
-        announced: That, and the owner was told.
+        agreed: The owner has nothing against it, or is not asked.
+        announced: All that with trust left, and the owner was told.
         window: The trust window by lease and heartbeats; the crash guard may set a nearer bound (`beats`).
         beats: Heartbeats that were proven.
         failures: Renewals in a row that proved nothing.
@@ -40,6 +41,7 @@ class Reign:
     reason: Reason
     prove_by: float
     proven: bool = False
+    agreed: bool = False
     announced: bool = False
     window: float = float("-inf")
     beats: int = 0
