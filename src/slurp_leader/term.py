@@ -102,14 +102,16 @@ class Trust:
         until: When this node stops to be the leader.
         changing_hands: The term is being handed over: trusted no more, but what runs goes on until that is decided.
         lent: The grant, once the term was handed over with work under way.
+        refusals: How often `Term.check` has refused. Several at once may count as one.
     """
 
-    __slots__ = ("_pid", "changing_hands", "lent", "until")
+    __slots__ = ("_pid", "changing_hands", "lent", "refusals", "until")
 
     def __init__(self) -> None:
         self.until = float("-inf")
         self.changing_hands = False
         self.lent: Lent | None = None
+        self.refusals = 0
         self._pid = os.getpid()
 
     @property
@@ -223,6 +225,7 @@ class Term:
             LeadershipLostError: The trust window is over. Whatever is under way has to stop.
         """
         if not self.is_valid:
+            self.trust.refusals += 1
             raise LeadershipLostError(f"the term of {self.node_id!r} with token {self.token} is over", token=self.token)
 
     def fence(self) -> tuple[Compare, Compare]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from slurp_leader.clock import SystemClock
-from slurp_leader.errors import ConfigurationError
+from slurp_leader.errors import ConfigurationError, LeadershipLostError
 from slurp_leader.periodic.messages import Begin, RunEnded, RunOutcome
 from slurp_leader.periodic.runner import Runner, Task
 from slurp_leader.term import Term
@@ -110,6 +110,16 @@ def test_the_loss_of_a_term_that_was_proved_again_meanwhile_is_an_interruption_t
 
     bench.begin(work)
     assert bench.outcome() is RunOutcome.INTERRUPTED
+
+
+def test_a_loss_that_the_work_made_up_is_a_failure_of_it(bench: Bench) -> None:
+    """Its term was never in doubt: some receiver refused it, say, and will do so again."""
+
+    def work(term: Term) -> None:
+        raise LeadershipLostError("the ledger refused our token", token=term.token)
+
+    bench.begin(work)
+    assert bench.outcome() is RunOutcome.FAILED
 
 
 def test_a_coroutine_is_cancelled_and_has_ended_only_when_it_has_cleaned_up(bench: Bench) -> None:

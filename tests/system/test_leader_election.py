@@ -83,6 +83,19 @@ def test_run_calls_the_work_again_when_its_term_was_lost(shared: Any) -> None:
     assert not shared.store.call(Get(key), 5).result().kvs  # the second term was given back
 
 
+def test_run_lets_through_a_loss_that_the_work_made_up_in_a_term_that_was_never_in_doubt(shared: Any) -> None:
+    """Such as one translated from the refusal of some receiver, which it would get again and again."""
+    calls: list[int] = []
+
+    def work(term: Any) -> None:
+        calls.append(term.token)
+        raise LeadershipLostError("the ledger refused our token", token=term.token)
+
+    with election(shared, "a") as mine, pytest.raises(LeadershipLostError, match="ledger"):
+        mine.run(work)
+    assert len(calls) == 1
+
+
 def test_run_gives_the_term_back_when_the_work_raises(shared: Any) -> None:
     def work(term: Any) -> None:
         raise ZeroDivisionError

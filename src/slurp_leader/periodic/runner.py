@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import ConfigurationError, LeadershipLostError
@@ -100,14 +100,14 @@ class Runner:
     def begin(self, begin: Begin) -> None:
         """Begin a run. Never blocks, never raises."""
         task = self._tasks[begin.name]
-        started_at = self._clock.boottime()
+        start = _Start(self._clock.boottime(), begin.term.trust.refusals)
         try:
             if task.is_async:
-                self._begin_on_loop(task, begin, started_at)
+                self._begin_on_loop(task, begin, start)
             else:
-                self._begin_on_thread(task, begin, started_at)
+                self._begin_on_thread(task, begin, start)
         except RuntimeError as error:  # no more threads; or the interpreter ends
-            self._finished(begin, started_at, error)
+            self._finished(begin, start, error)
 
     def cancel(self, run_id: int) -> None:
         """Cancel a coroutine. A function cannot be ended from outside: it is told by its term."""
@@ -141,14 +141,14 @@ class Runner:
 
     # ------------------------------------------------------------ threads
 
-    def _begin_on_thread(self, task: Task, begin: Begin, started_at: float) -> None:
+    def _begin_on_thread(self, task: Task, begin: Begin, start: _Start) -> None:
         def run() -> None:
             error = None
             try:
                 task.call(begin.term)
             except BaseException as raised:  # SystemExit too: it would end this thread only, and unseen
                 error = raised
-            self._finished(begin, started_at, error)
+            self._finished(begin, start, error)
 
         thread = threading.Thread(target=run, name=f"slurp-periodic-{begin.name}", daemon=True)
         with self._lock:
@@ -157,12 +157,12 @@ class Runner:
 
     # ------------------------------------------------------------ coroutines
 
-    def _begin_on_loop(self, task: Task, begin: Begin, started_at: float) -> None:
+    def _begin_on_loop(self, task: Task, begin: Begin, start: _Start) -> None:
         def create() -> None:
             made = loop.create_task(_await(task, begin.term), name=f"slurp-periodic-{begin.name}")
             run.task = made
             # Not a future of another thread: that is done as soon as it is cancelled, while the coroutine still ends.
-            made.add_done_callback(lambda done: self._finished(begin, started_at, _error_of(done)))
+            made.add_done_callback(lambda done: self._finished(begin, start, _error_of(done)))
             if run.is_cancelled:
                 made.cancel()
 
@@ -179,11 +179,11 @@ class Runner:
 
     # ------------------------------------------------------------ the end
 
-    def _finished(self, begin: Begin, started_at: float, error: BaseException | None) -> None:
+    def _finished(self, begin: Begin, start: _Start, error: BaseException | None) -> None:
         with self._lock:
             self._under_way.pop(begin.run_id, None)
-        duration_s = self._clock.boottime() - started_at
-        outcome = _outcome_of(error, begin.term)
+        duration_s = self._clock.boottime() - start.at
+        outcome = _outcome_of(error, begin.term, start.refusals)
         facts: dict[str, Any] = {"work": begin.name, "token": begin.term.token, "due": begin.due}
         facts |= {"outcome": outcome.value, "duration_s": round(duration_s, 3)}
         if outcome is RunOutcome.FAILED:
@@ -194,11 +194,19 @@ class Runner:
         self._tell(RunEnded(begin.run_id, outcome, duration_s))
 
 
-def _outcome_of(error: BaseException | None, term: Term) -> RunOutcome:
+class _Start(NamedTuple):
+    """When a run began, and how often its term had been refused by then."""
+
+    at: float
+    refusals: int
+
+
+def _outcome_of(error: BaseException | None, term: Term, refusals: int) -> RunOutcome:
+    """What a run came to; `refusals`: those of its term when it began."""
     if error is None:
         return RunOutcome.COMPLETED
-    if isinstance(error, LeadershipLostError):  # of this term: it may have been proved again by now
-        was_stopped = error.token == term.token or term.should_stop
+    if isinstance(error, LeadershipLostError):  # its term may have been proved again by now
+        was_stopped = term.should_stop or (error.token == term.token and term.trust.refusals != refusals)
     else:
         was_stopped = isinstance(error, asyncio.CancelledError) and term.should_stop
     return RunOutcome.INTERRUPTED if was_stopped else RunOutcome.FAILED

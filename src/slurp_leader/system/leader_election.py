@@ -449,7 +449,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
 
         Raises:
             LifecycleError: The election ended, and `work` had not come to its end within a term.
-            Whatever `work` raises, except the loss of its term.
+            Whatever `work` raises, except the loss of its term: a `LeadershipLostError` of its own making, in a term
+            that was never in doubt, comes through.
         """
         if self._running_parts is None:
             with self:
@@ -459,10 +460,12 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         election.add_owner(owner)
         try:
             while (term := self._next_term(election, owner)) is not None:
+                refusals = term.trust.refusals
                 try:
                     result = work(term)
                 except LeadershipLostError as error:
-                    if error.token != term.token and term.is_valid:  # of another term than this one
+                    was_refused = error.token == term.token and term.trust.refusals != refusals
+                    if term.is_valid and not was_refused:  # it says so of another term, or this one was never in doubt
                         raise
                 else:
                     # Work that ends because it was asked to has not come to its end, unless nothing follows. One that
