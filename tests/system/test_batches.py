@@ -216,6 +216,27 @@ def test_a_batch_that_fails_is_one_failure_for_the_breaker(shared: Any) -> None:
     assert [len(batch) for batch in generator.batches] == [8, 8]
 
 
+class AsyncDown(Down):
+    async def generate_batch(self, requests: Requests, jobs: Jobs) -> Any:
+        return Down.generate_batch(self, requests, jobs)
+
+
+@pytest.mark.parametrize("kind", [Down, AsyncDown])
+def test_a_request_that_cannot_be_read_says_so_also_when_the_call_for_the_others_fails(
+    shared: Any, kind: type[Down]
+) -> None:
+    from slurp_leader.jobs.new_job import NewJob
+
+    with system_of(shared, kind()) as system:
+        system.queue.pause()
+        bad = system._running().client.submit(NewJob({"file_path": 3}, role="general"))
+        good = system.submit("good.py", max_attempts=1)
+        system.queue.resume()
+        for handle, why in ((bad, "file_path"), (good, "no model")):
+            with pytest.raises(JobFailedError, match=why):
+                handle.result(WAIT_S)
+
+
 def test_a_request_that_cannot_be_read_fails_alone(shared: Any) -> None:
     from slurp_leader.jobs.new_job import NewJob
 

@@ -281,12 +281,14 @@ def pool_of_processes() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, get_context("spawn"))
 
 
-def test_a_pool_that_turns_out_to_be_elsewhere_fails_its_jobs_with_the_fix(shared: Any) -> None:
+def test_a_pool_that_turns_out_to_be_elsewhere_costs_no_job_and_tells_the_fix(shared: Any) -> None:
     generator = Counting()
     generator.on_generate = len  # can be sent, so that it is the cache that cannot
     system = system_of(shared, generator, executor=pool_of_processes, jobs={"max_attempts": 1})
-    with system, pytest.raises(JobFailedError, match=r"set jobs\.cache_bytes to 0"):
-        ask(system)
+    with system:
+        handle = system.submit("a.py")
+        until(lambda: "set jobs.cache_bytes to 0" in str(system.status()["executor"]))
+        assert handle.status() in ("pending", "running")
 
 
 def test_a_result_in_the_payload_store_is_kept_too(shared: Any, tmp_path: Path) -> None:
@@ -438,6 +440,33 @@ def test_only_what_is_not_there_is_given_to_a_batch(shared: Any, kind: type[Batc
     assert [outcome.status for outcome in outcomes] == ["completed", "completed", "failed", "completed", "completed"]
     good = [outcome.result["path"] for outcome in outcomes if outcome.status == "completed"]
     assert good == ["a.py", "b.py", "c.py", "d.py"]
+
+
+class Failing(Batches):
+    how = ""
+
+    def generate_batch(self, requests: Sequence[Request], jobs: Sequence[JobContext]) -> Any:
+        if self.how == "raises":
+            raise TerminalError("the model is down")
+        return super().generate_batch(requests, jobs)[: None if not self.how else 0]
+
+
+class AsyncFailing(Failing):
+    async def generate_batch(self, requests: Sequence[Request], jobs: Sequence[JobContext]) -> Any:
+        return Failing.generate_batch(self, requests, jobs)
+
+
+@pytest.mark.parametrize("kind", [Failing, AsyncFailing])
+@pytest.mark.parametrize("how", ["raises", "gives too few"])
+def test_what_is_there_counts_whatever_becomes_of_the_call_for_the_others(
+    shared: Any, kind: type[Failing], how: str
+) -> None:
+    generator = kind()
+    with system_of(shared, generator, jobs={"workers": 1, "batch_wait": 0.2}) as system:
+        ask(system, "a.py")
+        generator.how = how
+        handles = paused(system, ["a.py", "b.py"])
+        assert [handle.outcome(WAIT_S).status for handle in handles] == ["completed", "failed"]
 
 
 # ---------------------------------------------------------------- figures

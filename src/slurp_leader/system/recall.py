@@ -40,8 +40,8 @@ from slurp_leader.telemetry.events import LogEvent, log_event
 
 _logger = logging.getLogger("slurp_leader.jobs")
 
-_CUT_SHORT = (Exception, asyncio.CancelledError)
-"""What comes out of a wait that ends before its time, as the run was told to stop."""
+_FAILURES = (Exception, asyncio.CancelledError)
+"""What a call or a wait may end with; the latter, when the run was told to stop."""
 
 Steps = Generator[Any, Any, Any]
 """Yields values or awaitables, takes the value back, and returns the answer."""
@@ -181,7 +181,7 @@ class RecallingWork:
             return report
         try:
             after = yield self.recall.key(request)
-        except _CUT_SHORT:
+        except _FAILURES:
             return report  # told to stop now: what it came to counts, and is not kept
         if after == key:
             self.recall.keep(key, report)
@@ -214,13 +214,17 @@ class RecallingBatchWork:
                 answers[at] = found
         if not missing:
             return answers
-        given = yield self.work.generate_batch([asked[at] for at in missing], [jobs[at] for at in missing])
-        for at, answer in zip(missing, matched(given, len(missing)), strict=True):
+        try:
+            given = yield self.work.generate_batch([asked[at] for at in missing], [jobs[at] for at in missing])
+            given = matched(given, len(missing))
+        except _FAILURES as error:  # of those that were asked about, and of no other
+            given = [error] * len(missing)
+        for at, answer in zip(missing, given, strict=True):
             answers[at] = _report_or_error(answer)
         kept = [at for at in missing if keys[at] is not None and not jobs[at].should_stop()]
         try:
             after = yield self.recall.keys([asked[at] for at in kept])
-        except _CUT_SHORT:
+        except _FAILURES:
             return answers
         for at, key in zip(kept, after, strict=True):
             if key is not None and key == keys[at] and isinstance(answers[at], RunReport):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -65,21 +66,38 @@ class BatchGeneratorWork:
     def __call__(self, specs: Sequence[Spec], jobs: Sequence[JobContext]) -> Any:
         read = [request_or_error(spec) for spec in specs]
         good = [at for at, each in enumerate(read) if isinstance(each, ContextGenerationRequest)]
+        if not good:
+            return read
         requests = [each for each in read if isinstance(each, ContextGenerationRequest)]
-        answers = self.generate_batch(requests, [jobs[at] for at in good]) if requests else []
+        try:
+            answers = self.generate_batch(requests, [jobs[at] for at in good])
+        except Exception as error:
+            return _failed(error, read, good)
         return _later(answers, read, good) if hasattr(answers, "__await__") else _merged(answers, read, good)
 
 
 async def _later(answers: Awaitable[Any], read: list[Any], good: list[int]) -> list[Any]:
-    return _merged(await answers, read, good)
+    try:
+        return _merged(await answers, read, good)
+    except (Exception, asyncio.CancelledError) as error:
+        return _failed(error, read, good)
 
 
 def _merged(answers: Any, read: list[Any], good: list[int]) -> list[Any]:
     """The answers in their places, between the errors of those that were not asked about."""
+    try:
+        given = matched(answers, len(good))
+    except Exception as error:
+        return _failed(error, read, good)
     merged = list(read)
-    for at, answer in zip(good, matched(answers, len(good)), strict=True):
+    for at, answer in zip(good, given, strict=True):
         merged[at] = answer
     return merged
+
+
+def _failed(error: BaseException, read: list[Any], good: list[int]) -> list[Any]:
+    """The call failed for those that were asked about; what is wrong with the others stays what it was."""
+    return [error if at in good else each for at, each in enumerate(read)]
 
 
 def matched(answers: Any, count: int) -> list[Any]:
