@@ -250,7 +250,7 @@ def test_a_run_that_waits_in_the_pool_is_ended_at_its_deadline(rig: Rig) -> None
     begin = rig.world.clock.now
     job_id = rig.client.submit(deadline=rig.date(10))
     run = rig.wait_for_run(job_id)
-    rig.world.run_until(lambda: rig.node.stops_of(run) == ["timeout"])
+    rig.world.run_until(lambda: rig.node.stops_of(run) == ["deadline"])
     assert 9 <= rig.world.clock.now - begin <= 11
     rig.node.end(run, INTERRUPTED)  # as an executor says of one that it takes back
     outcome = rig.wait_for(job_id)
@@ -267,6 +267,20 @@ def test_a_run_that_the_pool_does_not_give_back_is_ended_soon_after_its_deadline
     assert (outcome.error["code"], outcome.attempts) == ("deadline", 0)
 
 
+def test_a_worker_that_dies_at_the_timeout_before_it_has_begun_cost_an_attempt_and_no_more(rig: Rig) -> None:
+    """An executor counts a run as begun when it hands it on. Taken for one that was too late to begin, it was not tried
+    again."""
+    rig.node.lead()
+    job_id = rig.client.submit(limits=replace(LIMITS, timeout_s=1.0, max_attempts=2))
+    run = rig.wait_for_run(job_id)
+    rig.node.started(run)
+    rig.world.run_until(lambda: rig.node.stops_of(run) == ["timeout"])
+    rig.node.end(run, None)
+    rig.node.do(rig.wait_for_run(job_id, runs=2))
+    outcome = rig.wait_for(job_id)
+    assert (outcome.status, [error["code"] for error in outcome.errors]) == (JobStatus.COMPLETED, ["timeout"])
+
+
 class Pool:
     """An executor that begins a run when a test says so."""
 
@@ -279,7 +293,7 @@ class Pool:
     def __init__(self) -> None:
         self.launches: list[Launch] = []
 
-    def open(self, lost: Any) -> None: ...
+    def open(self, lost: Any, ready: Any) -> None: ...
 
     def scale(self, count: int) -> None: ...
 

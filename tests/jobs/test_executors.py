@@ -235,7 +235,7 @@ def test_threads_come_and_go_while_others_work() -> None:
         go_on.wait(PATIENCE_S)
 
     threads = Threads(Body(work), 1, CLOCK)
-    threads.open(lambda error: None)
+    threads.open(lambda error: None, lambda: None)
     launches: list[Any] = [_Launch(), _Launch()]
     for launch in launches:
         threads.start(launch)

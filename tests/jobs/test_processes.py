@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -109,6 +110,24 @@ def test_a_wait_that_a_body_asks_for_is_kept(cluster: Cluster, tmp_path: Path) -
     run_at = handle.report().run_at
     assert run_at is not None
     assert parse_utc(run_at) > CLOCK.utcnow() + timedelta(minutes=50)
+
+
+class Refused:
+    """A run that may not begin."""
+
+    def begin_apart(self) -> bool:
+        return False
+
+
+def test_a_worker_that_has_come_up_is_told_of() -> None:
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    processes = Processes(Body(bodies.work), 1, ProcessRules(1.0, 0), ProcessTree(), CLOCK)
+    processes.open(lambda error: said.put(repr(error)), lambda: said.put("ready"))
+    try:
+        processes.start(Refused())  # type: ignore[arg-type]
+        assert said.get(timeout=PATIENCE_S) == "ready"
+    finally:
+        processes.close(PATIENCE_S)
 
 
 def test_a_worker_that_is_too_many_is_let_go(cluster: Cluster, tmp_path: Path) -> None:

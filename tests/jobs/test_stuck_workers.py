@@ -17,7 +17,7 @@ from slurp_leader.jobs.executors.batches import Batches, BatchRules
 from slurp_leader.jobs.executors.body import Body
 from slurp_leader.jobs.executors.port import Executor
 from slurp_leader.jobs.executors.threads import Threads
-from slurp_leader.jobs.messages import StartRun
+from slurp_leader.jobs.messages import RunEnded, StartRun, WorkerReady
 from slurp_leader.jobs.options import BatchBy
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.orders import Order
@@ -60,6 +60,33 @@ def test_what_was_claimed_ahead_of_a_worker_that_hangs_goes_back_and_on_when_tha
     rig.node.end(hung)
     rig.node.do(rig.wait_for_run(job_id, runs=2))
     assert rig.wait_for(job_id).status is JobStatus.COMPLETED
+
+
+def test_answers_from_the_cache_do_not_make_others_be_claimed_ahead() -> None:
+    """They take microseconds; what is claimed behind one that is not there takes as long as it takes."""
+    rig = Rig(jobs=options(workers=1))
+    rig.node.lead()
+    cached = replace(RETURNED, cached=True)
+    for _ in range(100):
+        rig.node.seat.post(RunEnded(-1, cached, 0.0001))
+    ids = [rig.client.submit() for _ in range(5)]
+    rig.wait_for_run(ids[0])
+    rig.settle(5)
+    assert len(rig.node.runs) == 1
+
+
+def test_a_worker_that_comes_up_later_takes_what_went_back() -> None:
+    """It may take longer to import a generator than it is waited for."""
+    rig = Rig(jobs=options(workers=2))
+    rig.node.lead()
+    stuck_run(rig)
+    waiting = behind_it(rig)
+    taken_back(rig, waiting)
+    rig.settle(60)
+    assert len(rig.node.runs_of(waiting.job.job_id)) == 1
+    rig.node.seat.post(WorkerReady())
+    rig.node.do(rig.wait_for_run(waiting.job.job_id, runs=2))
+    assert rig.wait_for(waiting.job.job_id).status is JobStatus.COMPLETED
 
 
 def test_no_more_is_given_to_a_pool_that_cannot_begin_it_though_there_are_places() -> None:
@@ -162,7 +189,7 @@ def test_a_run_that_waits_behind_a_body_is_taken_back_at_once(make: Callable[...
         go_on.wait(PATIENCE_S)
 
     executor = make(work)
-    executor.open(lambda error: None)
+    executor.open(lambda error: None, lambda: None)
     deaf, unwanted, last = launches = [_Launch(), _Launch(), _Launch()]
     for launch in launches:
         executor.start(launch)  # type: ignore[arg-type]

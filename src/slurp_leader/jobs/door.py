@@ -70,8 +70,9 @@ class Door:
         finally:
             with self._changed:
                 self._line.remove(place)
-                if not self._line:
-                    self._vain = 0
+                if not self._line:  # how it stands will be looked at anew, and whatever was wrong may be long over
+                    self._vain = self._failures = 0
+                    self._outage_since = None
                 watch = self._watch if not self._line else None
                 if watch is not None:
                     self._watch = None
@@ -131,7 +132,8 @@ class Door:
                     continue
                 if self._failures or self._vain:
                     self._changed.wait(min(left_s, pause_s(self._failures + self._vain)))
-            self._look(min(left_s, self._timeout_s))  # only the first in line does
+                    left_s = deadline - self._clock.boottime()
+            self._look(max(0.0, min(left_s, self._timeout_s)))  # only the first in line does
 
     def _look(self, timeout_s: float) -> None:
         """Read how it stands, and watch from there."""
@@ -155,7 +157,7 @@ class Door:
         if not is_current and watch is not None:
             watch.cancel()
         elif watch is None:
-            self._answered()  # else that is told by the watch: a store may answer reads and refuse to be watched
+            self._answered(number)  # else that is told by the watch: a store may answer reads and refuse to be watched
 
     def _take(self, number: int, notice: WatchNotice) -> None:
         if number != self._look_number:
@@ -170,13 +172,14 @@ class Door:
                 return
             case WatchEvents():
                 with self._changed:
-                    if number == self._look_number:
-                        self._is_open = notice.events[-1].kind is EventKind.DELETE
-                        self._vain = 0
-                        self._changed.notify_all()
+                    if number != self._look_number:
+                        return
+                    self._is_open = notice.events[-1].kind is EventKind.DELETE
+                    self._vain = 0
+                    self._changed.notify_all()
             case _:
                 pass  # alive, and nothing new
-        self._answered()
+        self._answered(number)
 
     # ------------------------------------------------------------ outages
 
@@ -196,8 +199,10 @@ class Door:
         if is_new:
             log_event(_logger, logging.WARNING, LogEvent.STORE_UNAVAILABLE, doing="watch for room", error=str(error))
 
-    def _answered(self) -> None:
+    def _answered(self, number: int) -> None:
         with self._changed:
+            if number != self._look_number:
+                return
             self._failures = 0
             since, self._outage_since = self._outage_since, None
         if since is not None:

@@ -110,6 +110,11 @@ OfRun = RunStarted | RunEnded | RunProgress | RunExtended | RunCheckpoint
 """Events about one run."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """Event: there is a worker more than before, and free."""
+
+
 # ---------------------------------------------------------------- commands
 
 
@@ -129,8 +134,8 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """Command: tell this run to stop, and why: ``cancelled``, ``timeout``, ``shutdown``, ``term_lost``, or
-    ``not_begun``: no worker is left to begin it."""
+    """Command: tell this run to stop, and why: ``cancelled``, ``timeout``, ``shutdown``, ``term_lost``;
+    before it has begun also ``deadline``, or ``not_begun``: no worker is left to begin it."""
 
     run_id: int
     reason: str

@@ -8,6 +8,7 @@ told to stop and does not keeps its worker, unless the executor can kill; the sc
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
@@ -15,7 +16,7 @@ from slurp_leader.jobs.context import JobContext, RunFacts
 from slurp_leader.jobs.decisions import longest_run_s, until_deadline_s
 from slurp_leader.jobs.executors.body import Work
 from slurp_leader.jobs.executors.port import Executor, Launch
-from slurp_leader.jobs.messages import StartRun, StopRun
+from slurp_leader.jobs.messages import StartRun, StopRun, WorkerReady
 from slurp_leader.telemetry.tracing import NoTracer, Tracer
 
 __all__ = ["JobContext", "Runner", "Work"]
@@ -27,7 +28,7 @@ class Runner:
     Args:
         executor: Where bodies run. Closed here.
         clock: For run times.
-        post: Takes `RunStarted`, `RunEnded` and what bodies tell; must not block.
+        post: Takes `RunStarted`, `RunEnded`, `WorkerReady` and what bodies tell; must not block.
         longest_extension_s: By how much a run may be prolonged in all.
         lost: Told if the executor will never run anything again.
         tracer: Where spans go.
@@ -53,7 +54,7 @@ class Runner:
         self._over = self._launches.pop
 
     def start(self) -> None:
-        self._executor.open(self._lost)
+        self._executor.open(self._lost, partial(self._post, WorkerReady()))
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Tell all runs to stop and end the executor. Safe twice, before `start`, and from a body that runs here.

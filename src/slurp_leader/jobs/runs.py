@@ -124,7 +124,7 @@ class Runs:
             self._workers.given(run.run_id)
             self._desk.timers.set_no_later(_WAITING_TIMER, now + self._look_every_s)
             if run.job.spec.deadline is not None:  # it may wait in the pool for longer than that
-                self._record_no_later(run, now + until_deadline_s(run.job.spec, self._desk.utcnow))
+                self._due_at(run, now + until_deadline_s(run.job.spec, self._desk.utcnow))
             attempt, term = run.before.state.attempts + 1, self._desk.term
             command = StartRun(run.run_id, run.job, run.number, attempt, run.claim_revision, term, run.restored)
             self._desk.say(command)
@@ -146,7 +146,7 @@ class Runs:
                 run.call = event.call
                 self._shared.begun(event.call)
             if run.stop_reason is None:
-                self._record_no_later(run, now + min(run.timeout_s, longest_run_s(run.job.spec, self._desk.utcnow)))
+                self._due_at(run, now + min(run.timeout_s, longest_run_s(run.job.spec, self._desk.utcnow)))
 
     def on_extended(self, event: RunExtended, now: float) -> None:
         """A run has prolonged itself, within what `JobContext.extend` allows. Too late once it was told to stop."""
@@ -203,13 +203,14 @@ class Runs:
 
         Meanwhile it keeps its place: what was held for want of a worker must not start all at once when there is one.
         """
-        run.phase, run.started_at, run.record_at = Phase.HELD, None, NEVER
+        run.phase, run.record_at = Phase.HELD, NEVER
         self._workers.started(run.run_id, run.job.spec)
         given_up = self._leaving or (self._lent_until is not None and now >= self._lent_until)
         if given_up or run.stop_reason is not None:
             self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)
-        else:
-            self._desk.timers.set_no_later(_HELD_TIMER, now + _HELD_AGAIN_S)
+            return
+        run.started_at = None
+        self._desk.timers.set_no_later(_HELD_TIMER, now + _HELD_AGAIN_S)
 
     def _explained(self, run: Run, report: RunReport) -> RunReport:
         """A run that was told to stop ended because of that, whatever it raised; a result it still had counts. If its
@@ -219,7 +220,7 @@ class Runs:
         match run.stop_reason:
             case "timeout" if report.end is RunEnd.NOT_STORED:
                 return report
-            case "timeout" if run.started_at is None:
+            case "deadline":
                 return RunReport(RunEnd.EXPIRED, error=deadline_error(run.job.spec))
             case "timeout":
                 return _timed_out(run)
@@ -293,7 +294,7 @@ class Runs:
             if run.phase is not Phase.GIVEN or run.record_at > now:
                 continue
             if run.stop_reason is None:
-                self._stop(run, "timeout", now)
+                self._stop(run, "timeout" if run.started_at else "deadline", now)
             else:
                 self._desk.note(logging.ERROR, LogEvent.JOB_STUCK, job_id=run.job.job_id, reason=run.stop_reason)
                 self._conclude(run, self._explained(run, RunReport(RunEnd.INTERRUPTED)), now)
@@ -317,11 +318,11 @@ class Runs:
 
     def _stop(self, run: Run, reason: str, now: float) -> None:
         run.stop_reason = reason
-        self._record_no_later(run, now + STOP_GRACE_S)
+        self._due_at(run, now + STOP_GRACE_S)
         self._workers.told_to_stop(run.run_id, now + STOP_GRACE_S)
         self._desk.say(StopRun(run.run_id, reason))
 
-    def _record_no_later(self, run: Run, at: float) -> None:
+    def _due_at(self, run: Run, at: float) -> None:
         run.record_at = at
         self._desk.timers.set_no_later(_TIMER, at)
 

@@ -37,6 +37,7 @@ from slurp_leader.jobs.messages import (
     TakeStock,
     Tally,
     WindDown,
+    WorkerReady,
 )
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.jobs.picture import Picture
@@ -192,14 +193,22 @@ class Scheduler:
                 self._wind_down(now)
             case HandBack(token) if self._leading is None or self._leading.term.token != token:
                 self._site.out.append(HandedBack(token))  # nothing of it is under way: do not let the election wait
+            case RunStarted() | RunEnded() | WorkerReady():
+                self._count(event)
+            case _:
+                pass  # of the term
+
+    def _count(self, event: RunStarted | RunEnded | WorkerReady) -> None:
+        """Keep account of the workers, whatever became of the terms of their runs."""
+        match event:
             case RunStarted():
                 self._workers.begun(event.run_id)
             case RunEnded():
                 self._workers.release(event.run_id)
-                if event.report is not None and event.duration_s > 0:  # 0: its body has not begun
-                    self._workers.learn(event.duration_s)
-            case _:
-                pass  # of the term
+                if event.report is not None and event.duration_s > 0 and not event.report.cached:
+                    self._workers.learn(event.duration_s)  # 0: its body has not begun; cached: others take longer
+            case WorkerReady():
+                self._workers.free_again()
 
     def _see(self, notice: Changes | Snapshot | Progress) -> None:
         match notice:

@@ -36,7 +36,7 @@ class Workers:
         self._due_back.pop(run_id, None)
         self._waiting.discard(run_id)
         if run_id in self._jam:
-            self._jam = frozenset()
+            self.free_again()
         spec = self._occupied.pop(run_id, None)
         if spec is not None:
             self._slots -= spec.slots
@@ -49,6 +49,10 @@ class Workers:
     def begun(self, run_id: int) -> None:
         """Its body has begun: there was a worker for it."""
         self._waiting.discard(run_id)
+        self.free_again()
+
+    def free_again(self) -> None:
+        """There is a worker for what comes next."""
         self._jam = frozenset()
 
     def told_to_stop(self, run_id: int, back_by: float) -> None:
@@ -66,8 +70,8 @@ class Workers:
         return bool(stuck) and self._occupied.keys() <= stuck | self._waiting
 
     def jammed(self, rules: Rules, now: float) -> None:
-        """What waited did not begin: there is no room, whatever the places say, until one that is stuck comes back or
-        there are more workers. One body may hold up a worker of many places."""
+        """What waited did not begin: there is no room, whatever the places say, until one that is stuck comes back,
+        another begins, or there is a worker more. One body may hold up a worker of many places."""
         self._jam, self._jam_places = frozenset(self._stuck_bodies(now)), rules.workers
 
     def _stuck_bodies(self, now: float) -> set[int]:

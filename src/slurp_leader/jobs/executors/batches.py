@@ -128,7 +128,7 @@ class Batches:
         self._is_open = False
         self._threads: list[threading.Thread] = []
 
-    def open(self, lost: Callable[[BaseException], None]) -> None:
+    def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
         self._is_open = True
         self.scale(self._count)
 

@@ -49,7 +49,7 @@ class Coroutines:
         self._looks = False
         self._is_closing = False
 
-    def open(self, lost: Callable[[BaseException], None]) -> None:
+    def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread.start()
 

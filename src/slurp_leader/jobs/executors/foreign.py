@@ -23,6 +23,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from functools import partial
 
+from slurp_leader.errors import ConfigurationError
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.executors.body import Body, perform, report_of
@@ -68,7 +69,7 @@ class Foreign:
         self._futures: dict[int, Future[tuple[RunReport | None, RunCheckpoint | None]]] = {}
         self._is_closed = False
 
-    def open(self, lost: Callable[[BaseException], None]) -> None:
+    def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
         self._lost = lost
 
     def scale(self, count: int) -> None:
@@ -83,7 +84,6 @@ class Foreign:
             self._is_gone(error)
             launch.end(None)
             return
-        self.trouble = ""
         with self._lock:
             self._futures[launch.run_id] = future
         if launch.context.should_stop():  # told meanwhile
@@ -127,12 +127,16 @@ class Foreign:
             return
         error = future.exception()
         if error is None:
+            self.trouble = ""
             report, checkpoint = future.result()
             if checkpoint is not None:
                 launch.tell(checkpoint)
             launch.end(report)
         elif isinstance(error, BrokenExecutor):
             launch.end(INTERRUPTED)
+            self._is_gone(error)
+        elif isinstance(error, ConfigurationError):  # what it was given cannot be sent there: the fault of no job
+            launch.end(None)
             self._is_gone(error)
         elif isinstance(error, CancelledError):  # by the engine, on its own
             launch.end(INTERRUPTED)

@@ -39,8 +39,9 @@ class Executor(Protocol):
     per_worker: int
     trouble: str
 
-    def open(self, lost: Callable[[BaseException], None]) -> None:
-        """Make ready. Once, first. `lost` is told if it will never run anything again."""
+    def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
+        """Make ready. Once, first. `lost` is told if it will never run anything again; `ready` whenever a worker has
+        come up that was not there, so that what could not begin may now."""
         ...
 
     def scale(self, count: int) -> None:

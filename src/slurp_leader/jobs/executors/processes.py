@@ -92,6 +92,7 @@ class Processes:
         self._thread = threading.Thread(target=self._serve, name="slurp-job-processes", daemon=True)
         self._is_open = False
         self._lost: Callable[[BaseException], None] = _ignore
+        self._ready: Callable[[], None] = _ignore
         # Of the thread:
         self._workers: list[Worker] = []
         self._waiting: deque[Launch] = deque()
@@ -99,8 +100,8 @@ class Processes:
         self._start_at = float("-inf")
         self._is_closing = False
 
-    def open(self, lost: Callable[[BaseException], None]) -> None:
-        self._lost = lost
+    def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
+        self._lost, self._ready = lost, ready
         self._is_open = True
         self._thread.start()
 
@@ -242,6 +243,7 @@ class Processes:
             case Ready():
                 self._failed_starts, self.trouble = 0, ""
                 worker.is_ready, worker.idle_since = True, self._clock.boottime()
+                self._ready()
             case Begun():
                 worker.is_at_work = True
             case Unloadable(why):
@@ -337,5 +339,5 @@ def _died(code: int) -> RunReport:
     )
 
 
-def _ignore(error: BaseException) -> None:
+def _ignore(*_: object) -> None:
     """Nobody is to be told."""

@@ -40,7 +40,7 @@ class Threads:
         self._threads: list[threading.Thread] = []
         self._too_many = 0
 
-    def open(self, lost: Callable[[BaseException], None]) -> None:
+    def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
         self._is_open = True
         self.scale(self._count)
 

@@ -30,7 +30,8 @@ _TOP = Priority.HIGH.rank
 _FEW = 16
 """Empty heaps that are not worth the tidying."""
 _MOST_ASIDE = 1000
-"""Jobs set aside in one pick, some milliseconds of work. Where there are more, the next picks go on with it."""
+"""Jobs set aside in one pick, or put back: some milliseconds of work. Where there are more, the next picks go on with
+it."""
 
 _Entry = tuple[int, int, int, int, Lane]
 """-class, turn of the project, revision of the head, serial number, lane."""
@@ -56,6 +57,7 @@ class Picker:
         self._lifts: list[tuple[float, int, Lane]] = []
         self._unfit: dict[str, Job] = {}  # wait, and are in no lane: as things stand they would never fit
         self._places: tuple[float, float] = (0, 0)  # slots and memory, by which these were taken out
+        self._to_put_back: list[str] = []  # of these, to be looked at by what there is now
         self._lanes_of: Counter[str] = Counter()  # by project
         self._turns: dict[str, int] = {}  # of projects that have lanes
         self._turn = 0  # the latest that a picked job had
@@ -140,13 +142,17 @@ class Picker:
         return picked
 
     def _put_back_unfit(self, rules: Rules, now: float) -> None:
-        """What there is has changed: those that did not fit into it may now."""
+        """What there is has changed: those that did not fit into it may now. A part of them at a time."""
         if rules.places != self._places:
             self._places = rules.places
-            fit = [job for job in self._unfit.values() if rules.could_fit(job.spec)]
-            for job in fit:
+            self._to_put_back = list(reversed(self._unfit))  # the first one is taken from the end
+        lined_up = 0
+        while self._to_put_back and lined_up < _MOST_ASIDE:
+            job = self._unfit.get(self._to_put_back.pop())
+            if job is not None and rules.could_fit(job.spec):
                 del self._unfit[job.spec.job_id]
                 self._line_up(job, now)
+                lined_up += 1
 
     # ------------------------------------------------------------ lanes
 
