@@ -30,7 +30,7 @@ from slurp_leader.store import Delete, Event, EventKind, Get, KeyValue, Put, Sto
 from slurp_leader.store.maintenance import Survey
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, do
-from support.virtual import failed
+from support.virtual import VirtualClock, failed
 
 BY = Order("ops")
 SMALL = options(queue_limit=100, queue_high_mark=0.8)
@@ -361,6 +361,27 @@ def test_a_watch_that_fails_as_soon_as_it_begins_is_said_once_and_begun_again(
         assert place.wait(CLOCK.boottime() + PATIENCE_S)
     assert (len(store.sinks), store.cancelled) == (3, 3)
     assert said_in(caplog) == ["store.unavailable", "store.back"]
+    door.stop()
+
+
+def test_an_outage_that_nobody_has_looked_at_since_is_not_told_to_have_lasted(
+    memory_store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those who waited have left. How it stood until somebody comes again, and when it was over, is not known."""
+    caplog.set_level(logging.INFO, logger="slurp_leader.jobs")
+    do(memory_store, Put(KEYS.closed, closed_value("full", "me")))
+    clock = VirtualClock()
+
+    def fail_until_it_is_too_late(sink: WatchSink) -> None:
+        clock.now += 60
+        denied(sink)
+
+    store = Scripted(memory_store, fail_until_it_is_too_late, lambda sink: sink(DELETED))
+    door = Door(store, KEYS.closed, 2.0, clock)
+    for is_let_in in (False, True):
+        with door.place() as place:
+            assert place.wait(clock.boottime() + 30) is is_let_in
+    assert said_in(caplog) == ["store.unavailable"]
     door.stop()
 
 

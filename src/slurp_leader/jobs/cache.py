@@ -4,6 +4,9 @@ It lives in the memory of one leader, and a new leader begins with an empty one.
 names everything that its result depends on, so an answer from here is the one that would be generated, and an answer
 that is not here is generated. For the same reason nothing is ever told to forget: what has changed has another key.
 
+It is looked into when a job runs: so an answer from here costs a claim and a commit as any other, waits while the
+circuit of the generator is open, and does not close it again.
+
 Two equal jobs that run at once are both generated, as neither has an answer yet; the later one is kept.
 """
 

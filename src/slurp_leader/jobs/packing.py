@@ -79,9 +79,12 @@ class ResultPacker:
             return
         # Daemon: a store that hangs must not keep the process from ending.
         thread = threading.Thread(target=self._pack_and_post, args=(event,), name="slurp-packing", daemon=True)
-        with self._lock:  # begun in it: `stop` must not see one that it cannot join yet
-            self._threads.add(thread)
-            thread.start()
+        try:
+            with self._lock:  # begun in it: `stop` must not see one that it cannot join yet
+                thread.start()
+                self._threads.add(thread)
+        except RuntimeError as error:  # no more threads, or the interpreter ends: the run has to end all the same
+            self._post(replace(event, report=_not_stored(error)))
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Try no failed put again, and wait for those under way. Safe twice. Returns whether all have ended."""

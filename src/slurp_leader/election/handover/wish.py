@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import secrets
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,6 @@ from slurp_leader.election.ranking.eligible import choose_successor
 from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import ConfigurationError, HandoverError, NoLeaderError, Outcome, RecordError, StoreError
-from slurp_leader.resilience import pause_s
 from slurp_leader.store import (
     Delete,
     Event,
@@ -36,7 +34,7 @@ from slurp_leader.store import (
     prefix_end,
     value_of,
 )
-from slurp_leader.store.repeat import asks_until
+from slurp_leader.store.repeat import asks_until, until_definite
 from slurp_leader.store.requests import CompareOp
 
 _LONGEST_WHY = 500
@@ -221,21 +219,21 @@ class Wish:
 
     def _send(self, txn: Txn, deadline: float) -> tuple[Any, bool]:
         """The same again until it is answered. Returns the answer, and whether an earlier send may have arrived."""
-        ask = self._asks_until(deadline)
-        failures, in_doubt = 0, False
-        while True:
+        ask, doubts = self._asks_until(deadline), list[StoreError]()
+
+        def send() -> Any:
             try:
-                return ask(txn), in_doubt
+                return ask(txn)
             except StoreError as error:
-                in_doubt |= error.outcome is Outcome.UNKNOWN
-                failures += 1
-                pause = pause_s(failures)
-                if not error.retryable:
-                    error.outcome = Outcome.UNKNOWN if in_doubt else error.outcome
-                    raise
-                if self._clock.boottime() + pause >= deadline:
-                    raise _refused("timeout", Outcome.UNKNOWN if in_doubt else Outcome.NOT_APPLIED) from error
-            threading.Event().wait(pause)
+                doubts.extend([error] if error.outcome is Outcome.UNKNOWN else [])
+                raise
+
+        try:
+            return until_definite(send, self._clock, deadline), bool(doubts)
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            raise _refused("timeout", error.outcome) from error
 
     # ------------------------------------------------------------ what becomes of it
 
