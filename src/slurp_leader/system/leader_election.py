@@ -377,6 +377,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         between two looks; this tells of each.
 
         Raises:
+            ConfigurationError: `limit` is less than 1.
             LifecycleError: Not started.
         """
         return self.control.observe(limit)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from slurp_leader.election.events import LeaderChanged
+from slurp_leader.errors import ConfigurationError
 
 WAITING_LIMIT = 10_000
 """So many changes wait for a slow observer before the oldest are dropped. An election that changes hands every second
@@ -37,9 +38,17 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
     (``change.missed``). One consumer each: two that take from one share the changes. In a forked child it is empty.
 
     Threads: any; `close` from any, too, and it wakes who waits.
+
+    Args:
+        limit: So many changes wait before the oldest are dropped, 1 or more.
+
+    Raises:
+        ConfigurationError: `limit` is less than 1.
     """
 
     def __init__(self, limit: int = WAITING_LIMIT) -> None:
+        if limit < 1:
+            raise ConfigurationError(f"limit = {limit!r}: let at least 1 change wait", field="limit")
         self._limit = limit
         self._pid = os.getpid()
         self._arrived = threading.Condition()
