@@ -25,6 +25,7 @@ from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer
 from slurp_leader.errors import LeadershipLostError, LifecycleError
+from slurp_leader.forks import free_in_child
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
 from slurp_leader.periodic import Periodic
@@ -105,7 +106,7 @@ class _Listeners:
     """Who is told of changes, whichever election runs: kept from before a start, and over stops."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = free_in_child(threading.Lock())
         # Guarded by _lock:
         self._listeners: dict[object, Listener] = {}
         self._ends: dict[object, Callable[[], None]] = {}
@@ -124,10 +125,6 @@ class _Listeners:
         with self._lock:
             self._election = election
             self._ends = {key: election.subscribe(each) for key, each in self._listeners.items()} if election else {}
-
-    def renew_lock(self) -> None:
-        """In a forked child: the lock may be held by a thread that was not forked along."""
-        self._lock = threading.Lock()
 
     def _remove(self, key: object) -> None:
         with self._lock:
@@ -498,10 +495,6 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         if term is not None:
             term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(owner)
-
-    def _renew_locks(self) -> None:
-        super()._renew_locks()
-        self._listeners.renew_lock()
 
     def _on_health(self, why: str) -> None:
         parts = self._running_parts

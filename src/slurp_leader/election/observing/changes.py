@@ -61,8 +61,8 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
     # ------------------------------------------------------------ taking
 
     def __next__(self) -> LeaderChanged:
-        if os.getpid() != self._pid:
-            raise StopIteration  # a forked child has nobody who would put anything in
+        if self._is_of_parent:
+            raise StopIteration
         with self._arrived:
             # In short waits: one without end can sleep through a Ctrl-C in the main thread.
             while not self._is_ready():
@@ -70,6 +70,8 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
             return self._take(StopIteration)
 
     async def __anext__(self) -> LeaderChanged:
+        if self._is_of_parent:
+            raise StopAsyncIteration
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -92,6 +94,8 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
 
     def close(self) -> None:
         """End it: what waits can still be taken, then the iteration stops. Safe twice."""
+        if self._is_of_parent:
+            return  # whose threads may have held the lock, and whose loop would be woken
         with self._arrived:
             self._ended = True
             self._wake()
@@ -103,6 +107,11 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _is_of_parent(self) -> bool:
+        """Whether this is a forked child: it has nobody who would put anything in."""
+        return os.getpid() != self._pid
 
     def _is_ready(self) -> bool:
         if self._waiting and isinstance(self._waiting[0], Gap):
