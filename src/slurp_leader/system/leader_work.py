@@ -62,8 +62,8 @@ class LeaderWork(Lifetime):
             @election.every(60)
             async def report(term): ...
 
-        The function takes the `Term`, or nothing. A coroutine function runs on a loop of its own thread, any other on a
-        thread made for the run. Each due time is begun at most once, whoever leads by then: a change of the leader
+        The function takes the `Term`, or nothing. Coroutine functions share one loop, on a thread of ours: one that
+        blocks stalls the others. Any other function runs on a thread made for the run. Each due time is begun at most once, whoever leads by then: a change of the leader
         neither skips it nor doubles it. A run that is cut off by a crash is not begun again. While a run goes on it is
         not begun beside itself: the due time is skipped. Losing the term sets ``term.should_stop`` and cancels
         coroutines. An error is logged and counted, and ends nothing but that run. Stopping waits for runs that have
