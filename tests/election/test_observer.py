@@ -146,6 +146,20 @@ def test_terms_that_a_compaction_hid_from_the_watch_are_read_back(election: Elec
     assert observed.leader.node_id == "d"
 
 
+def test_a_vacancy_that_a_compaction_hid_is_told(election: Election, operator: Operator) -> None:
+    """The newest term is the same before and after: only that its leader is gone tells them apart."""
+    observed = observer(election)
+    election.wins("a")
+    observed.feed(election.snapshot())
+    changes = observed.observe()
+    operator.compact(election.ends())
+
+    observed.feed(election.snapshot())
+
+    assert take(changes, 2) == [("a", 0), (None, 0)]
+    assert observed.leader is None
+
+
 def test_terms_that_etcd_has_forgotten_are_counted(election: Election, operator: Operator) -> None:
     observed = observer(election)
     election.wins("a")
