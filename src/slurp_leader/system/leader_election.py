@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import secrets
 import threading
@@ -24,11 +25,12 @@ from slurp_leader.election import (
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer
-from slurp_leader.errors import LeadershipLostError, LifecycleError
+from slurp_leader.errors import ConfigurationError, LeadershipLostError, LifecycleError
 from slurp_leader.forks import free_in_child
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
 from slurp_leader.periodic import Periodic
+from slurp_leader.periodic.runner import what_is_called
 from slurp_leader.resources import MachineMeter
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
@@ -446,9 +448,14 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         stopped. Starts and stops the election if it is not running.
 
         Raises:
+            ConfigurationError: `work` is a coroutine function: it would not be awaited.
             LifecycleError: The election ended, and `work` had not come to its end within a term.
             Whatever `work` raises, except the loss of its term.
         """
+        if inspect.iscoroutinefunction(what_is_called(work)):
+            raise ConfigurationError(
+                f"{work!r} is a coroutine function, which run does not await: pass lambda term: asyncio.run(work(term))"
+            )
         if self._running_parts is None:
             with self:
                 return self.run(work)
