@@ -15,7 +15,7 @@ from slurp_leader.election.observing.changes import LeaderChanges
 from slurp_leader.election.observing.missed import Ask
 from slurp_leader.election.observing.observer import Observer
 from slurp_leader.election.records import epoch_value
-from slurp_leader.errors import NoLeaderError, StoreUnavailableError
+from slurp_leader.errors import ConfigurationError, NoLeaderError, StoreUnavailableError
 from slurp_leader.store import Delete, EventKind, Get, GetResult, Put, Store, Txn
 from slurp_leader.store import Event as StoreEvent
 from slurp_leader.store.follow import Changes, Follower, FollowFailed, Progress, Snapshot
@@ -146,6 +146,20 @@ def test_terms_that_a_compaction_hid_from_the_watch_are_read_back(election: Elec
     assert observed.leader.node_id == "d"
 
 
+def test_a_vacancy_that_a_compaction_hid_is_told(election: Election, operator: Operator) -> None:
+    """The newest term is the same before and after: only that its leader is gone tells them apart."""
+    observed = observer(election)
+    election.wins("a")
+    observed.feed(election.snapshot())
+    changes = observed.observe()
+    operator.compact(election.ends())
+
+    observed.feed(election.snapshot())
+
+    assert observed.leader is None
+    assert take(changes, 2) == [("a", 0), (None, 0)]
+
+
 def test_terms_that_etcd_has_forgotten_are_counted(election: Election, operator: Operator) -> None:
     observed = observer(election)
     election.wins("a")
@@ -249,6 +263,26 @@ def test_a_slow_consumer_is_told_how_many_it_missed(memory_store: MemoryStore, k
         assert take(quick, 9)[-1] == ("h", 0)
         # How things stood, and a to e.
         assert take(slow, 3) == [("f", 6), ("g", 0), ("h", 0)]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_limit_that_lets_nothing_wait_is_refused_and_other_observers_go_on(
+    memory_store: MemoryStore, keys: ElectionKeys, is_known: bool, limit: int
+) -> None:
+    election = Election(memory_store, keys)
+    observed = observer(election)
+    if is_known:
+        observed.feed(election.snapshot())
+    other = observed.observe()
+    with pytest.raises(ConfigurationError) as caught:
+        observed.observe(limit=limit)
+    assert caught.value.field == "limit"
+    observed.feed(election.snapshot())
+    election.wins("a")
+    observed.feed(election.snapshot())
+    assert take(other, 2) == [(None, 0), ("a", 0)]
+    assert list(observed._logs) == [other]
 
 
 def test_a_coroutine_observes_without_holding_up_its_loop(memory_store: MemoryStore, keys: ElectionKeys) -> None:

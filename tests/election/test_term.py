@@ -10,7 +10,7 @@ import pytest
 from slurp_leader.errors import LeadershipLostError
 from slurp_leader.store import Put, Txn
 from slurp_leader.store.memory import MemoryState
-from slurp_leader.term import Term
+from slurp_leader.term import Lent, Term
 from support.virtual import VirtualClock
 
 
@@ -67,6 +67,14 @@ def test_who_waits_is_not_stuck() -> None:
     assert beats[0] == 10.0
     assert max(after - before for before, after in itertools.pairwise([*beats, term.progress.at])) <= 1.0
     assert term.progress.at == 70.0
+
+
+def test_a_child_may_neither_begin_nor_go_on_with_what_was_lent() -> None:
+    term = a_term(VirtualClock(10.0))
+    term.trust.lent = Lent(b"grant", b"", 3, begin_until=20.0, end_by=30.0)
+    assert (term.may_begin, term.may_go_on) == (True, True)
+    term.trust._pid += 1
+    assert (term.may_begin, term.may_go_on) == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,12 @@ assert election.stop() and system.stop()
 
 def test_a_forked_child_holds_none_of_many_elections_and_nothing_of_an_observer(program: Any) -> None:
     ended = program("""
+import asyncio
 from slurp_leader import Elections, LeaderObserver
+
+async def all_of(changes):
+    return [change async for change in changes]
+
 elections, leader = Elections(settings), LeaderObserver("reports", settings)
 reports = elections.add("reports")
 elections.add("mail")
@@ -96,6 +101,7 @@ tokens = {name: elections[name].require_term().token for name in elections}
 def check():
     assert not any(elections[name].is_leader for name in elections)
     assert not elections.health()["live"] and list(changes) == []
+    assert asyncio.run(asyncio.wait_for(all_of(changes), 20)) == []
     for call in (leader.get, lambda: leader.get(fresh=True), elections.start, leader.start):
         try:
             call()
@@ -109,6 +115,72 @@ in_child(check)
 assert {name: elections[name].require_term().token for name in elections} == tokens
 assert leader.wait(30).token == tokens["reports"]
 assert elections.stop() and leader.stop() and system.stop()
+""")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_no_lock_of_the_parent_holds_up_a_forked_child(program: Any) -> None:
+    ended = program("""
+import signal
+from contextlib import ExitStack
+from slurp_leader import Elections, MemoryFence
+from slurp_leader.guard.client import GuardClient
+from slurp_leader.guard.messages import Route, Told
+from slurp_leader.guard.shared import _lock as sharing
+from slurp_leader.resilience import CircuitBreaker
+
+elections, fence, breaker, guard = Elections(settings), MemoryFence(), CircuitBreaker("x"), GuardClient(Route(()))
+reports = elections.add("reports")
+elections.start()
+assert reports.wait_for_leadership(30)
+changes = reports.observe()
+locks = [
+    elections._lock, elections._lifecycle, reports._lifecycle, reports._listeners._lock, reports._checks._wake,
+    reports._hooks._lock, changes._arrived, fence._lock, breaker._lock, breaker._telling, guard._lock, sharing,
+]
+held, may_end = threading.Event(), threading.Event()
+
+def hold():
+    with ExitStack() as all_of_them:
+        for lock in locks:
+            all_of_them.enter_context(lock)
+        held.set()
+        may_end.wait()
+
+def check():
+    signal.alarm(30)  # ends a child that waits for a lock
+    assert not elections.health()["live"] and not reports.health()["live"]
+    assert elections["reports"] is reports and list(elections) == ["reports"]
+    reports.subscribe(print)()
+    reports.add_health_check("disk", bool)
+    changes.close()
+    fence.admit(1, "a")
+    assert breaker.call(lambda: "well") == "well"
+    assert guard.beat(1) is Told.NOBODY
+    for face in (elections, reports):
+        try:
+            face.start()
+        except LifecycleError as error:
+            assert "forked" in str(error) or "many" in str(error), error
+        else:
+            raise AssertionError(f"{face} started in a child")
+
+holder = threading.Thread(target=hold)
+holder.start()
+assert held.wait(30)
+pid = os.fork()
+if pid == 0:
+    try:
+        check()
+    except BaseException as error:
+        print(repr(error), flush=True)
+        os._exit(1)
+    os._exit(0)
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+may_end.set()
+holder.join()
+assert code == 0, code
+assert elections.stop() and system.stop()
 """)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 

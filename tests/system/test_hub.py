@@ -16,6 +16,7 @@ from slurp_leader.errors import ConfigurationError, LifecycleError, StoreDeniedE
 from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.store import Get, Revoke
 from slurp_leader.store.follow import FollowFailed
+from slurp_leader.store.memory import MemoryStore
 from support.etcd import EtcdServers
 from support.waiting import WAIT_S, until
 
@@ -81,6 +82,23 @@ def test_one_that_is_added_or_removed_while_it_runs_starts_and_stops_alone(share
         assert lead_all(elections) == tokens
     with pytest.raises(KeyError):
         elections.remove("second")
+
+
+def test_removing_one_leaves_the_connection_of_the_others() -> None:
+    class Watched(MemoryStore):
+        is_closed = False
+
+        def close(self) -> None:
+            self.is_closed = True
+            super().close()
+
+    store = Watched()
+    with hub(lambda: store, "first", "second") as elections:
+        lead_all(elections)
+        assert elections.remove("second")
+        assert not store.is_closed
+        assert elections["first"].get_leader(WAIT_S, fresh=True) is not None
+    assert store.is_closed
 
 
 def test_one_that_is_added_after_the_watch_was_lost_for_good_does_not_stand(shared: Any) -> None:

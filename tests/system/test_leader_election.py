@@ -14,6 +14,7 @@ import pytest
 from slurp_leader import LeaderElection, LeadershipLostError, NotLeaderError, SlurpSettings
 from slurp_leader.election import ElectionState
 from slurp_leader.errors import (
+    ConfigurationError,
     HandoverError,
     LifecycleError,
     SlurpLeaderError,
@@ -103,6 +104,15 @@ def test_run_gives_the_term_back_when_the_work_raises(shared: Any) -> None:
     with election(shared, "a") as mine, pytest.raises(ZeroDivisionError):
         mine.run(work)
     assert not shared.store.call(Get(b"/slurp/v1/default/m/election/reports/leader"), 5).result().kvs
+
+
+def test_run_refuses_what_it_would_not_await(shared: Any) -> None:
+    async def work(term: Term) -> None: ...
+
+    mine = election(shared, "a")
+    with pytest.raises(ConfigurationError, match="does not await"):
+        mine.run(work)
+    assert mine.run(lambda term: asyncio.run(work(term)) or "done") == "done"  # type: ignore[func-returns-value]
 
 
 @contextmanager

@@ -304,8 +304,8 @@ def test_leader_only_calls_on_the_leader_and_refuses_elsewhere(shared: Any) -> N
 
 
 @pytest.mark.parametrize("check_after", [True, False])
-@pytest.mark.parametrize("is_async", [True, False])
-def test_the_term_is_checked_again_only_if_asked(shared: Any, check_after: bool, is_async: bool) -> None:
+@pytest.mark.parametrize("kind", ["function", "coroutine function", "object", "awaitable"])
+def test_the_term_is_checked_again_only_if_asked(shared: Any, check_after: bool, kind: str) -> None:
     mine = election(shared)
 
     def lose() -> str:
@@ -317,10 +317,16 @@ def test_the_term_is_checked_again_only_if_asked(shared: Any, check_after: bool,
     async def lose_awaited() -> str:
         return lose()
 
+    class Loses:
+        async def __call__(self) -> str:
+            return lose()
+
     guard = mine.leader_only(check_after=check_after)
+    awaited: dict[str, Callable[[], Any]]
+    awaited = {"coroutine function": lose_awaited, "object": Loses(), "awaitable": lambda: lose_awaited()}
 
     def call() -> str:
-        return asyncio.run(guard(lose_awaited)()) if is_async else guard(lose)()
+        return asyncio.run(guard(awaited[kind])()) if kind in awaited else guard(lose)()
 
     with mine:
         assert mine.wait_for_leadership(WAIT_S)
@@ -337,3 +343,12 @@ def test_leader_only_refuses_what_would_run_on_unchecked(shared: Any) -> None:
         @election(shared).leader_only
         def rows() -> Any:
             yield 1
+
+
+def test_leader_only_refuses_an_object_whose_call_yields(shared: Any) -> None:
+    class Rows:
+        def __call__(self) -> Any:
+            yield 1
+
+    with pytest.raises(ConfigurationError, match="yields"):
+        election(shared).leader_only(Rows())

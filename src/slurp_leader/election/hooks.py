@@ -23,6 +23,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
+from slurp_leader.forks import free_in_child
 from slurp_leader.telemetry import metrics as instruments
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics, NoMetrics
@@ -62,7 +63,7 @@ class Hooks:
         self._timeout_s = timeout_s
         self._metrics = metrics or NoMetrics()
         self._hooks: dict[HookKind, tuple[Hook, ...]] = dict.fromkeys(HookKind, ())
-        self._lock = threading.Lock()
+        self._lock = free_in_child(threading.Lock())
         # Guarded by _lock:
         self._queue: _Orders = queue.SimpleQueue()  # of the thread: one that hangs takes its own along
         self._thread: threading.Thread | None = None

@@ -7,6 +7,7 @@ from operator import itemgetter
 
 from slurp_leader.errors import ConfigurationError
 from slurp_leader.fencing.gate import check_resource, check_token, stale
+from slurp_leader.forks import free_in_child
 
 _FORGOTTEN_AT_ONCE = 8
 """An eighth of the table is forgotten at a time, so that sorting it costs little for each resource."""
@@ -38,7 +39,7 @@ class MemoryFence:
         if floor < 0:
             raise ConfigurationError(f"floor = {floor!r}: a token, or 0", field="floor")
         self._capacity = capacity
-        self._lock = threading.Lock()
+        self._lock = free_in_child(threading.Lock())
         # Guarded by _lock:
         self._newest: dict[str, int] = {}
         self._floor = floor

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slurp_leader.clock import Clock, SystemClock
+from slurp_leader.forks import free_in_child
 from slurp_leader.guard.inherited import guard_door, without_settings
 from slurp_leader.guard.messages import (
     LARGEST_PACKET,
@@ -98,7 +99,7 @@ class GuardClient:
         self._clock = clock or SystemClock()
         self._pid = os.getpid()
         self._who = secrets.randbits(62)
-        self._lock = threading.Lock()
+        self._lock = free_in_child(threading.Lock())
         # Guarded by _lock:
         self._line: _Line | None = None
         self._leases: dict[int, _Lease] = {}

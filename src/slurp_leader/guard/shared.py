@@ -6,11 +6,11 @@ import os
 import threading
 
 from slurp_leader.clock import Clock
+from slurp_leader.forks import free_in_child
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.messages import Route, Told
 
-_lock = threading.Lock()
-os.register_at_fork(after_in_child=lambda: _lock._at_fork_reinit())  # type: ignore[attr-defined]
+_lock = free_in_child(threading.Lock())
 _users: dict[tuple[int, Route], tuple[GuardClient, int]] = {}
 """By process, as a forked child has none of its parent's: the client, and how many use it."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import ConfigurationError
+from slurp_leader.forks import free_in_child
 from slurp_leader.health.options import HealthOptions
 from slurp_leader.health.state import CheckState
 from slurp_leader.telemetry import metrics as instruments
@@ -64,7 +65,7 @@ class HealthChecks:
         self._clock = clock
         self._changed = changed
         self._metrics = metrics or NoMetrics()
-        self._wake = threading.Condition()
+        self._wake = free_in_child(threading.Condition())
         # Guarded by _wake:
         self._checks: dict[str, _Running] = {}
         self._thread: threading.Thread | None = None

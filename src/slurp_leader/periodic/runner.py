@@ -34,14 +34,19 @@ class Task:
         Raises:
             ConfigurationError: It cannot be called with a term, and not without anything either.
         """
-        given = getattr(function, "func", function)  # of a partial: what is behind it
-        call = given if inspect.isroutine(given) else type(given).__call__
+        call = what_is_called(function)
         if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
             raise ConfigurationError(f"{function!r} yields: periodic work is a function or a coroutine function")
         return cls(function, _takes_term(function), inspect.iscoroutinefunction(call))
 
     def call(self, term: Term) -> Any:
         return self.function(term) if self.takes_term else self.function()
+
+
+def what_is_called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that runs: of a partial the one behind it, of an object its ``__call__``."""
+    given = getattr(function, "func", function)
+    return given if inspect.isroutine(given) else type(given).__call__
 
 
 def _takes_term(function: Callable[..., Any]) -> bool:

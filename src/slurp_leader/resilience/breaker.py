@@ -25,6 +25,7 @@ from slurp_leader.errors import (
     RequestInvalidError,
     TerminalError,
 )
+from slurp_leader.forks import free_in_child
 from slurp_leader.resilience.changes import CircuitChange, change_between, measure, tell
 from slurp_leader.resilience.circuit import CallEnd, Circuit, CircuitState, Permit, admit, settle
 from slurp_leader.resilience.options import BreakerOptions
@@ -114,8 +115,8 @@ class CircuitBreaker:
         self._listener = listener
         self._metrics = metrics or NoMetrics()
         self._rng = rng or random.Random(secrets.randbits(128))
-        self._telling = threading.Lock()  # held by the one thread that tells of changes
-        self._lock = threading.Lock()  # guards all below; held for a few microseconds
+        self._telling = free_in_child(threading.Lock())  # held by the one thread that tells of changes
+        self._lock = free_in_child(threading.Lock())  # guards all below; held for a few microseconds
         self._circuit = Circuit()
         self._error = ""
         self._changes: deque[CircuitChange] = deque()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.election.records import elections_prefix
 from slurp_leader.errors import ConfigurationError, LifecycleError
+from slurp_leader.forks import free_in_child
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Request, Store, Watch
 from slurp_leader.store.follow import FollowSink
@@ -94,7 +95,7 @@ class Elections(RunsParts[_Parts]):
         self._reaches_etcd = stores is None
         self._metrics = metrics
         self._prefix = elections_prefix(Keyspace(self.settings.node.cluster_id))
-        self._lock = threading.RLock()  # never held while something is waited for; guards all below
+        self._lock = free_in_child(threading.RLock())  # never held while something is waited for; guards all below
         self._elections: dict[str, LeaderElection] = {}
 
     def __repr__(self) -> str:
@@ -203,10 +204,6 @@ class Elections(RunsParts[_Parts]):
             each = {name: election.health() for name, election in self._elections.items()}
         words = {word: all(health[word] for health in each.values()) for word in ("live", "ready", "healthy")}
         return {**words, "elections": each}
-
-    def _renew_locks(self) -> None:
-        super()._renew_locks()
-        self._lock = threading.RLock()
 
     # ------------------------------------------------------------ what is shared
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import secrets
 import threading
@@ -24,10 +25,12 @@ from slurp_leader.election import (
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer
-from slurp_leader.errors import LeadershipLostError, LifecycleError
+from slurp_leader.errors import ConfigurationError, LeadershipLostError, LifecycleError
+from slurp_leader.forks import free_in_child
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
 from slurp_leader.periodic import Periodic
+from slurp_leader.periodic.runner import what_is_called
 from slurp_leader.resources import MachineMeter
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
@@ -105,7 +108,7 @@ class _Listeners:
     """Who is told of changes, whichever election runs: kept from before a start, and over stops."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = free_in_child(threading.Lock())
         # Guarded by _lock:
         self._listeners: dict[object, Listener] = {}
         self._ends: dict[object, Callable[[], None]] = {}
@@ -124,10 +127,6 @@ class _Listeners:
         with self._lock:
             self._election = election
             self._ends = {key: election.subscribe(each) for key, each in self._listeners.items()} if election else {}
-
-    def renew_lock(self) -> None:
-        """In a forked child: the lock may be held by a thread that was not forked along."""
-        self._lock = threading.Lock()
 
     def _remove(self, key: object) -> None:
         with self._lock:
@@ -377,6 +376,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         between two looks; this tells of each.
 
         Raises:
+            ConfigurationError: `limit` is less than 1.
             LifecycleError: Not started.
         """
         return self.control.observe(limit)
@@ -448,10 +448,15 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         stopped. Starts and stops the election if it is not running.
 
         Raises:
+            ConfigurationError: `work` is a coroutine function: it would not be awaited.
             LifecycleError: The election ended, and `work` had not come to its end within a term.
             Whatever `work` raises, except the loss of its term: a `LeadershipLostError` of its own making, in a term
             that was never in doubt, comes through.
         """
+        if inspect.iscoroutinefunction(what_is_called(work)):
+            raise ConfigurationError(
+                f"{work!r} is a coroutine function, which run does not await: pass lambda term: asyncio.run(work(term))"
+            )
         if self._running_parts is None:
             with self:
                 return self.run(work)
@@ -500,10 +505,6 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         if term is not None:
             term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(owner)
-
-    def _renew_locks(self) -> None:
-        super()._renew_locks()
-        self._listeners.renew_lock()
 
     def _on_health(self, why: str) -> None:
         parts = self._running_parts

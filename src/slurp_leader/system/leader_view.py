@@ -140,10 +140,11 @@ class LeaderView:
         is nothing any more, `missed` of the next change counts them, or is None when nobody can.
 
         Args:
-            limit: So many changes wait for a slow consumer, then the oldest are dropped, and `missed` of the next one
-                says how many.
+            limit: So many changes wait for a slow consumer, 1 or more; then the oldest are dropped, and `missed` of the
+                next one says how many.
 
         Raises:
+            ConfigurationError: `limit` is less than 1.
             LifecycleError: Not started.
         """
         return self._access.observer().observe(limit)

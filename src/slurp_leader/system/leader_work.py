@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, timedelta, tzinfo
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast, overload
@@ -16,6 +16,7 @@ from slurp_leader.election import Election, ElectionEvent, ElectionState, StateC
 from slurp_leader.errors import ConfigurationError, LifecycleError, NotLeaderError
 from slurp_leader.options.durations import parse_duration
 from slurp_leader.periodic import Cron, Interval, Periodic, Schedule, Task, Work
+from slurp_leader.periodic.runner import what_is_called
 from slurp_leader.store import Store
 from slurp_leader.store.keyspace import Keyspace, key_segment
 from slurp_leader.system.lifetime import Lifetime
@@ -62,12 +63,12 @@ class LeaderWork(Lifetime):
             @election.every(60)
             async def report(term): ...
 
-        The function takes the `Term`, or nothing. A coroutine function runs on a loop of its own thread, any other on a
-        thread made for the run. Each due time is begun at most once, whoever leads by then: a change of the leader
-        neither skips it nor doubles it. A run that is cut off by a crash is not begun again. While a run goes on it is
-        not begun beside itself: the due time is skipped. Losing the term sets ``term.should_stop`` and cancels
-        coroutines. An error is logged and counted, and ends nothing but that run. Stopping waits for runs that have
-        begun, as long as ``election.stop_timeout`` allows.
+        The function takes the `Term`, or nothing. Coroutine functions share one loop, on a thread of ours: one that
+        blocks stalls the others. Any other function runs on a thread made for the run. Each due time is begun at most
+        once, whoever leads by then: a change of the leader neither skips it nor doubles it. A run that is cut off by a
+        crash is not begun again. While a run goes on it is not begun beside itself: the due time is skipped. Losing the
+        term sets ``term.should_stop`` and cancels coroutines. An error is logged and counted, and ends nothing but that
+        run. Stopping waits for runs that have begun, as long as ``election.stop_timeout`` allows.
 
         Args:
             interval: 1 second or more. Each run is one write to etcd.
@@ -142,8 +143,8 @@ class LeaderWork(Lifetime):
 
         Args:
             function: What to guard.
-            check_after: Check the term once more when the function has returned, and refuse its result if the term
-                ended meanwhile. What it did stays done.
+            check_after: Check the term once more when the function has returned, and when what it returned was awaited,
+                and refuse its result if the term ended meanwhile. What it did stays done.
 
         Raises (from the function it returns):
             NotLeaderError: This process does not lead, or is not started. Nothing was called.
@@ -157,15 +158,24 @@ class LeaderWork(Lifetime):
         return self._guard(function, check_after=check_after)
 
     def _guard(self, function: Callable[..., Any], *, check_after: bool) -> Callable[..., Any]:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        call = what_is_called(function)
+        if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
             raise ConfigurationError(f"{function!r} yields: leader_only takes functions and coroutine functions")
+
+        async def checked(result: Awaitable[Any], term: Term) -> Any:
+            answer = await result
+            term.check()
+            return answer
 
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             term = self._term_or_refuse()
             result = function(*args, **kwargs)
-            if check_after:
-                term.check()
+            if not check_after:
+                return result
+            if inspect.isawaitable(result):  # what is done is not done yet
+                return checked(result, term)
+            term.check()
             return result
 
         @functools.wraps(function)
@@ -176,7 +186,7 @@ class LeaderWork(Lifetime):
                 term.check()
             return result
 
-        return cast("Callable[..., Any]", guarded_coroutine if inspect.iscoroutinefunction(function) else guarded)
+        return cast("Callable[..., Any]", guarded_coroutine if inspect.iscoroutinefunction(call) else guarded)
 
     def _term_or_refuse(self) -> Term:
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from slurp_leader.errors import LifecycleError
+from slurp_leader.forks import free_in_child
 from slurp_leader.system.aio import on_own_thread
 
 
@@ -69,7 +70,7 @@ class RunsParts(Lifetime, Generic[P]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lifecycle = threading.RLock()  # held while it starts and while it stops
+        self._lifecycle = free_in_child(threading.RLock())  # held while it starts and while it stops
         self._parts: P | None = None
         self._inherited: P | None = None
 
@@ -113,8 +114,3 @@ class RunsParts(Lifetime, Generic[P]):
         """
         if self._runs_in_parent:
             self._inherited, self._parts = self._parts, None
-            self._renew_locks()
-
-    def _renew_locks(self) -> None:
-        """In a forked child: a lock may be held by a thread that was not forked along."""
-        self._lifecycle = threading.RLock()

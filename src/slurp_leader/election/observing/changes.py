@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from slurp_leader.election.events import LeaderChanged
+from slurp_leader.errors import ConfigurationError
 
 WAITING_LIMIT = 10_000
 """So many changes wait for a slow observer before the oldest are dropped. An election that changes hands every second
@@ -37,9 +38,17 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
     (``change.missed``). One consumer each: two that take from one share the changes. In a forked child it is empty.
 
     Threads: any; `close` from any, too, and it wakes who waits.
+
+    Args:
+        limit: So many changes wait before the oldest are dropped, 1 or more.
+
+    Raises:
+        ConfigurationError: `limit` is less than 1.
     """
 
     def __init__(self, limit: int = WAITING_LIMIT) -> None:
+        if limit < 1:
+            raise ConfigurationError(f"limit = {limit!r}: let at least 1 change wait", field="limit")
         self._limit = limit
         self._pid = os.getpid()
         self._arrived = threading.Condition()
@@ -52,8 +61,8 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
     # ------------------------------------------------------------ taking
 
     def __next__(self) -> LeaderChanged:
-        if os.getpid() != self._pid:
-            raise StopIteration  # a forked child has nobody who would put anything in
+        if self._is_of_parent:
+            raise StopIteration
         with self._arrived:
             # In short waits: one without end can sleep through a Ctrl-C in the main thread.
             while not self._is_ready():
@@ -61,6 +70,8 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
             return self._take(StopIteration)
 
     async def __anext__(self) -> LeaderChanged:
+        if self._is_of_parent:
+            raise StopAsyncIteration
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -83,6 +94,8 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
 
     def close(self) -> None:
         """End it: what waits can still be taken, then the iteration stops. Safe twice."""
+        if self._is_of_parent:
+            return  # whose threads may have held the lock, and whose loop would be woken
         with self._arrived:
             self._ended = True
             self._wake()
@@ -94,6 +107,11 @@ class LeaderChanges(Iterator[LeaderChanged], AsyncIterator[LeaderChanged]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _is_of_parent(self) -> bool:
+        """Whether this is a forked child: it has nobody who would put anything in."""
+        return os.getpid() != self._pid
 
     def _is_ready(self) -> bool:
         if self._waiting and isinstance(self._waiting[0], Gap):

@@ -196,7 +196,11 @@ class Observer:
         return remove
 
     def observe(self, limit: int = WAITING_LIMIT) -> LeaderChanges:
-        """Every change from now on, in order and without loss, beginning with how things stand."""
+        """Every change from now on, in order and without loss, beginning with how things stand.
+
+        Raises:
+            ConfigurationError: `limit` is less than 1.
+        """
         log = LeaderChanges(limit)
         with self._changed:
             if self._standing is not None:
