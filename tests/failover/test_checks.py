@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from slurp_leader.clock import SystemClock
 from slurp_leader.errors import NotLeaderError, StoreError
 from slurp_leader.failover import Failover, FailoverKeys, Manifest, ManifestReason, Verdict, Verification
+from slurp_leader.failover.failover import _Check
 from slurp_leader.failover.keeping import read_kept, take_stock, verify, verify_kept
 from slurp_leader.failover.manifest import KEPT
 from slurp_leader.jobs.inventory import Inventory, Stock
@@ -22,6 +24,7 @@ from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
 from slurp_leader.term import Term
 from support.etcd import Operator
+from support.logs import events
 from support.waiting import WAIT_S
 
 CLOCK = SystemClock()
@@ -259,6 +262,12 @@ def test_a_record_that_cannot_be_read_hides_no_other(store: Store, keyspace: Key
     assert verify_kept(store, keyspace, 6, CLOCK, WAIT_S).why == "there is no manifest of epoch 6"
 
 
+def test_without_an_epoch_the_newest_manifest_is_verified(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+    for epoch in (4, 6, 5):  # the newest is the one that was written last
+        leave(memory_store, keyspace, epoch, take_stock(memory_store, keyspace, timeout_s=WAIT_S))
+    assert verify_kept(memory_store, keyspace, None, CLOCK, WAIT_S).epoch == 5
+
+
 # ---------------------------------------------------------------- the check after a takeover
 
 
@@ -327,7 +336,7 @@ class _FailsAtFirst:
         return self._store.call(request, timeout_s)
 
 
-def test_a_check_ends_with_its_node_and_with_its_term(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+def test_a_check_ends_with_its_node(memory_store: MemoryStore, keyspace: Keyspace) -> None:
     term = handed_over(memory_store, keyspace, failover_on(memory_store, keyspace), 6)
     stopped = failover_on(_FailsAtFirst(memory_store), keyspace)  # type: ignore[arg-type]
     stopped.begin_after_s = 3600.0
@@ -336,8 +345,124 @@ def test_a_check_ends_with_its_node_and_with_its_term(memory_store: MemoryStore,
     stopped.stop()
     stopped.took_over(term)
     assert (stopped.last, stopped._check) == (None, None)
-    lost = failover_on(memory_store, keyspace)
+
+
+TOO_SOON = "the term was over before what it was left was looked at"
+
+
+def test_a_term_that_ends_before_its_check_is_told_as_unverifiable(
+    memory_store: MemoryStore, keyspace: Keyspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else nobody could tell it from a takeover that was found in order by a leader who could not write that down."""
+    term = handed_over(memory_store, keyspace, failover_on(memory_store, keyspace), 6)
+    asked = _Listening(memory_store)
     term.lost.set()
-    lost.took_over(term)
-    lost.stop()
-    assert lost.last is None
+    found = told(failover_on(asked, keyspace), term)  # type: ignore[arg-type]
+    assert (found.verdict, found.why, found.epoch, found.node_id) == (Verdict.UNVERIFIABLE, TOO_SOON, 6, "a")
+    assert [request for request in asked.requests if isinstance(request, Get)] == []
+    assert events(caplog) == ["failover.checked"]
+    assert TOO_SOON in caplog.text
+
+
+def test_a_node_that_stops_before_its_check_says_so_and_writes_nothing(
+    memory_store: MemoryStore, keyspace: Keyspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    term = handed_over(memory_store, keyspace, failover_on(memory_store, keyspace), 6)
+    asked = _Listening(memory_store)
+    stopped = failover_on(asked, keyspace)  # type: ignore[arg-type]
+    stopped.begin_after_s = 3600.0
+    stopped.took_over(term)
+    stopped.stop()
+    assert events(caplog) == ["failover.checked"]
+    assert "the node stopped before what it was left was looked at" in caplog.text
+    assert asked.requests == []  # who stops waits for this thread, and shall not wait for etcd
+
+
+def test_a_second_takeover_ends_the_check_of_the_first(
+    memory_store: MemoryStore, keyspace: Keyspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    failover = failover_on(memory_store, keyspace)
+    failover.begin_after_s = 3600.0
+    failover.took_over(handed_over(memory_store, keyspace, failover, 6))
+    first = failover._check
+    assert first is not None
+    assert first.thread is not None
+    failover.took_over(handed_over(memory_store, keyspace, failover, 7))
+    first.thread.join(WAIT_S)
+    assert not first.thread.is_alive()
+    assert TOO_SOON in caplog.text
+    assert failover.last is None  # of the second nothing is known yet
+    failover.stop()
+
+
+def test_a_check_that_ends_after_a_later_one_does_not_take_its_place(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    held = _HoldsTheFirst(memory_store)
+    failover = failover_on(held, keyspace, stock=lambda: take_stock(memory_store, keyspace, timeout_s=WAIT_S))  # type: ignore[arg-type]
+    failover.took_over(handed_over(memory_store, keyspace, failover, 6))
+    first = failover._check
+    assert first is not None
+    assert first.thread is not None
+    assert held.is_held.wait(WAIT_S)
+    assert told(failover, handed_over(memory_store, keyspace, failover, 7)).epoch == 7
+    held.go_on.set()
+    first.thread.join(WAIT_S)
+    assert not first.thread.is_alive()
+    assert failover.last is not None
+    assert failover.last.epoch == 7
+
+
+class _HoldsTheFirst:
+    """A store whose first call takes until it is told to go on."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.is_held = threading.Event()
+        self.go_on = threading.Event()
+
+    def call(self, request: Any, timeout_s: float) -> Any:
+        if not self.is_held.is_set():
+            self.is_held.set()
+            assert self.go_on.wait(WAIT_S)
+        return self._store.call(request, timeout_s)
+
+
+def queue_of(store: Store, keyspace: Keyspace, size: int) -> None:
+    steps = tuple(Put(keyspace.mirrored + b"queue/%d" % number, b"1") for number in range(size))
+    store.call(Txn((), steps), WAIT_S).result()
+
+
+def test_a_check_stops_when_its_term_is_lost(
+    memory_store: MemoryStore, keyspace: Keyspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the whole queue: who does not lead any more has no use for that."""
+    queue_of(memory_store, keyspace, 9)
+    term = handed_over(memory_store, keyspace, failover_on(memory_store, keyspace), 6)
+    monkeypatch.setattr("slurp_leader.failover.keeping._PAGE", 3)
+    asked = _Listening(memory_store)
+
+    def lose_at_the_second_page(check: _Check, seconds: float) -> None:
+        if len(asked.requests) == 3:  # the manifest, and two pages
+            term.lost.set()
+        pause(check, seconds)
+
+    pause = _Check.pause
+    monkeypatch.setattr(_Check, "pause", lose_at_the_second_page)
+    assert told(failover_on(asked, keyspace), term).why == TOO_SOON  # type: ignore[arg-type]
+    assert len([request for request in asked.requests if isinstance(request, Get)]) == 3
+
+
+def test_a_check_leaves_the_processor_to_the_claims_first_and_to_the_jobs_after_each_page(
+    memory_store: MemoryStore, keyspace: Keyspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_of(memory_store, keyspace, 7)
+    term = handed_over(memory_store, keyspace, failover_on(memory_store, keyspace), 6)
+    monkeypatch.setattr("slurp_leader.failover.keeping._PAGE", 3)
+    asked = _Listening(memory_store)
+    monkeypatch.setattr(_Check, "pause", lambda check, seconds: asked.requests.append(seconds))
+    failover = failover_on(asked, keyspace)  # type: ignore[arg-type]
+    failover.begin_after_s = Failover.begin_after_s
+    assert told(failover, term).verdict is Verdict.VERIFIED
+    done = [each if isinstance(each, float) else type(each).__name__ for each in asked.requests]
+    assert done == [1.0, "Get", "Get", "Get", 0.005, "Get", 0.005, "Txn"]

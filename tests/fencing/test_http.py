@@ -85,6 +85,28 @@ def test_tokens_are_kept_for_each_path_or_named_resource_apart() -> None:
     assert call(app, headers(slurp_token="7", slurp_resource="job-1"), path="/a")[0] == 204
 
 
+def test_a_path_too_long_for_a_name_is_fenced_as_a_resource_of_its_own() -> None:
+    behind = Behind()
+    app = FenceMiddleware(behind, MemoryFence())
+    long = "/" + "x" * 300
+    assert call(app, headers(slurp_token="9"), path=long + "/a")[0] == 204
+    assert call(app, headers(slurp_token="7"), path=long + "/b")[0] == 204
+    status, document = call(app, headers(slurp_token="7"), path=long + "/a")
+    assert (status, document["error"]) == (409, "stale_token")
+    assert behind.reached[0]["slurp.fence"].resource.startswith("sha256:")
+    just = "/" + "x" * 254
+    call(app, headers(slurp_token="9"), path=just)
+    assert behind.reached[-1]["slurp.fence"].resource == just
+
+
+@pytest.mark.parametrize("named", ["", "x" * 256, None])
+def test_a_service_that_names_no_resource_lets_nothing_through(named: Any) -> None:
+    behind = Behind()
+    app = FenceMiddleware(behind, resource=lambda scope: named)
+    assert call(app, headers(slurp_token="9"))[0] == 400
+    assert behind.reached == []
+
+
 def test_a_service_may_name_its_resources_itself() -> None:
     app = FenceMiddleware(Behind(), MemoryFence(), resource=lambda scope: scope["path"].split("/")[1])
     assert call(app, headers(slurp_token="9"), path="/ledger/1")[0] == 204
@@ -130,6 +152,19 @@ def test_reads_websockets_and_lifespan_go_through_untouched() -> None:
     assert call(app, [], kind="lifespan") is None
     assert len(behind.reached) == 3
     assert call(FenceMiddleware(behind, MemoryFence(), methods=["get"]), [], method="GET")[0] == 428
+
+
+def test_a_method_in_small_letters_is_fenced_too() -> None:
+    """Servers hand on what they were sent; an application may take ``put`` for PUT."""
+    behind = Behind()
+    assert call(FenceMiddleware(behind, MemoryFence()), [], method="put")[0] == 428
+    assert behind.reached == []
+
+
+@pytest.mark.parametrize("digits", ["٧", "７"])  # of Arabic and full width: `str.isdigit` and `int` take both
+def test_digits_of_another_script_are_no_token(digits: str) -> None:
+    with pytest.raises(ValueError, match="not a whole number"):
+        read_token(digits)
 
 
 def test_fastapi_answers_as_a_bare_application_does() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import threading
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from slurp_leader import FenceGate, MemoryFence, StaleTokenError
 from slurp_leader.errors import ConfigurationError
+from support.waiting import WAIT_S
 
 
 def test_an_older_token_is_refused_and_the_error_says_all() -> None:
@@ -105,28 +105,48 @@ def test_forgetting_never_lets_a_stale_token_through(capacity: int, admissions: 
         assert len(fence) <= capacity
 
 
-def test_many_threads_never_bring_a_token_back() -> None:
-    fence = MemoryFence()
-    let_through: list[int] = []
-    went_back: list[tuple[int, int]] = []
-    barrier = threading.Barrier(4)
+class _SlowName(str):
+    """A name that stops in the middle of an admission: when the newest token was read, and before it is kept."""
 
-    def write(start: int) -> None:
-        barrier.wait(10)
-        last = 0
-        for token in range(start, 4000, 4):
-            with suppress(StaleTokenError):
-                fence.admit(token, "ledger")
-                let_through.append(token)
-            newest = fence.newest("ledger") or 0
-            if newest < last:
-                went_back.append((last, newest))
-            last = newest
+    __slots__ = ("hashed", "may_go_on", "was_read")
 
-    threads = [threading.Thread(target=write, args=(start,)) for start in range(1, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert went_back == []
-    assert fence.newest("ledger") == max(let_through)
+    def __init__(self, _name: str) -> None:
+        self.hashed = 0
+        self.was_read, self.may_go_on = threading.Event(), threading.Event()
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True
+
+    def __hash__(self) -> int:
+        self.hashed += 1
+        if self.hashed == 2:  # the first was for the read
+            self.was_read.set()
+            assert self.may_go_on.wait(WAIT_S)
+        return str.__hash__(self)
+
+
+def test_a_newer_token_does_not_come_between_the_read_and_the_write_of_an_older_one() -> None:
+    fence, name, is_in = MemoryFence(), _SlowName("ledger"), threading.Event()
+    lock = fence._lock
+
+    class Watched:
+        """The lock of the fence; says when the second thread stands before it."""
+
+        def __enter__(self) -> None:
+            if name.was_read.is_set():
+                is_in.set()
+                name.may_go_on.set()
+            lock.acquire()
+
+        def __exit__(self, *_error: object) -> None:
+            lock.release()
+
+    fence._lock = Watched()  # type: ignore[assignment]
+    older = threading.Thread(target=fence.admit, args=(7, name))
+    older.start()
+    assert name.was_read.wait(WAIT_S)
+    fence.admit(9, "ledger")
+    name.may_go_on.set()
+    older.join(WAIT_S)
+    assert is_in.is_set()
+    assert fence.newest("ledger") == 9

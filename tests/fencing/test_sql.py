@@ -221,3 +221,40 @@ def test_a_refusal_stands_when_an_older_snapshot_shows_no_newer_token() -> None:
     with pytest.raises(StaleTokenError, match="a newer one was seen") as caught:
         SqlFence(Paper(rowcount=0), paramstyle="qmark").admit(9, "ledger")
     assert caught.value.newest == 0
+
+
+class CountsChanges:
+    """sqlite that counts, as MySQL does, only rows that hold something else now."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.rowcount = 0
+
+    def cursor(self) -> CountsChanges:
+        return self
+
+    def execute(self, operation: str, parameters: Any, /) -> None:
+        before = self._rows()
+        self._cursor = self._connection.execute(operation, parameters)
+        self.rowcount = len(self._rows() - before)
+
+    def fetchone(self) -> Any:
+        return self._cursor.fetchone()
+
+    def close(self) -> None:
+        return
+
+    def _rows(self) -> set[Any]:
+        return set(self._connection.execute("SELECT * FROM slurp_fence"))
+
+
+@pytest.mark.parametrize("statement", list(Statement))
+def test_an_equal_token_passes_where_a_row_that_was_set_to_what_it_held_is_not_counted(
+    connection: sqlite3.Connection, statement: Statement
+) -> None:
+    fence = SqlFence(CountsChanges(connection), paramstyle="qmark", statement=statement)
+    fence.register("ledger")
+    for token in (7, 7, 9, 9):
+        fence.admit(token, "ledger")
+    with pytest.raises(StaleTokenError):
+        fence.admit(7, "ledger")

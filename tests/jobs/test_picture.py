@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.rig import KEYS
 from slurp_leader.jobs.ids import IdMint
+from slurp_leader.jobs.picking.control import NOTHING_ORDERED, QueueControl
 from slurp_leader.jobs.picture import Picture
 from slurp_leader.jobs.records import (
     Cancel,
@@ -78,6 +79,16 @@ def test_a_snapshot_keeps_what_this_node_wrote_after_it(picture: Picture) -> Non
     picture.load(6, [queued(A, 2), queued(B, 3)])
     assert set(picture.jobs) == {A}
     assert picture.state_of(A).revision == 8
+
+
+def test_a_reload_forgets_a_closed_door_and_orders_that_are_gone(picture: Picture) -> None:
+    """What was deleted while the watch was away is told by no event: only by not being there."""
+    ordered = QueueControl(op="1")
+    picture.load(5, [kv(KEYS.closed, closed_value("full", "me"), 3), kv(KEYS.queue_control, ordered.to_value(), 4)])
+    assert (picture.closed_revision, picture.control) == (3, ordered)
+    picture.load(9, [])
+    assert (picture.closed, picture.closed_revision) == (None, 0)
+    assert (picture.control, picture.control_revision) == (NOTHING_ORDERED, 0)
 
 
 def test_the_watch_does_not_take_back_what_this_node_wrote_ahead_of_it(picture: Picture) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from jobs.rig import INTERRUPTED, KEYS, RETURNED, Node, Rig, options, puts
+from slurp_leader.jobs.messages import TakeStock
 from slurp_leader.jobs.records import JobStatus
 from slurp_leader.jobs.request import Priority
 from slurp_leader.jobs.scheduler import HandBack, HandedBack, Pause
@@ -261,3 +262,12 @@ def test_a_new_term_runs_what_waits_by_priority_and_then_by_arrival(rig: Rig) ->
     low, high, low_too, high_too = waiting
     assert [run.job.job_id for run in rig.node.runs] == [high, high_too, low, low_too]
     assert rig.wait_for(cancelled).status is JobStatus.CANCELLED
+
+
+def test_the_whole_picture_is_looked_at_every_two_seconds_also_without_an_event(rig: Rig) -> None:
+    """So that one error never loses work for good."""
+    rig.node.lead()
+    rig.settle()
+    looked = rig.node.said.count(TakeStock())
+    rig.settle(20)
+    assert rig.node.said.count(TakeStock()) - looked == 10

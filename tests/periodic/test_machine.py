@@ -310,6 +310,22 @@ def test_an_interval_does_not_notice_that_the_date_is_set(hours: int) -> None:
     assert a.begun_at == [first, first + 60, first + 120]
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_date_that_was_set_during_a_term_neither_skips_nor_doubles_under_the_next_leader(hours: int) -> None:
+    world = World()
+    a, b = leading(world), worker(world, "b")
+    first = a.begun_at[0]
+    world.run_for(30)
+    a.set_date(hours)
+    b.set_date(hours)
+    world.run_for(60)
+    a.crash()
+    world.run_until(lambda: b.node.leads)
+    world.run_for(60)
+    assert a.begun_at == [first, first + 60]
+    assert b.begun_at == pytest.approx([first + 120], abs=0.5)
+
+
 def test_a_date_set_back_an_hour_begins_no_cron_run_again() -> None:
     world = World()
     a = leading(world, schedule=Cron.of("*/30 * * * *"))

@@ -146,21 +146,28 @@ class Failover:
 
     def _run(self, check: _Check) -> None:
         term = check.term
+        found = replace(self._look(check), node_id=self._node_id)
+        with self._lock:
+            is_newest = self._check is check
+            if is_newest:
+                self.last = found
+        self._tell(found, term)
+        if is_newest:  # else its term is over, or the node stops, which waits for this thread: nothing is written
+            self._note_down(found, term)
+
+    def _look(self, check: _Check) -> Verification:
+        """What is to be told of this takeover. Each has a verdict: who finds none cannot know that nobody looked."""
+        epoch = check.term.epoch
         try:
             check.pause(self.begin_after_s)
             again = trying_again(_may_pass, failed=lambda error: None, pause=check.pause)
-            found = again(partial(self._verify, check))
+            return again(partial(self._verify, check))
         except _Ended:
-            return
+            with self._lock:
+                what = "the node stopped" if self._stopped else "the term was over"
+            return Verification(epoch, Verdict.UNVERIFIABLE, f"{what} before what it was left was looked at")
         except StoreError as error:
-            found = Verification(term.epoch, Verdict.UNVERIFIABLE, f"etcd refuses to be read: {error}")
-        found = replace(found, node_id=self._node_id)
-        with self._lock:
-            if self._check is not check:
-                return  # a later takeover is looked at by now
-            self.last = found
-        self._tell(found, term)
-        self._note_down(found, term)
+            return Verification(epoch, Verdict.UNVERIFIABLE, f"etcd refuses to be read: {error}")
 
     def _verify(self, check: _Check) -> Verification:
         term = check.term

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     MISMATCH = "mismatch"
     """It had not, or the manifest is not the one that was left."""
     UNVERIFIABLE = "unverifiable"
-    """Nobody can tell: the revision is compacted, or there is no manifest that can be read."""
+    """Nobody can tell: the revision is compacted, there is no manifest that can be read, or the term was over first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from slurp_leader.errors import StaleTokenError
-from slurp_leader.fencing.gate import FenceGate, check_resource
+from slurp_leader.fencing.gate import LONGEST_RESOURCE, FenceGate, check_resource
 from slurp_leader.fencing.headers import RESOURCE_HEADER, TOKEN_HEADER, read_resource, read_token
 
 Scope = MutableMapping[str, Any]
@@ -62,7 +63,8 @@ class FenceMiddleware:
             that write the same resources. With several server processes each has its own, and a late request may meet
             one that has not seen the newer token: fence in the database then. None: nothing is refused as stale here,
             the token is only read, checked for form and handed on.
-        resource: Names the resource of a request without a ``Slurp-Resource`` header; None: its path, as it stands.
+        resource: Names the resource of a request without a ``Slurp-Resource`` header; None: its path, as it stands. A
+            path of more than 255 characters goes by its hash, ``sha256:...``: cut, it would be another path's name too.
         require: Whether a request without a token is refused.
         methods: Which requests are fenced.
     """
@@ -123,7 +125,9 @@ class FenceMiddleware:
 
 def _path_of(scope: Scope) -> str:
     path: str = scope["path"]
-    return path
+    if len(path) <= LONGEST_RESOURCE:
+        return path
+    return "sha256:" + sha256(path.encode("utf-8", "surrogatepass")).hexdigest()  # no path: those begin with a slash
 
 
 def _header(scope: Scope, name: str) -> str | None:
