@@ -410,3 +410,18 @@ def test_work_that_fails_while_its_term_is_in_doubt_gives_the_term_back(shared: 
         connection.is_full = False
         with election(shared, "b") as other:
             assert other.wait_for_leadership(WAIT_S)
+
+
+def test_the_verbs_that_wait_can_be_awaited(shared: Any) -> None:
+    async def lead() -> None:
+        async with election(shared, "a") as mine:
+            assert await mine.aio.wait_for_leadership(WAIT_S)
+            leader = await mine.aio.wait_for_leader(WAIT_S)
+            assert leader.node_id == "a"
+            assert await mine.aio.get_leader(fresh=True) == leader
+            with pytest.raises(HandoverError) as caught:
+                await mine.aio.transfer("a")
+            assert caught.value.reason == "itself"
+            assert await mine.aio.run(lambda term: term.token) == leader.token
+
+    asyncio.run(lead())

@@ -36,6 +36,7 @@ from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
+from slurp_leader.system.aio import AsyncFace
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import (
     FollowerFactory,
@@ -61,6 +62,9 @@ T = TypeVar("T")
 Listener = Callable[[ElectionEvent], None]
 
 _logger = logging.getLogger("slurp_leader.system")
+_VERBS = frozenset(
+    {"get_leader", "resign", "run", "start", "stop", "transfer", "wait_for_leader", "wait_for_leadership"}
+)
 _LETTING_GO_S = 5.0
 """How long `run` waits for the election to notice that the term is given back."""
 
@@ -155,6 +159,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         settings: The settings in force.
         control: Who leads, and why: ``history``, ``explain``, ``simulate``; and what changes that: ``transfer``,
             ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ... In a coroutine: ``election.control.aio``.
+        aio: The verbs that wait, awaited: ``wait_for_leadership``, ``wait_for_leader``, ``get_leader``, ``transfer``,
+            ``resign``, ``run`` (the work is a plain function, called on a thread), ``start``, ``stop``.
 
     Args:
         name: Of the election. Services that use the same name and cluster compete.
@@ -212,6 +218,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         )
         """Who leads, and why; and what changes that: ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ..."""
         self._listeners = _Listeners()
+        self.aio = AsyncFace(partial(getattr, self), _VERBS)
+        """The verbs that wait, awaited: ``await election.aio.wait_for_leadership(30)``."""
 
     @property
     def name(self) -> str:
