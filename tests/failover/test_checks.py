@@ -433,13 +433,18 @@ def queue_of(store: Store, keyspace: Keyspace, size: int) -> None:
     store.call(Txn((), steps), WAIT_S).result()
 
 
+def with_a_queue_of(store: MemoryStore, keyspace: Keyspace, size: int, monkeypatch: pytest.MonkeyPatch) -> Term:
+    """A term that took over so many keys, of which three are read at once."""
+    queue_of(store, keyspace, size)
+    monkeypatch.setattr("slurp_leader.failover.keeping._PAGE", 3)
+    return handed_over(store, keyspace, failover_on(store, keyspace), 6)
+
+
 def test_a_check_stops_when_its_term_is_lost(
     memory_store: MemoryStore, keyspace: Keyspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads the whole queue: who does not lead any more has no use for that."""
-    queue_of(memory_store, keyspace, 9)
-    term = handed_over(memory_store, keyspace, failover_on(memory_store, keyspace), 6)
-    monkeypatch.setattr("slurp_leader.failover.keeping._PAGE", 3)
+    term = with_a_queue_of(memory_store, keyspace, 9, monkeypatch)
     asked = _Listening(memory_store)
 
     def lose_at_the_second_page(check: _Check, seconds: float) -> None:
@@ -456,9 +461,7 @@ def test_a_check_stops_when_its_term_is_lost(
 def test_a_check_leaves_the_processor_to_the_claims_first_and_to_the_jobs_after_each_page(
     memory_store: MemoryStore, keyspace: Keyspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue_of(memory_store, keyspace, 7)
-    term = handed_over(memory_store, keyspace, failover_on(memory_store, keyspace), 6)
-    monkeypatch.setattr("slurp_leader.failover.keeping._PAGE", 3)
+    term = with_a_queue_of(memory_store, keyspace, 7, monkeypatch)
     asked = _Listening(memory_store)
     monkeypatch.setattr(_Check, "pause", lambda check, seconds: asked.requests.append(seconds))
     failover = failover_on(asked, keyspace)  # type: ignore[arg-type]

@@ -44,6 +44,17 @@ def taken_back(rig: Rig, run: StartRun) -> None:
     rig.node.end(run, INTERRUPTED)
 
 
+def jammed() -> tuple[Rig, StartRun]:
+    """Two workers, and as far as is known all that there is hangs; what went back waits for one."""
+    rig = Rig(jobs=options(workers=2))
+    rig.node.lead()
+    stuck_run(rig)
+    waiting = behind_it(rig)
+    taken_back(rig, waiting)
+    rig.settle(60)
+    return rig, waiting
+
+
 def test_what_was_claimed_ahead_of_a_worker_that_hangs_goes_back_and_on_when_that_is_free() -> None:
     rig = Rig(jobs=options(workers=1))
     rig.node.lead()
@@ -77,12 +88,7 @@ def test_answers_from_the_cache_do_not_make_others_be_claimed_ahead() -> None:
 
 def test_a_worker_that_comes_up_later_takes_what_went_back() -> None:
     """It may take longer to import a generator than it is waited for."""
-    rig = Rig(jobs=options(workers=2))
-    rig.node.lead()
-    stuck_run(rig)
-    waiting = behind_it(rig)
-    taken_back(rig, waiting)
-    rig.settle(60)
+    rig, waiting = jammed()
     assert len(rig.node.runs_of(waiting.job.job_id)) == 1
     rig.node.seat.post(WorkerReady())
     rig.node.do(rig.wait_for_run(waiting.job.job_id, runs=2))
@@ -108,12 +114,7 @@ def test_no_more_is_given_to_a_pool_that_cannot_begin_it_though_there_are_places
 
 
 def test_more_workers_are_room_again() -> None:
-    rig = Rig(jobs=options(workers=2))
-    rig.node.lead()
-    stuck_run(rig)
-    waiting = behind_it(rig)
-    taken_back(rig, waiting)
-    rig.settle(60)
+    rig, waiting = jammed()
     rig.node.body = lambda start: RETURNED
     rig.order(lambda now: now.scale(3, Order("ops")))
     assert rig.wait_for(waiting.job.job_id).status is JobStatus.COMPLETED

@@ -26,7 +26,7 @@ assert system.wait_for_leadership(30)
 term = system.term
 assert system.request_context_generation("a.py", 30).success
 
-def in_child(check):
+def code_of_child(check):
     pid = os.fork()
     if pid == 0:
         try:
@@ -35,7 +35,10 @@ def in_child(check):
             print(repr(error), flush=True)
             os._exit(1)
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def in_child(check):
+    assert code_of_child(check) == 0
     # The parent was not disturbed.
     assert system.wait_for_leadership(30)
     assert system.request_context_generation("b.py", 30).success
@@ -168,15 +171,7 @@ def check():
 holder = threading.Thread(target=hold)
 holder.start()
 assert held.wait(30)
-pid = os.fork()
-if pid == 0:
-    try:
-        check()
-    except BaseException as error:
-        print(repr(error), flush=True)
-        os._exit(1)
-    os._exit(0)
-code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+code = code_of_child(check)
 may_end.set()
 holder.join()
 assert code == 0, code
