@@ -18,6 +18,7 @@ from slurp_leader.election import (
     HoldLease,
     Identity,
     Reason,
+    Renewed,
     SayBeat,
 )
 from slurp_leader.election.records import nodes_prefix
@@ -62,6 +63,34 @@ def test_trust_ends_before_the_guard_may_act() -> None:
     world.run_for(0.02)
     assert not leader.term.is_valid
     assert BOUND_S < STALL_S
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+@pytest.mark.parametrize("needs_consent", [False, True])
+def test_at_no_step_is_a_guarded_term_trusted_beyond_the_guards_bound(needs_consent: bool, pauses: bool) -> None:
+    """Not even between a proof and the next beat: a standstill may begin at any moment."""
+    world = World()
+    options = ElectionOptions(lease_ttl=10, stall_timeout=2)
+    leader = node(world, "a", options, guarded=True, needs_consent=needs_consent)
+    bound_s = options.stall_timeout_s - options.stall_margin_s
+
+    def hear(said: object) -> None:
+        if isinstance(said, ConsentWanted):
+            leader.seat.post(Consent(said.term.token, ""))
+        elif isinstance(said, Renewed) and pauses:
+            leader.host.pause()
+            world.after(bound_s - 0.1, leader.host.resume)
+
+    def is_over() -> bool:
+        for term in leader.terms:
+            assert term.trust.until <= leader.guard[lease_of(leader)] + bound_s
+        return world.clock.now >= end
+
+    leader.told = hear
+    end = world.clock.now + 30
+    world.run_until(is_over)
+    assert sum(isinstance(said, Renewed) for said in leader.said) > 5
+    assert len(leader.terms) == 1
 
 
 def test_without_a_guard_a_standstill_costs_nothing_before_the_lease_does() -> None:
