@@ -231,6 +231,46 @@ def test_while_a_guard_may_act_and_does_not_answer_nothing_is_believed() -> None
     assert len(leader.terms) == 1
 
 
+def test_a_proof_from_before_the_guard_answered_again_proves_nothing_after_it() -> None:
+    """Its heartbeat was committed while the guard may have been about to act."""
+    world = World()
+    leader = leading_node(world, "a", ElectionOptions(lease_ttl=10, stall_timeout=2), guarded=True)
+    leader.guard_says = Told.UNHEARD
+    slow = world.order(fine(0.001, 1.2), writes_key(KEYS.heartbeat), times=1)
+    world.run_until(lambda: not leader.leads, within_s=2)
+    assert slow.met == 1
+    assert _round_is_under_way(leader)
+    lost = world.order(request_lost(), _renews)
+    leader.guard_says = Told.YES
+    world.run_for(1)
+    assert leader.state is ElectionState.SUSPENDED
+    assert not leader.leads
+    world.rules.remove(lost)
+    world.run_until(lambda: leader.leads, within_s=2)
+    assert len(leader.terms) == 1
+
+
+def test_no_proof_is_asked_for_that_would_not_count_while_the_guard_does_not_answer() -> None:
+    world = World()
+    leader = leading_node(world, guarded=True)
+    leader.guard_says = Told.UNHEARD
+    world.run_until(lambda: not leader.leads, within_s=STALL_S)
+    asked = world.order(fine(), lambda request: isinstance(request, KeepAlive))
+    world.run_for(10 * OPTIONS.renew_interval_s)
+    assert 9 <= asked.met <= 11
+
+
+def test_when_a_guard_that_did_not_answer_is_gone_the_term_is_proved_at_once() -> None:
+    """By the next beat, not by the next renewal."""
+    world = World()
+    leader = leading_node(world, "a", ElectionOptions(lease_ttl=60), guarded=True)
+    leader.guard_says = Told.UNHEARD
+    world.run_until(lambda: not leader.leads, within_s=STALL_S)
+    leader.guard_says = Told.NOBODY
+    world.run_until(lambda: leader.leads, within_s=0.3)
+    assert leader.last_reason is Reason.RENEWED
+
+
 def test_a_lease_that_the_guard_gives_back_is_let_go_before_it_ends() -> None:
     world = World()
     leader = leading_node(world, guarded=True)
