@@ -11,21 +11,24 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from slurp_leader.clock import SystemClock
 from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
-from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, encode
+from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, decode, encode
 from slurp_leader.store import EventKind, Get, Grant, Store
 from slurp_leader.store.follow import Changes, Follower
 from slurp_leader.telemetry.events import LogEvent
-from support.calls import Recorder, do, get, new_lease_id, put
+from support.calls import PATIENCE_S, Recorder, do, get, new_lease_id, put
 from support.logs import events
 from support.virtual import VirtualClock
 
@@ -158,6 +161,134 @@ def test_a_death_is_seen_although_parent_and_socket_of_the_guard_live_on(
             for process in (program, guard):
                 process.kill()
                 process.wait()
+
+
+class Spoken:
+    """A guard to which a test speaks itself, without a pidfd: the end of the socket is the death of who spoke."""
+
+    def __init__(self, *endpoints: str) -> None:
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        code = f"from slurp_leader.guard.child import main; main({os.getpid()})"
+        with theirs:
+            self.guard = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=theirs, env={**os.environ, "PYTHONPATH": str(SOURCES)}
+            )
+        self._say(Hello(1, route_of(EtcdOptions(endpoints=list(endpoints)))))
+
+    def _say(self, message: Hello | Hold) -> None:
+        self._ours.send(encode(message))
+
+    def hold(self, lease_id: int, ttl_s: float = 60) -> None:
+        self._say(Hold(1, lease_id, ttl_s, 0))
+
+    def until_ready(self) -> None:
+        """Until it knows how it reaches etcd, or that it does not."""
+        self._ours.settimeout(PATIENCE_S)
+        while getattr(decode(self._ours.recv(LARGEST_PACKET)), "problem", STARTING) == STARTING:
+            pass
+
+    def die(self) -> None:
+        self._ours.close()
+
+    def end(self) -> None:
+        self.die()
+        self.guard.kill()
+        self.guard.wait()
+
+
+@pytest.fixture
+def spoken() -> Iterator[Callable[..., Spoken]]:
+    made: list[Spoken] = []
+
+    def make(*endpoints: str) -> Spoken:
+        made.append(Spoken(*endpoints))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+@pytest.fixture
+def dead_endpoint() -> Iterator[str]:
+    """Where nobody listens, and nobody else will."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{nobody.getsockname()[1]}"
+
+
+@pytest.fixture
+def key_on_lease(etcd_store: Store, prefix: bytes) -> int:
+    """The lease of a key that nobody else takes away."""
+    lease_id = new_lease_id()
+    do(etcd_store, Grant(lease_id, 60))
+    put(etcd_store, prefix + b"key", b"mine", lease_id)
+    return lease_id
+
+
+@pytest.mark.parametrize("dead_first", [False, True])
+def test_a_revocation_that_fails_is_asked_of_the_next_member(
+    spoken: Callable[..., Spoken],
+    etcd_endpoint: str,
+    dead_endpoint: str,
+    key_on_lease: int,
+    changes: Recorder[Any],
+    dead_first: bool,
+) -> None:
+    program = spoken(*((dead_endpoint, etcd_endpoint) if dead_first else (etcd_endpoint, dead_endpoint)))
+    program.hold(key_on_lease)
+    program.until_ready()
+    program.die()
+    await_deletion(changes)
+    assert program.guard.wait(PATIENCE_S) == 0
+
+
+class _Refusing(grpc.GenericRpcHandler):
+    """An etcd that refuses to revoke, so many times, and then does it; answers nothing else."""
+
+    def __init__(self, times: int) -> None:
+        self.refused = 0
+        self._times = times
+        self.revoked = threading.Event()
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        is_revocation = call.method == "/etcdserverpb.Lease/LeaseRevoke"
+        return grpc.unary_unary_rpc_method_handler(self._revoke) if is_revocation else None
+
+    def _revoke(self, _request: bytes, context: grpc.ServicerContext) -> bytes:
+        if self.refused < self._times:
+            self.refused += 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        self.revoked.set()
+        return b""
+
+
+def test_a_refused_revocation_is_repeated(spoken: Callable[..., Spoken]) -> None:
+    """More often than there are quick repetitions at the beginning."""
+    etcd = _Refusing(times=4)
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[etcd])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        program = spoken(f"127.0.0.1:{port}")
+        program.hold(new_lease_id())
+        program.until_ready()
+        program.die()
+        assert etcd.revoked.wait(PATIENCE_S)
+        assert program.guard.wait(PATIENCE_S) == 0
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_guard_ends_when_the_ttl_is_over(spoken: Callable[..., Spoken], dead_endpoint: str) -> None:
+    """By then the lease has ended by itself; before, it is worth trying."""
+    program = spoken(dead_endpoint)
+    program.hold(new_lease_id(), ttl_s=2)
+    program.until_ready()
+    died_at = SystemClock().boottime()
+    program.die()
+    assert program.guard.wait(PATIENCE_S) == 0
+    assert SystemClock().boottime() - died_at >= 1.9
 
 
 def test_a_forked_child_says_nothing_in_the_name_of_its_parent(guarded: Any, changes: Recorder[Any]) -> None:
