@@ -345,6 +345,23 @@ def test_a_goodbye_ends_the_guard_and_revokes_nothing(guarded: Any, etcd_store: 
     assert get(etcd_store, prefix + b"key") is not None
 
 
+def test_a_goodbye_heard_together_with_the_death_revokes_nothing(
+    guarded: Any, etcd_store: Store, prefix: bytes
+) -> None:
+    program = guarded(
+        """
+from slurp_leader.guard.messages import Bye, encode
+os.kill(guard.guard_pid, signal.SIGSTOP)
+guard._line.end.send(encode(Bye(guard._who)))
+os._exit(0)
+"""
+    )
+    assert program.process.wait(20) == 0
+    os.kill(program.guard_pid, signal.SIGCONT)
+    await_end(program)
+    assert get(etcd_store, prefix + b"key") is not None
+
+
 def test_what_was_dropped_is_left_alone(guarded: Any, etcd_store: Store, prefix: bytes) -> None:
     program = guarded("guard.drop(lease); os._exit(0)")
     await_end(program)
@@ -491,17 +508,20 @@ def test_who_was_silent_for_too_long_learns_that_the_lease_is_given_back(client:
     assert client.beat(lease_id) is Told.GIVEN_BACK
 
 
-def test_who_was_frozen_together_with_the_guard_goes_on_when_it_has_answered(client: GuardClient) -> None:
-    lease_id = new_lease_id()
-    client.hold(lease_id, 60, 2.0)
+def test_who_was_frozen_together_with_the_guard_goes_on_when_it_has_answered(
+    client: GuardClient, key_on_lease: int, etcd_store: Store, prefix: bytes
+) -> None:
+    client.hold(key_on_lease, 60, 2.0)
     while client.problem:  # else it would be frozen before it has begun to count
-        beats_until(client, lease_id, Told.YES)
+        beats_until(client, key_on_lease, Told.YES)
     assert client.guard_pid is not None
     os.kill(client.guard_pid, signal.SIGSTOP)
     threading.Event().wait(2.5)
-    assert client.beat(lease_id) is Told.UNHEARD
+    assert client.beat(key_on_lease) is Told.UNHEARD
     os.kill(client.guard_pid, signal.SIGCONT)
-    assert beats_until(client, lease_id, Told.YES, Told.GIVEN_BACK)[-1] is Told.YES
+    assert beats_until(client, key_on_lease, Told.YES, Told.GIVEN_BACK)[-1] is Told.YES
+    threading.Event().wait(1)  # it answers before it counts: what it had counted would cost the lease now
+    assert get(etcd_store, prefix + b"key") is not None
 
 
 def test_a_guard_that_dies_during_a_silence_leaves_the_lease_in_doubt(client: GuardClient) -> None:
