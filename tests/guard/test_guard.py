@@ -31,6 +31,7 @@ from slurp_leader.telemetry.events import LogEvent
 from support.calls import PATIENCE_S, Recorder, do, get, new_lease_id, put
 from support.logs import events
 from support.virtual import VirtualClock
+from support.waiting import until
 
 pytestmark = pytest.mark.etcd
 
@@ -593,6 +594,43 @@ def test_a_guard_whose_parent_died_before_it_said_a_word_ends() -> None:
     with ours, theirs:
         ended = subprocess.run([sys.executable, "-c", code], stdin=theirs, timeout=60, check=False)
     assert ended.returncode == 0
+
+
+def test_a_program_hands_over_its_own_pidfd(client: GuardClient) -> None:
+    client.hold(new_lease_id(), 60, 0)
+    until(lambda: not client.problem)
+    handed = [file.read_text() for file in Path(f"/proc/{client.guard_pid}/fdinfo").iterdir()]
+    assert any(f"Pid:\t{os.getpid()}\n" in words for words in handed)
+
+
+def test_without_a_pidfd_the_end_of_the_socket_is_the_death(
+    spoken: Callable[..., Spoken], etcd_endpoint: str, key_on_lease: int, changes: Recorder[Any]
+) -> None:
+    """Its parent lives on."""
+    program = spoken(etcd_endpoint)
+    program.hold(key_on_lease)
+    program.until_ready()
+    program.die()
+    await_deletion(changes)
+    assert program.guard.wait(PATIENCE_S) == 0
+
+
+def test_a_guard_that_is_gone_before_it_is_spoken_to_is_no_error(
+    client: GuardClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(GuardClient, "_start_child", lambda _self, theirs: _stillborn(theirs))
+    assert client.hold(1, 60, 5) is Told.NOBODY
+    assert "the connection to it is gone" in client.problem
+    assert client.beat(1) is Told.NOBODY
+    assert events(caplog) == [LogEvent.GUARD_LOST]
+
+
+def _stillborn(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """A guard that has ended before anything could be said to it."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(1)"])
+    process.wait()
+    theirs.close()
+    return process
 
 
 def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
