@@ -633,6 +633,43 @@ def _stillborn(theirs: socket.socket) -> subprocess.Popen[bytes]:
     return process
 
 
+def test_guards_that_die_one_after_the_other_are_warned_of_once_until_one_has_worked(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """And all the time it is said what they die of, also while the next one begins."""
+    begun: list[socket.socket] = []
+
+    def begin(_client: GuardClient, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        begun.append(theirs.dup())
+        return subprocess.Popen(["sleep", "1000"])
+
+    def die() -> None:
+        assert client.guard_pid is not None
+        os.kill(client.guard_pid, signal.SIGKILL)
+        os.waitid(os.P_PID, client.guard_pid, os.WEXITED | os.WNOWAIT)
+        client.beat(1)  # it is missed
+
+    monkeypatch.setattr(GuardClient, "_start_child", begin)
+    caplog.set_level(logging.INFO)
+    client = GuardClient(route_of(EtcdOptions()), clock)
+    client.hold(1, 60, 0)
+    for _ in range(10):
+        die()
+        clock.now += 31
+        client.beat(1)  # and replaced
+        assert client.problem == "it ended with -9"
+    assert len(begun) == 11
+    begun[-1].send(encode(Ready("")))
+    assert client.problem == ""
+    die()
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    lost = ("WARNING", "guard.lost problem='it ended with -9'")
+    assert told == [lost, ("INFO", "guard.state works=True"), lost]
+    client.close()
+    for line in begun:
+        line.close()
+
+
 def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     guard = GuardClient(route_of(EtcdOptions()))
