@@ -396,3 +396,21 @@ def test_who_does_not_move_refuses_an_offer_for_it_would_not_take_the_key() -> N
     standing = world.apply(Get(KEYS.transfer)).kvs[0]
     assert TransferRecord.from_value(standing.key, standing.value).reason == "unfit"
     assert (leader.leads, len(leader.terms), len(stalled.terms)) == (True, 1, 1)
+
+
+def test_a_handover_in_doubt_for_longer_than_the_stall_timeout_is_not_ended_for_that() -> None:
+    """Whose term it is will be known: to give the key back now would leave nobody with it."""
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING, needs_progress=True)
+    other = node(world, "b", lending=LENDING)
+    world.run_for(0.5)
+    decision = world.order(request_lost(), writes_key(KEYS.ack), host=leader.host)
+    leader.term.beat()
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, leader.term.token, "w1", to="b").to_value()))
+    world.run_for(STALL_S + 2)
+    assert decision.met > 1
+    assert leader.last_reason is Reason.HANDING_OVER
+    world.rules.remove(decision)
+    world.run_until(lambda: other.leads, within_s=3)
+    assert other.last_reason is Reason.HANDOVER
+    assert (ElectionState.CANDIDATE, Reason.HANDOVER) in leader.states
