@@ -18,6 +18,8 @@ import pytest
 from slurp_leader import LeaderElection, LeaderObserver, SlurpSettings
 from slurp_leader.cli.guard import _Death, _Lead
 from slurp_leader.clock import SystemClock
+from slurp_leader.etcd.local import EtcdProcess
+from slurp_leader.guard.inherited import GUARD_SOCKET
 from slurp_leader.term import Term, Trust
 from support.calls import Recorder
 from support.waiting import WAIT_S, until
@@ -241,6 +243,29 @@ def test_a_node_whose_guard_was_killed_gets_another_one(start: Start, cluster: s
             os.kill(node, signal.SIGKILL)
 
 
+_HOLDS = """
+import os, threading
+from slurp_leader.etcd import EtcdOptions
+from slurp_leader.etcd.route import route_of
+from slurp_leader.guard.client import GuardClient
+from slurp_leader.guard.messages import Told
+guard = GuardClient(route_of(EtcdOptions(endpoints=["127.0.0.1:9"])))
+assert guard.hold(7, 300, 0) is Told.YES
+print(os.getpid(), flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_second_signal_ends_a_guard_that_cannot_give_back_what_the_program_held(start: Start) -> None:
+    """It would try until the TTL is over. The first one ends the program."""
+    guarded = start("guard", "--", sys.executable, "-c", _HOLDS)
+    program = Path(f"/proc/{read_until(guarded.stdout, '').strip()}")
+    guarded.send_signal(signal.SIGTERM)
+    until(lambda: not program.exists())
+    until(lambda: guarded.poll() is not None or guarded.send_signal(signal.SIGTERM))
+    assert guarded.returncode == 143
+
+
 def _python_below(pid: int) -> int:
     """The pid of the node that runs below the guard."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -441,6 +466,35 @@ def test_a_program_that_does_not_end_is_killed(start: Start, cluster: str) -> No
     leading.send_signal(signal.SIGINT)
     leading.communicate(timeout=WAIT_S)
     assert leading.returncode == 130
+
+
+@pytest.mark.etcd
+def test_a_program_that_ignores_sigterm_is_killed_before_the_lease_ends(
+    start: Start, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much longer `--grace` is."""
+    ttl_s = 8
+    monkeypatch.setenv("SLURP_ELECTION__LEASE_TTL", str(ttl_s))
+    with EtcdProcess() as etcd:
+        monkeypatch.setenv("SLURP_ETCD__ENDPOINTS", etcd.endpoint)
+        script = 'trap "" TERM; echo $$; while :; do sleep 0.05; done'
+        leading = start("lead", "--grace", "60", "--", "bash", "-c", script)
+        program = os.pidfd_open(int(read_until(leading.stdout, "")))
+        try:
+            etcd.pause()
+            assert select.select([program], [], [], ttl_s)[0], "the program outlives the lease"
+        finally:
+            os.close(program)
+
+
+@pytest.mark.etcd
+def test_the_program_of_a_leader_does_not_learn_of_the_guard_that_is_its_grandparent(cluster: str) -> None:
+    """The socket is not passed on to it, and its number may be another one's there."""
+    script = 'echo "token=$SLURP_TOKEN"; env'
+    ended = finish("guard", "--", *PROGRAM, "lead", "--name", "scripts", "--", "sh", "-c", script)
+    assert ended.stdout.startswith("token=")
+    assert GUARD_SOCKET not in ended.stdout
+    assert ended.returncode == 0
 
 
 @pytest.mark.etcd

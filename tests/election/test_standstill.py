@@ -18,6 +18,7 @@ from slurp_leader.election import (
     HoldLease,
     Identity,
     Reason,
+    Renewed,
     SayBeat,
 )
 from slurp_leader.election.records import nodes_prefix
@@ -62,6 +63,34 @@ def test_trust_ends_before_the_guard_may_act() -> None:
     world.run_for(0.02)
     assert not leader.term.is_valid
     assert BOUND_S < STALL_S
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+@pytest.mark.parametrize("needs_consent", [False, True])
+def test_at_no_step_is_a_guarded_term_trusted_beyond_the_guards_bound(needs_consent: bool, pauses: bool) -> None:
+    """Not even between a proof and the next beat: a standstill may begin at any moment."""
+    world = World()
+    options = ElectionOptions(lease_ttl=10, stall_timeout=2)
+    leader = node(world, "a", options, guarded=True, needs_consent=needs_consent)
+    bound_s = options.stall_timeout_s - options.stall_margin_s
+
+    def hear(said: object) -> None:
+        if isinstance(said, ConsentWanted):
+            leader.seat.post(Consent(said.term.token, ""))
+        elif isinstance(said, Renewed) and pauses:
+            leader.host.pause()
+            world.after(bound_s - 0.1, leader.host.resume)
+
+    def is_over() -> bool:
+        for term in leader.terms:
+            assert term.trust.until <= leader.guard[lease_of(leader)] + bound_s
+        return world.clock.now >= end
+
+    leader.told = hear
+    end = world.clock.now + 30
+    world.run_until(is_over)
+    assert sum(isinstance(said, Renewed) for said in leader.said) > 5
+    assert len(leader.terms) == 1
 
 
 def test_without_a_guard_a_standstill_costs_nothing_before_the_lease_does() -> None:
@@ -202,6 +231,46 @@ def test_while_a_guard_may_act_and_does_not_answer_nothing_is_believed() -> None
     assert len(leader.terms) == 1
 
 
+def test_a_proof_from_before_the_guard_answered_again_proves_nothing_after_it() -> None:
+    """Its heartbeat was committed while the guard may have been about to act."""
+    world = World()
+    leader = leading_node(world, "a", ElectionOptions(lease_ttl=10, stall_timeout=2), guarded=True)
+    leader.guard_says = Told.UNHEARD
+    slow = world.order(fine(0.001, 1.2), writes_key(KEYS.heartbeat), times=1)
+    world.run_until(lambda: not leader.leads, within_s=2)
+    assert slow.met == 1
+    assert _round_is_under_way(leader)
+    lost = world.order(request_lost(), _renews)
+    leader.guard_says = Told.YES
+    world.run_for(1)
+    assert leader.state is ElectionState.SUSPENDED
+    assert not leader.leads
+    world.rules.remove(lost)
+    world.run_until(lambda: leader.leads, within_s=2)
+    assert len(leader.terms) == 1
+
+
+def test_no_proof_is_asked_for_that_would_not_count_while_the_guard_does_not_answer() -> None:
+    world = World()
+    leader = leading_node(world, guarded=True)
+    leader.guard_says = Told.UNHEARD
+    world.run_until(lambda: not leader.leads, within_s=STALL_S)
+    asked = world.order(fine(), lambda request: isinstance(request, KeepAlive))
+    world.run_for(10 * OPTIONS.renew_interval_s)
+    assert 9 <= asked.met <= 11
+
+
+def test_when_a_guard_that_did_not_answer_is_gone_the_term_is_proved_at_once() -> None:
+    """By the next beat, not by the next renewal."""
+    world = World()
+    leader = leading_node(world, "a", ElectionOptions(lease_ttl=60), guarded=True)
+    leader.guard_says = Told.UNHEARD
+    world.run_until(lambda: not leader.leads, within_s=STALL_S)
+    leader.guard_says = Told.NOBODY
+    world.run_until(lambda: leader.leads, within_s=0.3)
+    assert leader.last_reason is Reason.RENEWED
+
+
 def test_a_lease_that_the_guard_gives_back_is_let_go_before_it_ends() -> None:
     world = World()
     leader = leading_node(world, guarded=True)
@@ -327,3 +396,21 @@ def test_who_does_not_move_refuses_an_offer_for_it_would_not_take_the_key() -> N
     standing = world.apply(Get(KEYS.transfer)).kvs[0]
     assert TransferRecord.from_value(standing.key, standing.value).reason == "unfit"
     assert (leader.leads, len(leader.terms), len(stalled.terms)) == (True, 1, 1)
+
+
+def test_a_handover_in_doubt_for_longer_than_the_stall_timeout_is_not_ended_for_that() -> None:
+    """Whose term it is will be known: to give the key back now would leave nobody with it."""
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING, needs_progress=True)
+    other = node(world, "b", lending=LENDING)
+    world.run_for(0.5)
+    decision = world.order(request_lost(), writes_key(KEYS.ack), host=leader.host)
+    leader.term.beat()
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, leader.term.token, "w1", to="b").to_value()))
+    world.run_for(STALL_S + 2)
+    assert decision.met > 1
+    assert leader.last_reason is Reason.HANDING_OVER
+    world.rules.remove(decision)
+    world.run_until(lambda: other.leads, within_s=3)
+    assert other.last_reason is Reason.HANDOVER
+    assert (ElectionState.CANDIDATE, Reason.HANDOVER) in leader.states

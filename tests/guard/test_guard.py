@@ -11,23 +11,27 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from slurp_leader.clock import SystemClock
 from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
-from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, encode
+from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, decode, encode
 from slurp_leader.store import EventKind, Get, Grant, Store
 from slurp_leader.store.follow import Changes, Follower
 from slurp_leader.telemetry.events import LogEvent
-from support.calls import Recorder, do, get, new_lease_id, put
+from support.calls import PATIENCE_S, Recorder, do, get, new_lease_id, put
 from support.logs import events
 from support.virtual import VirtualClock
+from support.waiting import until
 
 pytestmark = pytest.mark.etcd
 
@@ -160,6 +164,134 @@ def test_a_death_is_seen_although_parent_and_socket_of_the_guard_live_on(
                 process.wait()
 
 
+class Spoken:
+    """A guard to which a test speaks itself, without a pidfd: the end of the socket is the death of who spoke."""
+
+    def __init__(self, *endpoints: str) -> None:
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        code = f"from slurp_leader.guard.child import main; main({os.getpid()})"
+        with theirs:
+            self.guard = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=theirs, env={**os.environ, "PYTHONPATH": str(SOURCES)}
+            )
+        self._say(Hello(1, route_of(EtcdOptions(endpoints=list(endpoints)))))
+
+    def _say(self, message: Hello | Hold) -> None:
+        self._ours.send(encode(message))
+
+    def hold(self, lease_id: int, ttl_s: float = 60) -> None:
+        self._say(Hold(1, lease_id, ttl_s, 0))
+
+    def until_ready(self) -> None:
+        """Until it knows how it reaches etcd, or that it does not."""
+        self._ours.settimeout(PATIENCE_S)
+        while getattr(decode(self._ours.recv(LARGEST_PACKET)), "problem", STARTING) == STARTING:
+            pass
+
+    def die(self) -> None:
+        self._ours.close()
+
+    def end(self) -> None:
+        self.die()
+        self.guard.kill()
+        self.guard.wait()
+
+
+@pytest.fixture
+def spoken() -> Iterator[Callable[..., Spoken]]:
+    made: list[Spoken] = []
+
+    def make(*endpoints: str) -> Spoken:
+        made.append(Spoken(*endpoints))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+@pytest.fixture
+def dead_endpoint() -> Iterator[str]:
+    """Where nobody listens, and nobody else will."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{nobody.getsockname()[1]}"
+
+
+@pytest.fixture
+def key_on_lease(etcd_store: Store, prefix: bytes) -> int:
+    """The lease of a key that nobody else takes away."""
+    lease_id = new_lease_id()
+    do(etcd_store, Grant(lease_id, 60))
+    put(etcd_store, prefix + b"key", b"mine", lease_id)
+    return lease_id
+
+
+@pytest.mark.parametrize("dead_first", [False, True])
+def test_a_revocation_that_fails_is_asked_of_the_next_member(
+    spoken: Callable[..., Spoken],
+    etcd_endpoint: str,
+    dead_endpoint: str,
+    key_on_lease: int,
+    changes: Recorder[Any],
+    dead_first: bool,
+) -> None:
+    program = spoken(*((dead_endpoint, etcd_endpoint) if dead_first else (etcd_endpoint, dead_endpoint)))
+    program.hold(key_on_lease)
+    program.until_ready()
+    program.die()
+    await_deletion(changes)
+    assert program.guard.wait(PATIENCE_S) == 0
+
+
+class _Refusing(grpc.GenericRpcHandler):
+    """An etcd that refuses to revoke, so many times, and then does it; answers nothing else."""
+
+    def __init__(self, times: int) -> None:
+        self.refused = 0
+        self._times = times
+        self.revoked = threading.Event()
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        is_revocation = call.method == "/etcdserverpb.Lease/LeaseRevoke"
+        return grpc.unary_unary_rpc_method_handler(self._revoke) if is_revocation else None
+
+    def _revoke(self, _request: bytes, context: grpc.ServicerContext) -> bytes:
+        if self.refused < self._times:
+            self.refused += 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        self.revoked.set()
+        return b""
+
+
+def test_a_refused_revocation_is_repeated(spoken: Callable[..., Spoken]) -> None:
+    """More often than there are quick repetitions at the beginning."""
+    etcd = _Refusing(times=4)
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[etcd])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        program = spoken(f"127.0.0.1:{port}")
+        program.hold(new_lease_id())
+        program.until_ready()
+        program.die()
+        assert etcd.revoked.wait(PATIENCE_S)
+        assert program.guard.wait(PATIENCE_S) == 0
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_guard_ends_when_the_ttl_is_over(spoken: Callable[..., Spoken], dead_endpoint: str) -> None:
+    """By then the lease has ended by itself; before, it is worth trying."""
+    program = spoken(dead_endpoint)
+    program.hold(new_lease_id(), ttl_s=2)
+    program.until_ready()
+    died_at = SystemClock().boottime()
+    program.die()
+    assert program.guard.wait(PATIENCE_S) == 0
+    assert SystemClock().boottime() - died_at >= 1.9
+
+
 def test_a_forked_child_says_nothing_in_the_name_of_its_parent(guarded: Any, changes: Recorder[Any]) -> None:
     guarded(
         """
@@ -210,6 +342,23 @@ os.read(0, 1) or threading.Event().wait()
 def test_a_goodbye_ends_the_guard_and_revokes_nothing(guarded: Any, etcd_store: Store, prefix: bytes) -> None:
     program = guarded("guard.close()")
     assert program.process.wait(20) == 0
+    await_end(program)
+    assert get(etcd_store, prefix + b"key") is not None
+
+
+def test_a_goodbye_heard_together_with_the_death_revokes_nothing(
+    guarded: Any, etcd_store: Store, prefix: bytes
+) -> None:
+    program = guarded(
+        """
+from slurp_leader.guard.messages import Bye, encode
+os.kill(guard.guard_pid, signal.SIGSTOP)
+guard._line.end.send(encode(Bye(guard._who)))
+os._exit(0)
+"""
+    )
+    assert program.process.wait(20) == 0
+    os.kill(program.guard_pid, signal.SIGCONT)
     await_end(program)
     assert get(etcd_store, prefix + b"key") is not None
 
@@ -360,17 +509,20 @@ def test_who_was_silent_for_too_long_learns_that_the_lease_is_given_back(client:
     assert client.beat(lease_id) is Told.GIVEN_BACK
 
 
-def test_who_was_frozen_together_with_the_guard_goes_on_when_it_has_answered(client: GuardClient) -> None:
-    lease_id = new_lease_id()
-    client.hold(lease_id, 60, 2.0)
+def test_who_was_frozen_together_with_the_guard_goes_on_when_it_has_answered(
+    client: GuardClient, key_on_lease: int, etcd_store: Store, prefix: bytes
+) -> None:
+    client.hold(key_on_lease, 60, 2.0)
     while client.problem:  # else it would be frozen before it has begun to count
-        beats_until(client, lease_id, Told.YES)
+        beats_until(client, key_on_lease, Told.YES)
     assert client.guard_pid is not None
     os.kill(client.guard_pid, signal.SIGSTOP)
     threading.Event().wait(2.5)
-    assert client.beat(lease_id) is Told.UNHEARD
+    assert client.beat(key_on_lease) is Told.UNHEARD
     os.kill(client.guard_pid, signal.SIGCONT)
-    assert beats_until(client, lease_id, Told.YES, Told.GIVEN_BACK)[-1] is Told.YES
+    assert beats_until(client, key_on_lease, Told.YES, Told.GIVEN_BACK)[-1] is Told.YES
+    threading.Event().wait(1)  # it answers before it counts: what it had counted would cost the lease now
+    assert get(etcd_store, prefix + b"key") is not None
 
 
 def test_a_guard_that_dies_during_a_silence_leaves_the_lease_in_doubt(client: GuardClient) -> None:
@@ -442,6 +594,80 @@ def test_a_guard_whose_parent_died_before_it_said_a_word_ends() -> None:
     with ours, theirs:
         ended = subprocess.run([sys.executable, "-c", code], stdin=theirs, timeout=60, check=False)
     assert ended.returncode == 0
+
+
+def test_a_program_hands_over_its_own_pidfd(client: GuardClient) -> None:
+    client.hold(new_lease_id(), 60, 0)
+    until(lambda: not client.problem)
+    handed = [file.read_text() for file in Path(f"/proc/{client.guard_pid}/fdinfo").iterdir()]
+    assert any(f"Pid:\t{os.getpid()}\n" in words for words in handed)
+
+
+def test_without_a_pidfd_the_end_of_the_socket_is_the_death(
+    spoken: Callable[..., Spoken], etcd_endpoint: str, key_on_lease: int, changes: Recorder[Any]
+) -> None:
+    """Its parent lives on."""
+    program = spoken(etcd_endpoint)
+    program.hold(key_on_lease)
+    program.until_ready()
+    program.die()
+    await_deletion(changes)
+    assert program.guard.wait(PATIENCE_S) == 0
+
+
+def test_a_guard_that_is_gone_before_it_is_spoken_to_is_no_error(
+    client: GuardClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(GuardClient, "_start_child", lambda _self, theirs: _stillborn(theirs))
+    assert client.hold(1, 60, 5) is Told.NOBODY
+    assert "the connection to it is gone" in client.problem
+    assert client.beat(1) is Told.NOBODY
+    assert events(caplog) == [LogEvent.GUARD_LOST]
+
+
+def _stillborn(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """A guard that has ended before anything could be said to it."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(1)"])
+    process.wait()
+    theirs.close()
+    return process
+
+
+def test_guards_that_die_one_after_the_other_are_warned_of_once_until_one_has_worked(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """And all the time it is said what they die of, also while the next one begins."""
+    begun: list[socket.socket] = []
+
+    def begin(_client: GuardClient, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        begun.append(theirs.dup())
+        return subprocess.Popen(["sleep", "1000"])
+
+    def die() -> None:
+        assert client.guard_pid is not None
+        os.kill(client.guard_pid, signal.SIGKILL)
+        os.waitid(os.P_PID, client.guard_pid, os.WEXITED | os.WNOWAIT)
+        client.beat(1)  # it is missed
+
+    monkeypatch.setattr(GuardClient, "_start_child", begin)
+    caplog.set_level(logging.INFO)
+    client = GuardClient(route_of(EtcdOptions()), clock)
+    client.hold(1, 60, 0)
+    for _ in range(10):
+        die()
+        clock.now += 31
+        client.beat(1)  # and replaced
+        assert client.problem == "it ended with -9"
+    assert len(begun) == 11
+    begun[-1].send(encode(Ready("")))
+    assert client.problem == ""
+    die()
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    lost = ("WARNING", "guard.lost problem='it ended with -9'")
+    assert told == [lost, ("INFO", "guard.state works=True"), lost]
+    client.close()
+    for line in begun:
+        line.close()
 
 
 def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:

@@ -89,3 +89,12 @@ def test_work_that_has_to_beat_and_does_not_loses_its_term(cluster: dict[str, An
     election = LeaderElection("beating", settings_of(cluster, "a"), needs_progress=True)
     assert election.run(work).startswith("token ")
     assert ended.is_set()
+
+
+def test_a_leader_without_work_keeps_its_term_beyond_the_stall_timeout(cluster: dict[str, Any]) -> None:
+    """The scheduler beats by itself."""
+    with SlurpLeaderSystem(settings_of(cluster, "idle"), generator=lambda request, job: "nothing to do") as system:
+        assert system.wait_for_leadership(WAIT_S)
+        term = system.term
+        assert term is not None
+        assert not term.lost.wait(5), "it ended"

@@ -100,6 +100,7 @@ class Renewal:
 
     def _go_on(self, this: Round, session: Session, result: Any) -> None:
         if this.reign is None:
+            self.round = None
             self._desk.note_success(_DOING)
             self._desk.timers.set(TIMER, this.sent_at + session.timing.renew_interval_s)
         else:
@@ -128,6 +129,7 @@ class Renewal:
             self._proved(this, reign, session, now)
 
     def _proved(self, this: Round, reign: Reign, session: Session, now: float) -> None:
+        self.round = None
         remaining_s = max(0.0, reign.term.trust.until - now)
         reign.window = max(reign.window, this.proves_until(session.timing))
         reign.beats += 1

@@ -113,6 +113,7 @@ class GuardClient:
         self._given_up = False
         self._problem = "it has not begun yet"
         self._problem_since = float("-inf")
+        self._ended_by = ""  # what the last guard was lost by, until one has done its work again
         self._warned_of: set[str] = set()  # kinds of problems, until it was said that all is well again
 
     # ------------------------------------------------------------ what elections say
@@ -180,11 +181,12 @@ class GuardClient:
 
     @property
     def problem(self) -> str:
-        """Why the guard could not do its work at present; empty: it has reached etcd. ``starting``: it is about to."""
+        """Why the guard could not do its work at present; empty: it has reached etcd. ``starting``: it is about to, and
+        none was lost before it: one that begins again and again would seem well."""
         with self._lock:
             if self._line is not None:
                 self._listen(self._line)
-            return self._problem
+            return self._ended_by or STARTING if self._problem == STARTING else self._problem
 
     @property
     def guard_pid(self) -> int | None:
@@ -331,12 +333,13 @@ class GuardClient:
             lease.said_at = None
 
     def _put_off(self, problem: str, now: float) -> None:
-        """Try again later, and later each time."""
+        """Try again later, and later each time. Warned of once, whatever each one ends of, until a guard has worked."""
         self._deaths += 1
         self._next_start_at = now + _PAUSE_S[min(self._deaths, len(_PAUSE_S) - 1)]
-        self._problem = problem
-        self._warned_of.add(_kind_of(problem))
-        log_event(_logger, logging.WARNING, LogEvent.GUARD_LOST, problem=problem)
+        self._problem = self._ended_by = problem
+        level = logging.DEBUG if LogEvent.GUARD_LOST in self._warned_of else logging.WARNING
+        self._warned_of.add(LogEvent.GUARD_LOST)
+        log_event(_logger, level, LogEvent.GUARD_LOST, problem=problem)
 
     def _give_up(self, problem: str) -> None:
         """Without a guard a crash costs the TTL. Said once."""
@@ -397,6 +400,7 @@ class GuardClient:
             self._problem_since = self._clock.boottime()
         self._problem = problem
         if not problem:
+            self._ended_by = ""
             level = logging.INFO if self._warned_of else logging.DEBUG
             self._warned_of.clear()
             log_event(_logger, level, LogEvent.GUARD_STATE, works=True, problem=None)
