@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slurp_leader.election import Consent, ElectionState, Reason
-from slurp_leader.election.events import ConsentWanted
+from slurp_leader.election.events import ConsentWanted, Published
 from slurp_leader.election.hooks import HookKind, Hooks
 from support.calls import Recorder
 from support.electing import OPTIONS, Node, leader_key, node
@@ -63,6 +63,24 @@ def test_who_vetoed_stands_back_and_then_tries_again() -> None:
     world.run_for(4.5)
     assert leader_key(world) is None
     world.run_until(lambda: _wants(standing) is not asked, within_s=5)
+
+
+def test_who_started_well_after_vetoes_keeps_the_lead_when_another_joins() -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    for _ in range(3):
+        standing.seat.post(Consent(asked.term.token, "no disk"))
+        world.run_until(lambda before=asked: _wants(standing) is not before)  # type: ignore[misc]
+        again = _wants(standing)
+        assert again is not None
+        asked = again
+    standing.seat.post(Consent(asked.term.token, ""))
+    world.run_until(lambda: standing.leads)
+    node(world, "b")
+    world.run_for(30)
+    assert standing.leads
+    assert len(standing.terms) == 1
+    assert next(said for said in reversed(standing.said) if isinstance(said, Published)).unfit == ""
 
 
 def test_a_late_consent_to_a_term_that_is_over_does_nothing() -> None:
