@@ -166,6 +166,32 @@ def test_a_hook_that_hangs_is_reported_while_it_does(caplog: pytest.LogCaptureFi
     assert hooks.slow == ()
 
 
+def test_a_hanging_on_elected_never_runs_twice(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = Hooks("e", 0.1)
+    let_go, slow = threading.Event(), threading.Event()
+    called: Recorder[str] = Recorder()
+    told: Recorder[str] = Recorder()
+
+    def hang() -> None:
+        called("hang")
+        let_go.wait()
+
+    note, hooks._note_slow = hooks._note_slow, lambda *told: (note(*told), slow.set())  # type: ignore[method-assign]
+    hooks.add(HookKind.ELECTED, hang)
+    hooks.ask(_Term(), told)  # type: ignore[arg-type]
+    assert called.next() == "hang"
+    assert slow.wait(20)
+    for _ in range(3):
+        assert "hang of an earlier term still runs" in _ask(hooks)
+    assert called.is_empty()
+    assert len(hooks.slow) == 1
+    assert events(caplog) == ["election.hook_slow"]
+    let_go.set()
+    assert told.next() == ""
+    assert _ask(hooks) == ""
+    assert called.next() == "hang"
+
+
 def test_hooks_go_on_after_a_stop() -> None:
     hooks = Hooks("e", 5)
     said: Recorder[str] = Recorder()
