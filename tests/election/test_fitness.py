@@ -12,7 +12,7 @@ from slurp_leader.election.ranking.candidates import Candidate, read_candidates
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.orders import Order
-from slurp_leader.store import Delete, Get, Put, Txn, prefix_end
+from slurp_leader.store import Delete, Get, KeepAlive, Put, Txn, prefix_end
 from support.electing import KEYS, LENDING, Node, crash, leading_node, node, order
 from support.virtual import World, fine, request_lost
 
@@ -147,6 +147,37 @@ def _said_of(world: World, standing: Node) -> Candidate:
     """What a node says of itself, to all."""
     records = read_candidates(world.apply(Get(KEYS.candidates, prefix_end(KEYS.candidates))).kvs)
     return next(each for each in records if each.node_id == standing.node_id)
+
+
+def test_experience_grows_while_a_term_lasts() -> None:
+    world = World()
+    leader = leading_node(world)
+    world.run_for(130)
+    before = _said_of(world, leader).inputs
+    world.run_for(130)
+    after = _said_of(world, leader).inputs
+    assert (before.terms_led, after.terms_led) == (1, 1)
+    assert before.led_s > 0
+    assert 60 < after.led_s - before.led_s < 200
+
+
+def test_one_slow_answer_moves_the_round_trip_that_is_told_by_a_fifth_of_the_difference() -> None:
+    world = World()
+    leader = leading_node(world)
+
+    def told() -> float | None:
+        elector, clock = leader.elector, leader.host.clock
+        session = elector._sessions.current
+        assert session is not None
+        return elector._service.measure(session, clock.boottime()).round_trip_s
+
+    assert told() == pytest.approx(0.002)
+    slow = world.order(fine(0.251, 0.251), lambda request: isinstance(request, KeepAlive), times=1)
+    world.run_until(lambda: slow.met == 1)
+    world.run_for(1)
+    assert told() == pytest.approx(0.002 + 0.2 * 0.5)
+    world.run_for(60)
+    assert told() == pytest.approx(0.002, abs=0.001)
 
 
 def test_where_all_have_won_again_and_again_nobody_is_waited_for() -> None:

@@ -11,8 +11,9 @@ import pytest
 from slurp_leader.election import Consent, ElectionState, Reason
 from slurp_leader.election.events import ConsentWanted, Published
 from slurp_leader.election.hooks import HookKind, Hooks
+from slurp_leader.store import Delete
 from support.calls import Recorder
-from support.electing import OPTIONS, Node, leader_key, node
+from support.electing import KEYS, OPTIONS, Node, leader_key, node
 from support.logs import events
 from support.virtual import World
 
@@ -91,6 +92,23 @@ def test_a_late_consent_to_a_term_that_is_over_does_nothing() -> None:
     world.run_for(0.5)
     assert not standing.leads
     assert Reason.ELECTED not in [reason for _, reason in standing.states]
+
+
+@pytest.mark.parametrize("late", ["", "no disk"], ids=["consent", "veto"])
+def test_what_is_said_of_an_earlier_term_does_not_count_for_the_next_one(late: str) -> None:
+    world = World()
+    standing, earlier = _asked_node(world)
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: _wants(standing) is not earlier)
+    asked = _wants(standing)
+    assert asked is not None
+    standing.seat.post(Consent(earlier.term.token, late))
+    world.run_for(0.5)
+    assert not standing.leads
+    standing.seat.post(Consent(asked.term.token, ""))
+    world.run_for(0.01)
+    assert standing.leads
+    assert standing.term.token == asked.term.token
 
 
 # ---------------------------------------------------------------- the hooks
