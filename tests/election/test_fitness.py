@@ -8,12 +8,13 @@ import pytest
 
 from slurp_leader.election import ElectionOptions, FitnessChanged, Reason, ResignWanted
 from slurp_leader.election.handover import Lending
+from slurp_leader.election.ranking.candidates import Candidate, read_candidates
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.orders import Order
-from slurp_leader.store import Delete, Put, Txn
-from support.electing import KEYS, LENDING, crash, leading_node, node, order
-from support.virtual import World, request_lost
+from slurp_leader.store import Delete, Get, KeepAlive, Put, Txn, prefix_end
+from support.electing import KEYS, LENDING, Node, crash, leading_node, node, order
+from support.virtual import World, fine, request_lost
 
 
 def test_an_unfit_node_lets_a_fit_one_go_first() -> None:
@@ -122,6 +123,63 @@ def test_more_than_three_wins_in_five_minutes_put_the_best_behind_the_others(
     assert best.leads is is_first
 
 
+def test_who_won_again_and_again_lets_others_go_first_when_it_leads_no_more_and_not_before() -> None:
+    """To give up the lead for that would be one loss more."""
+    world = World()
+    winner = leading_node(world)
+    for won in range(2, 5):
+        world.apply(Delete(KEYS.leader))
+        world.run_until(lambda won=won: len(winner.terms) == won, within_s=0.5)  # type: ignore[misc]
+    world.run_for(3)
+    assert not _said_of(world, winner).cooling
+    winner.host.cut_off = True
+    world.apply(Delete(KEYS.leader))
+    other = node(world, "b")
+    world.run_until(lambda: other.leads)
+    winner.host.cut_off = False
+    for feed in winner.host.feeds:
+        feed.nudge()
+    world.run_for(3)
+    assert _said_of(world, winner).cooling
+
+
+def _said_of(world: World, standing: Node) -> Candidate:
+    """What a node says of itself, to all."""
+    records = read_candidates(world.apply(Get(KEYS.candidates, prefix_end(KEYS.candidates))).kvs)
+    return next(each for each in records if each.node_id == standing.node_id)
+
+
+def test_experience_grows_while_a_term_lasts() -> None:
+    world = World()
+    leader = leading_node(world)
+    world.run_for(130)
+    before = _said_of(world, leader).inputs
+    world.run_for(130)
+    after = _said_of(world, leader).inputs
+    assert (before.terms_led, after.terms_led) == (1, 1)
+    assert before.led_s > 0
+    assert 60 < after.led_s - before.led_s < 200
+
+
+def test_one_slow_answer_moves_the_round_trip_that_is_told_by_a_fifth_of_the_difference() -> None:
+    world = World()
+    leader = leading_node(world)
+
+    def told() -> float | None:
+        elector, clock = leader.elector, leader.host.clock
+        session = elector._sessions.current
+        assert session is not None
+        return elector._service.measure(session, clock.boottime()).round_trip_s
+
+    assert told() == pytest.approx(0.002)
+    slow = world.order(fine(0.251, 0.251), lambda request: isinstance(request, KeepAlive), times=1)
+    world.run_until(lambda: slow.met == 1)
+    world.run_for(1)
+    assert told() == pytest.approx(0.002 + 0.2 * 0.5)
+    world.run_for(60)
+    assert told() == pytest.approx(0.002, abs=0.001)
+
+
 def test_where_all_have_won_again_and_again_nobody_is_waited_for() -> None:
     world = World()
     pair = node(world, "a"), node(world, "b")
@@ -170,6 +228,32 @@ def test_an_unfit_leader_asks_the_next_one_where_the_best_does_not_answer(lendin
         each.host.deaf = True  # their leases are renewed all the same
     leader.seat.post(FitnessChanged("disk full"))
     world.run_until(lambda: last.leads, within_s=60)
+
+
+def test_an_unfit_leader_whom_nobody_answers_looks_once_in_ten_seconds() -> None:
+    world = World()
+    leader, silent = leading_node(world, "a", lending=LENDING), node(world, "b", lending=LENDING)
+    world.run_for(2)
+    silent.host.deaf = True
+    looks = world.order(fine(), lambda request: isinstance(request, Get) and request.key == KEYS.candidates)
+    leader.seat.post(FitnessChanged("disk full"))
+    world.run_for(65)
+    assert looks.met == 7
+    assert leader.leads
+
+
+def test_an_unfit_leader_asks_nobody_that_is_unfit_also_where_a_fit_one_does_not_answer() -> None:
+    world = World()
+    leader, silent, unfit = (node(world, name, lending=LENDING) for name in "abc")
+    world.run_until(lambda: leader.leads)
+    unfit.seat.post(FitnessChanged("disk full"))
+    world.run_for(2)
+    silent.host.deaf = True
+    leader.seat.post(FitnessChanged("disk full"))
+    world.run_for(65)
+    assert leader.leads
+    assert len(leader.terms) == 1
+    assert not unfit.terms
 
 
 def test_a_holder_that_speaks_again_holds_nobody_back() -> None:

@@ -14,7 +14,7 @@ from slurp_leader.election.history.entries import election_key
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.scoring import Free, ScoreInputs
-from slurp_leader.election.records import LeaderRecord, heartbeat_value, node_value
+from slurp_leader.election.records import LeaderRecord, heartbeat_value, node_value, read_epoch
 from slurp_leader.election.transfer import AckRecord, Stage, TransferRecord
 from slurp_leader.orders import Order
 from slurp_leader.store import Get, Grant, KeyValue, Put
@@ -227,3 +227,21 @@ def test_a_candidate_whose_figures_nobody_measures_is_nobody_until_it_says_bette
     crash(leader)
     world.run_until(lambda: poor.leads or rich.leads, within_s=0.2)
     assert not (poor.leads and rich.leads)
+
+
+@pytest.mark.parametrize(
+    ("value", "epoch"),
+    [
+        (b"7", 7),
+        (b"0000000007", 7),
+        (b"9999999998", 9_999_999_998),
+        (b"9999999999", 0),  # the next one would need a digit more than keys of the history have
+        (b"00000000007", 0),
+        (b"12345678901", 0),
+        (b"9" * 5000, 0),
+        (b"-1", 0),
+        (b"", 0),
+    ],
+)
+def test_an_epoch_that_nobody_can_have_counted_up_to_reads_as_0(value: bytes, epoch: int) -> None:
+    assert read_epoch(value) == epoch

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted, transactions
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.records import LeaderRecord
-from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
+from slurp_leader.election.transfer import AckRecord, Readiness, Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
 from slurp_leader.orders import Order
 from slurp_leader.store import Delete, EventKind, Get, KeepAlive, Put, Request, Revoke, Txn, prefix_end
@@ -20,6 +22,7 @@ from support.electing import (
     OPTIONS,
     BeliefWatch,
     Node,
+    crash,
     leader_key,
     leader_record,
     leading_node,
@@ -133,6 +136,25 @@ def test_a_candidate_that_does_not_answer_is_passed_over() -> None:
     assert vacancies(world) == 0
 
 
+def test_the_search_for_a_successor_ends_in_time_where_many_do_not_answer() -> None:
+    world = World()
+    leader = leading_node(world, "a", lending=LENDING)
+    silent = [node(world, name, lending=LENDING) for name in "bcdef"]
+    world.run_for(0.5)
+    for each in silent:
+        each.host.deaf = True
+    wish(world, leader.term.token)
+    world.run_for(0.7)
+    first = transfer(world)
+    assert first is not None
+    world.apply(Put(KEYS.ack, AckRecord(first.nonce, first.session, 1, 4711, "busy").to_value()))
+    world.run_for(2.4)
+    assert refusal(world) == "silent"
+    written = [TransferRecord.from_value(event.kv.key, event.kv.value) for event in puts_of(world.log, KEYS.transfer)]
+    assert len({record.session for record in written if record.stage is Stage.OFFERED}) == 3
+    assert leader.leads
+
+
 def test_a_candidate_that_has_not_seen_all_that_came_before_the_offer_answers_when_it_has() -> None:
     world = World()
     seen = [1]
@@ -160,6 +182,80 @@ def test_an_answer_that_arrives_when_its_offer_was_given_up_leaves_nothing_behin
     world.run_for(8)
     assert not world.apply(Get(KEYS.ack)).kvs
     assert leader.leads
+
+
+def test_an_answer_that_arrives_when_the_term_is_over_leaves_nothing_behind() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    rule = world.order(late(1.0), writes_key(KEYS.ack), host=other.host, times=1)
+    wish(world, leader.term.token)
+    world.run_until(lambda: rule.met == 1)
+    world.apply(Delete(KEYS.leader))
+    world.run_for(5)
+    offer = transfer(world)
+    assert offer is not None
+    assert (offer.stage, offer.token) == (Stage.OFFERED, leader.terms[0].token)  # it stands, and means nothing (A24)
+    assert not world.apply(Get(KEYS.ack)).kvs
+
+
+@pytest.mark.parametrize(
+    ("differs", "said"),
+    [({}, ""), ({"nonce": "0" * 32}, "silent"), ({"session": "another"}, "silent"), ({"lease": 4711}, "unfit")],
+    ids=["in nothing", "nonce", "session", "lease"],
+)
+def test_only_an_answer_to_this_very_offer_by_the_session_it_was_made_to_and_with_its_lease_counts(
+    differs: dict[str, Any], said: str
+) -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    world.order(request_lost(), writes_key(KEYS.ack), host=other.host)
+    wish(world, leader.term.token)
+    world.run_until(lambda: len(puts_of(world.log, KEYS.transfer)) == 2)
+    offer = transfer(world)
+    assert offer is not None
+    lease = world.apply(Get(_session_of(world, "b"))).kvs[0].lease
+    answer = AckRecord(offer.nonce, offer.session, world.state.revision, lease)
+    world.apply(Put(KEYS.ack, replace(answer, **differs).to_value()))
+    world.run_for(4)
+    if said:
+        assert (leader.leads, len(leader.terms), other.terms) == (True, 1, [])
+        assert refusal(world) == said
+    else:
+        assert other.leads
+
+
+def test_an_offer_under_an_older_token_is_not_answered() -> None:
+    """A24."""
+    world = World()
+    leader, _, _ = pair(world, LENDING)
+    session = _session_of(world, "b").rpartition(b"/")[2].decode()
+    answers = world.order(fine(), writes_key(KEYS.ack))
+    offer = TransferRecord(Stage.OFFERED, leader.term.token - 1, session=session, node_id="b", nonce="0" * 32)
+    world.apply(Put(KEYS.transfer, offer.to_value()))
+    world.run_for(5)
+    assert answers.met == 0
+    wish(world, leader.term.token)
+    world.run_until(lambda: answers.met == 1, within_s=0.1)
+
+
+def test_a_promise_dies_with_the_session_it_was_made_to() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    world.order(request_lost(), hands_over)
+    wish(world, leader.term.token)
+    world.run_until(lambda: bool(world.apply(Get(KEYS.ack)).kvs))
+    offer = transfer(world)
+    assert offer is not None
+    world.apply(Revoke(world.apply(Get(_session_of(world, "b"))).kvs[0].lease))
+    opened = lambda: other.elector._sessions.current.name not in ("", offer.session)  # noqa: E731
+    world.run_until(lambda: other.elector._sessions.current is not None and opened(), within_s=OPTIONS.lease_ttl_s)
+    session = other.elector._sessions.current
+    world.run_until(lambda: session.live)
+    crash(leader)
+    forged = LeaderRecord("b", session.name, offer.nonce, session.timing.ttl_s, 9, reason="handover")
+    world.apply(Put(KEYS.leader, forged.to_value(), lease=session.lease_id))
+    world.run_until(lambda: other.leads)
+    assert other.last_reason is Reason.ADOPTED
 
 
 def test_a_late_copy_of_an_answer_does_not_move_it() -> None:
@@ -509,6 +605,35 @@ def test_a_silent_successor_is_replaced_by_who_appointed_it_within_the_takeover_
     assert watch.violations == []
 
 
+def _silent_successor(world: World) -> tuple[Node, Node]:
+    """A leader that has handed over to somebody who says nothing, and a third node."""
+    leader, other, third = leading_node(world, "a"), node(world, "b"), node(world, "c")
+    world.run_for(3)
+    world.order(silence(), writes_key(KEYS.heartbeat), host=other.host)
+    wish(world, leader.term.token, "b")
+    world.run_until(lambda: leader.elector.term is None)
+    return leader, third
+
+
+def test_from_a_silent_successor_who_appointed_it_takes_the_lead_before_any_other() -> None:
+    world = World()
+    leader, third = _silent_successor(world)
+    world.run_until(lambda: leader.leads, within_s=OPTIONS.takeover_timeout_s + 0.2)
+    assert leader.last_reason is Reason.STOLEN
+    assert not third.terms
+
+
+def test_from_a_silent_successor_others_take_the_lead_a_second_later_where_who_appointed_it_does_not() -> None:
+    world = World()
+    leader, third = _silent_successor(world)
+    leader.host.crash()
+    world.run_for(OPTIONS.takeover_timeout_s + 0.9)
+    assert not third.terms
+    assert leader_record(world).node_id == "b"
+    world.run_until(lambda: third.leads, within_s=0.3)
+    assert third.last_reason is Reason.STOLEN
+
+
 def test_who_answered_an_offer_begins_the_promised_term_once_only() -> None:
     """An ended token is never resumed: the same key, written again by force, is one to be rewritten."""
     world = World()
@@ -685,6 +810,25 @@ def test_a_candidate_that_could_not_be_asked_once_is_not_put_behind_the_unfit(hi
     world.run_until(lambda: fit.leads, within_s=5)
     changes = [event.kind for write in world.log[began:] for event in write.events if event.kv.key == KEYS.leader]
     assert changes == [EventKind.PUT]
+
+
+def test_a_candidate_that_was_silent_once_is_asked_before_the_unfit() -> None:
+    world = World()
+    leader, fit, unfit = leading_node(world, "a"), node(world, "b"), node(world, "c")
+    world.run_for(3)
+    unfit.elector._service._veto = (math.inf, "could not start")
+    world.run_for(8)
+    fit.host.deaf = True
+    wish(world, leader.term.token, "b")
+    world.run_for(4)
+    assert refusal(world) == "silent"
+    fit.host.deaf = False
+    for feed in fit.host.feeds:
+        feed.nudge()
+    world.run_for(1)
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, leader.term.token, "w2", steps_down=True).to_value()))
+    world.run_until(lambda: fit.leads or unfit.leads, within_s=5)
+    assert fit.leads
 
 
 def test_who_is_handed_the_lead_by_a_wish_keeps_it_whatever_it_wished_before() -> None:

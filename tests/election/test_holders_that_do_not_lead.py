@@ -36,6 +36,22 @@ def test_a_key_that_names_our_session_is_taken_up_under_a_new_token() -> None:
     assert candidate.term.epoch == 2
 
 
+def test_a_key_that_names_our_session_is_not_taken_up_when_it_has_changed_meanwhile() -> None:
+    world = World()
+    leader, candidate = leading_node(world, "a"), node(world, "b")
+    world.run_for(0.5)
+    session = candidate.elector._sessions.current
+    slow = world.order(fine(0.3, 0.1), TAKES, host=candidate.host, times=1)
+    record = LeaderRecord("b", session.name, "f" * 32, OPTIONS.lease_ttl_s, epoch=leader.term.epoch)
+    world.apply(Put(KEYS.leader, record.to_value(), lease=session.lease_id))
+    world.run_until(lambda: slow.met == 1)
+    changed = LeaderRecord("c", "of another", "c" * 32, OPTIONS.lease_ttl_s, epoch=leader.term.epoch)
+    world.apply(Put(KEYS.leader, changed.to_value()))
+    world.run_for(1)
+    assert leader_key(world).value == changed.to_value()
+    assert not candidate.terms
+
+
 def test_a_key_that_names_an_earlier_session_of_this_node_is_not_adopted() -> None:
     """A restarted node is somebody else: the new session waits like everybody."""
     world = World()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from slurp_leader.election import Consent, ElectionState, Reason
-from slurp_leader.election.events import ConsentWanted
+from slurp_leader.election.events import ConsentWanted, Published
 from slurp_leader.election.hooks import HookKind, Hooks
+from slurp_leader.store import Delete
 from support.calls import Recorder
-from support.electing import OPTIONS, Node, leader_key, node
+from support.electing import KEYS, OPTIONS, Node, leader_key, node
 from support.logs import events
 from support.virtual import World
 
@@ -65,6 +66,24 @@ def test_who_vetoed_stands_back_and_then_tries_again() -> None:
     world.run_until(lambda: _wants(standing) is not asked, within_s=5)
 
 
+def test_who_started_well_after_vetoes_keeps_the_lead_when_another_joins() -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    for _ in range(3):
+        standing.seat.post(Consent(asked.term.token, "no disk"))
+        world.run_until(lambda before=asked: _wants(standing) is not before)  # type: ignore[misc]
+        again = _wants(standing)
+        assert again is not None
+        asked = again
+    standing.seat.post(Consent(asked.term.token, ""))
+    world.run_until(lambda: standing.leads)
+    node(world, "b")
+    world.run_for(30)
+    assert standing.leads
+    assert len(standing.terms) == 1
+    assert next(said for said in reversed(standing.said) if isinstance(said, Published)).unfit == ""
+
+
 def test_a_late_consent_to_a_term_that_is_over_does_nothing() -> None:
     world = World()
     standing, asked = _asked_node(world)
@@ -73,6 +92,23 @@ def test_a_late_consent_to_a_term_that_is_over_does_nothing() -> None:
     world.run_for(0.5)
     assert not standing.leads
     assert Reason.ELECTED not in [reason for _, reason in standing.states]
+
+
+@pytest.mark.parametrize("late", ["", "no disk"], ids=["consent", "veto"])
+def test_what_is_said_of_an_earlier_term_does_not_count_for_the_next_one(late: str) -> None:
+    world = World()
+    standing, earlier = _asked_node(world)
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: _wants(standing) is not earlier)
+    asked = _wants(standing)
+    assert asked is not None
+    standing.seat.post(Consent(earlier.term.token, late))
+    world.run_for(0.5)
+    assert not standing.leads
+    standing.seat.post(Consent(asked.term.token, ""))
+    world.run_for(0.01)
+    assert standing.leads
+    assert standing.term.token == asked.term.token
 
 
 # ---------------------------------------------------------------- the hooks
@@ -146,6 +182,32 @@ def test_a_hook_that_hangs_is_reported_while_it_does(caplog: pytest.LogCaptureFi
     let_go.set()
     hooks.stop()
     assert hooks.slow == ()
+
+
+def test_a_hanging_on_elected_never_runs_twice(caplog: pytest.LogCaptureFixture) -> None:
+    hooks = Hooks("e", 0.1)
+    let_go, slow = threading.Event(), threading.Event()
+    called: Recorder[str] = Recorder()
+    told: Recorder[str] = Recorder()
+
+    def hang() -> None:
+        called("hang")
+        let_go.wait()
+
+    note, hooks._note_slow = hooks._note_slow, lambda *told: (note(*told), slow.set())  # type: ignore[method-assign]
+    hooks.add(HookKind.ELECTED, hang)
+    hooks.ask(_Term(), told)  # type: ignore[arg-type]
+    assert called.next() == "hang"
+    assert slow.wait(20)
+    for _ in range(3):
+        assert "hang of an earlier term still runs" in _ask(hooks)
+    assert called.is_empty()
+    assert len(hooks.slow) == 1
+    assert events(caplog) == ["election.hook_slow"]
+    let_go.set()
+    assert told.next() == ""
+    assert _ask(hooks) == ""
+    assert called.next() == "hang"
 
 
 def test_hooks_go_on_after_a_stop() -> None:

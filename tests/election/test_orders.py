@@ -369,3 +369,26 @@ def test_an_error_that_no_repetition_helps_is_raised_at_once(memory_store: Memor
     with pytest.raises(SlurpLeaderError) as caught:
         orders_of(Denies(), keyspace).freeze()  # type: ignore[arg-type]  # only calls are made
     assert caught.value.outcome is Outcome.NOT_APPLIED
+
+
+# ---------------------------------------------------------------- questions
+
+
+@pytest.mark.parametrize("epoch", [0, 6, 99])
+def test_of_an_epoch_that_nothing_is_remembered_of_nothing_is_explained(
+    memory_store: MemoryStore, keyspace: Keyspace, epoch: int
+) -> None:
+    a_leader(memory_store, keyspace, "a", "b")
+    orders = orders_of(memory_store, keyspace)
+    with pytest.raises(NoLeaderError, match=f"nothing is remembered of epoch {epoch} of the election 'slurp'"):
+        orders.explain("a", rank_wait_s=1.0, epoch=epoch)
+    assert orders.explain("a", rank_wait_s=1.0).node_id == "a"
+
+
+def test_who_leads_is_not_put_back_in_an_election_that_is_only_simulated(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    a_leader(memory_store, keyspace, "a", "b")
+    told = orders_of(memory_store, keyspace).simulate("", rank_wait_s=1.0)
+    assert (told.first, told.first_before) == ("a", "a")  # all else is equal, so the node id decides
+    assert [row.against for row in told.rows] == ["", ""]

@@ -137,3 +137,26 @@ def test_a_wish_does_not_go_over_one_that_is_under_way(store: Store, keyspace: K
     kept = get(store, keys.transfer)
     assert kept is not None
     assert (kept.mod_revision, kept.value) == (revision, standing)
+
+
+def test_a_wish_hits_no_other_term_than_the_one_it_was_meant_for(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+    """A24."""
+    wish_of(memory_store, keyspace)
+    keys = ElectionKeys.of(keyspace, "slurp")
+
+    class Meanwhile(Listening):
+        """Lets another term begin between the look and the wish."""
+
+        def call(self, request: Request[R], timeout_s: float) -> Future[R]:
+            if isinstance(request, Txn) and request.compares and not self.done:
+                self.done = True
+                put(memory_store, keys.leader, LeaderRecord("c", "s-c", "cd" * 16, 60, 2).to_value())
+            return super().call(request, timeout_s)
+
+        done = False
+
+    wish = Wish(Meanwhile(memory_store), keys, "slurp", SystemClock(), 5.0, "ops")
+    with pytest.raises(HandoverError) as caught:
+        wish.transfer("b", "", SHORT_S)
+    assert (caught.value.reason, caught.value.outcome) == ("changed", Outcome.NOT_APPLIED)
+    assert get(memory_store, keys.transfer) is None

@@ -7,9 +7,9 @@
 ``on_lost(term, why)``  the term is over
 ======================  ===================================================================================
 
-They run on threads of their own, in order; renewal never waits for one. `on_elected` has a thread for each term, so
-that one that hangs holds up no other, and none holds it up: an `on_standby` that is slow may end after it. When its
-time is over it counts as a veto.
+They run on threads of their own, in order; renewal never waits for one. `on_elected` has a thread of its own, so that
+one that hangs holds up no other, and none holds it up: an `on_standby` that is slow may end after it. When its time is
+over it counts as a veto, and so does each later term as long as it still runs: it never runs twice at a time.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Hooks:
         self._thread: threading.Thread | None = None
         self._running: dict[object, str] = {}
         self._slow: set[object] = set()  # which of those
+        self._asking = False  # whether the hooks of some term are being asked
 
     def add(self, kind: HookKind, hook: Hook) -> None:
         """Call `hook` from now on."""
@@ -107,17 +108,33 @@ class Hooks:
             self._queue.put((kind, arguments))
 
     def ask(self, term: Term, then: Callable[[str], None]) -> None:
-        """Ask all `on_elected` hooks; `then` is told, on another thread, why one of them vetoes, or an empty text."""
+        """Ask all `on_elected` hooks; `then` is told, on another thread, why one of them vetoes, or an empty text.
+
+        While those of an earlier term are still being asked none is called: that is a veto, told at once. Else one that
+        hangs would get one more thread in each term.
+        """
 
         def asking() -> None:
-            for hook in self._hooks[HookKind.ELECTED]:
-                veto = self._call_one(HookKind.ELECTED, hook, (term,))
-                if veto:
-                    then(veto)
-                    return
-            then("")
+            answers = (self._call_one(HookKind.ELECTED, hook, (term,)) for hook in self._hooks[HookKind.ELECTED])
+            try:
+                veto = next(filter(None, answers), "")
+            finally:
+                with self._lock:
+                    self._asking = False
+            then(veto)
 
-        threading.Thread(target=asking, name="slurp-election-elected", daemon=True).start()
+        with self._lock:
+            hangs = self._still_asked() if self._asking else ""
+            if not hangs:
+                threading.Thread(target=asking, name="slurp-election-elected", daemon=True).start()
+                self._asking = True
+        if hangs:
+            then(f"{hangs} of an earlier term still runs")
+
+    def _still_asked(self) -> str:
+        """With the lock held: the hook that the present asking waits for."""
+        kind = HookKind.ELECTED.value
+        return next((name for name in self._running.values() if name.startswith(kind)), kind)
 
     def _run(self, orders: _Orders) -> None:
         while (order := orders.get()) is not None:

@@ -15,6 +15,7 @@ _WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
 """Who won more than three times in five minutes keeps losing for a reason, and lets others go first."""
 _LEAST_VETO_PAUSE_S = 5.0
 _LONGEST_VETO_S, _MOST_DOUBLINGS = 300.0, 10
+_NO_VETO = (float("-inf"), "")
 RESTS = "it has given the lead away, and lets others go first"
 """Why a node is unfit that was asked to be for a while: nothing is wrong with it."""
 _STALLED = "its work does not move"
@@ -52,7 +53,7 @@ class Service:
         self._led_s = 0.0
         self._leads_since: float | None = None
         self._round_trip_s: float | None = None
-        self._veto: tuple[float, str] = (float("-inf"), "")
+        self._veto: tuple[float, str] = _NO_VETO  # until when, and why
         self._vetoes = 0  # in a row
         self.unfit = ""
         """Why the owner says that this node should not lead; empty: it should."""
@@ -72,7 +73,7 @@ class Service:
             self._wins.append(now)
         else:
             self.rests_until = now
-        self._vetoes = 0
+        self._veto, self._vetoes = _NO_VETO, 0  # it could start
         self._terms += 1
         self._leads_since = now
 

@@ -63,8 +63,7 @@ class Watch:
     def __init__(self, door: socket.socket, on_wake: Callable[[], None] = lambda: None) -> None:
         self._on_wake = on_wake
         self._clock = SystemClock()
-        self._turned_at = self._clock.boottime()
-        self._since_tick_s = 0.0
+        self._ticked_at = self._clock.boottime()
         self._holdings = Holdings()
         self._connections: dict[Route, Connection] = {}
         self._revoking: dict[int, _Revoking] = {}
@@ -97,9 +96,6 @@ class Watch:
         """Wait for something to happen, at most one wake-up long, and act."""
         ready = {descriptor for descriptor, _ in self._poll.poll(TICK_S * 1000)}
         now = self._clock.boottime()
-        # A gap of any length is one wake-up: who was frozen with the program does not take that for its silence.
-        self._since_tick_s += min(now - self._turned_at, TICK_S)
-        self._turned_at = now
         if self._wake_out in ready:
             _empty(self._wake_out)
         # What was said comes first: a packet from before the death or the silence still counts.
@@ -109,8 +105,9 @@ class Watch:
         for connection in self._connections.values():
             connection.take_answers()
         self._tell()
-        if self._since_tick_s >= TICK_S * 0.99:
-            self._since_tick_s = 0.0
+        # A gap of any length is one wake-up: who was frozen with the program does not take that for its silence.
+        if now - self._ticked_at >= TICK_S * 0.99:
+            self._ticked_at = now
             self._tick()
 
     def _tick(self) -> None:

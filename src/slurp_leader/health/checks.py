@@ -39,7 +39,6 @@ class _Running:
     check: Check
     state: CheckState
     due_at: float
-    run: int = 0  # number of the run under way; answers of an older one count no more
     late_at: float | None = None  # when the run under way counts as failed
     hangs: bool = False  # it has, and was not heard of since
 
@@ -191,13 +190,12 @@ class HealthChecks:
             running.late_at, running.hangs = None, True
             running.due_at = now + running.check.interval_s
             self._note(running, f"no answer within {running.check.timeout_s:g} s", now)
-        elif running.late_at is None and not running.hangs and now >= running.due_at:
-            running.run += 1
+        elif running.late_at is None and now >= running.due_at:  # nor does it hang: none is under way
             running.late_at = now + running.check.timeout_s
             name = f"slurp-health-{running.check.name}"
-            threading.Thread(target=self._check, args=(running, running.run), name=name, daemon=True).start()
+            threading.Thread(target=self._check, args=(running,), name=name, daemon=True).start()
 
-    def _check(self, running: _Running, run: int) -> None:
+    def _check(self, running: _Running) -> None:
         """On a thread of its own."""
         error = ""
         try:
@@ -210,11 +208,10 @@ class HealthChecks:
             error = repr(raised)
         with self._wake:
             now = self._clock.boottime()
-            if running.run == run:
-                was_late, running.hangs, running.late_at = running.hangs, False, None
-                running.due_at = now + running.check.interval_s
-                if not was_late or not error:
-                    self._note(running, error, now)
+            was_late, running.hangs, running.late_at = running.hangs, False, None
+            running.due_at = now + running.check.interval_s
+            if not was_late or not error:
+                self._note(running, error, now)
             self._wake_up()
 
     def _note(self, running: _Running, error: str, now: float) -> None:
