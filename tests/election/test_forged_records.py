@@ -196,7 +196,7 @@ def test_a_forged_candidate_with_the_best_score_gains_a_second_and_no_more(names
     began = world.clock.now
     nodes[0].stop()
     leader = one_leads(world, nodes[1:], 2.0)
-    assert world.clock.now - began <= 1.6 if forged.session == "zz" else 0.2
+    assert world.clock.now - began <= (1.6 if forged.session == "zz" else 0.2)
     world.run_for(5)
     crash(leader)
     [last] = [each for each in nodes[1:] if each is not leader]
