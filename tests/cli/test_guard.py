@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -479,7 +480,7 @@ def test_a_program_that_ignores_sigterm_is_killed_before_the_lease_ends(
         monkeypatch.setenv("SLURP_ETCD__ENDPOINTS", etcd.endpoint)
         script = 'trap "" TERM; echo $$; while :; do sleep 0.05; done'
         leading = start("lead", "--grace", "60", "--", "bash", "-c", script)
-        program = os.pidfd_open(int(read_until(leading.stdout, "")))
+        program = _guarded_program(leading)
         try:
             etcd.pause()
             assert select.select([program], [], [], ttl_s)[0], "the program outlives the lease"
@@ -504,7 +505,7 @@ def test_a_second_stop_ends_the_program_too_also_without_a_guard(
     monkeypatch.setenv("SLURP_ELECTION__GUARD", "false")
     script = 'trap "echo asked" TERM; echo $$; while :; do sleep 0.05; done'
     leading = start("lead", "--name", "scripts", "--", "bash", "-c", script)
-    program = os.pidfd_open(int(read_until(leading.stdout, "")))
+    program = _guarded_program(leading)
     try:
         leading.send_signal(signal.SIGTERM)
         read_until(leading.stdout, "asked")
@@ -548,10 +549,23 @@ def test_a_death_that_was_seen_leaves_the_number_of_the_program_taken() -> None:
     assert process.wait() == 0
 
 
+def _guarded_program(runner: Any) -> int:
+    """A pidfd of the program of `slurp lead`, which tells its pid, once the guard knows its group: the runner has told
+    it when it begins to wait for the death of the program."""
+    pid = int(read_until(runner.stdout, ""))
+
+    def is_waited_for() -> bool:
+        told = (each.read_text().split() for each in Path(f"/proc/{runner.pid}/fdinfo").iterdir())
+        return any(["Pid:", str(pid)] in ([one, two] for one, two in pairwise(words)) for words in told)
+
+    until(is_waited_for, not_yet=FileNotFoundError)
+    return os.pidfd_open(pid)
+
+
 @pytest.mark.etcd
 def test_a_killed_runner_takes_its_program_along_before_the_next_one_leads(start: Start, cluster: str) -> None:
     leading = start("lead", "--name", "scripts", "--", "sh", "-c", "echo $$; exec sleep 1000")
-    program = os.pidfd_open(int(read_until(leading.stdout, "")))
+    program = _guarded_program(leading)
     try:
         standby, seen = _watch("scripts")
         with standby:
@@ -571,7 +585,7 @@ def test_a_runner_that_is_stopped_takes_its_program_along_before_the_next_one_le
     monkeypatch.setenv("SLURP_ELECTION__LEASE_TTL", "15")
     monkeypatch.setenv("SLURP_ELECTION__STALL_TIMEOUT", "2")
     leading = start("lead", "--name", "scripts", "--", "sh", "-c", "echo $$; exec sleep 1000")
-    program = os.pidfd_open(int(read_until(leading.stdout, "")))
+    program = _guarded_program(leading)
     try:
         standby, seen = _watch("scripts")
         with standby:
@@ -593,7 +607,7 @@ def test_a_runner_that_dies_after_it_was_handed_the_lead_is_followed_at_once(
         leading = start("lead", "--name", "scripts", "--", "sh", "-c", "echo $$; exec sleep 1000")
         read_until(leading.stderr, "state=candidate")
         other.transfer()
-        program = os.pidfd_open(int(read_until(leading.stdout, "")))
+        program = _guarded_program(leading)
         try:
             leading.kill()
             assert other.wait_for_leadership(WAIT_S)
