@@ -25,6 +25,7 @@ else it does at that time: the load is in the report.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -90,6 +91,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few repetitions of everything, in less than 3 minutes")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     arguments = parser.parse_args()
+    # What was seen is kept, many thousands of objects: to look through them would hold up the observer, and every time
+    # it takes meanwhile. The nodes are other processes, and collect as they do anywhere.
+    gc.disable()
     scope = Scope(arguments.quick, arguments.runs, arguments.minutes, arguments.seconds)
     about = {"etcd": find_etcd().version, "processors": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2)}
     reports = []
