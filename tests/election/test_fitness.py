@@ -85,12 +85,17 @@ def test_an_unfit_leader_stays_where_nobody_else_stands() -> None:
     world.run_until(lambda: late.leads, within_s=15)
 
 
+def wins_up_to(wins: int, world: World, leader: Node) -> None:
+    """The key is deleted under it again and again, until it has won so often."""
+    for won in range(2, wins + 1):
+        world.apply(Delete(KEYS.leader))
+        world.run_until(lambda won=won: len(leader.terms) == won, within_s=0.5)  # type: ignore[misc]
+
+
 def test_who_wins_again_and_again_lets_others_go_first() -> None:
     world = World()
     winner = leading_node(world)
-    for won in range(2, 5):
-        world.apply(Delete(KEYS.leader))
-        world.run_until(lambda won=won: len(winner.terms) == won, within_s=0.5)  # type: ignore[misc]
+    wins_up_to(4, world, winner)
     other = node(world, "b")
     world.run_for(1)
     other.host.pause()
@@ -110,9 +115,7 @@ def test_more_than_three_wins_in_five_minutes_put_the_best_behind_the_others(
     """Somebody else has led since: who merely led until now goes last anyway."""
     world = World()
     best = leading_node(world, free=Free(0.9, 0.9, 0.9))
-    for won in range(2, wins + 1):
-        world.apply(Delete(KEYS.leader))
-        world.run_until(lambda won=won: len(best.terms) == won, within_s=0.5)  # type: ignore[misc]
+    wins_up_to(wins, world, best)
     poor, between = (node(world, name, free=Free(0.1, 0.1, 0.1)) for name in "bc")
     world.run_for(later_s + 3)
     world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, best.term.token, "w", "c").to_value()))
@@ -127,9 +130,7 @@ def test_who_won_again_and_again_lets_others_go_first_when_it_leads_no_more_and_
     """To give up the lead for that would be one loss more."""
     world = World()
     winner = leading_node(world)
-    for won in range(2, 5):
-        world.apply(Delete(KEYS.leader))
-        world.run_until(lambda won=won: len(winner.terms) == won, within_s=0.5)  # type: ignore[misc]
+    wins_up_to(4, world, winner)
     world.run_for(3)
     assert not _said_of(world, winner).cooling
     winner.host.cut_off = True
