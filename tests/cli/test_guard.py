@@ -10,8 +10,8 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,6 +21,7 @@ from slurp_leader.cli.guard import _Death, _Lead
 from slurp_leader.clock import SystemClock
 from slurp_leader.etcd.local import EtcdProcess
 from slurp_leader.guard.inherited import GUARD_SOCKET
+from slurp_leader.guard.starter import Starter
 from slurp_leader.term import Term, Trust
 from support.calls import Recorder
 from support.waiting import WAIT_S, until
@@ -386,7 +387,7 @@ class _Terms:
 
 def _term(token: int) -> Term:
     trust = Trust()
-    trust.until = float("inf")
+    trust.until = SystemClock().boottime() + 3600
     return Term("scripts", token, token, "a", "s", "t", b"k", b"v", SystemClock(), trust)
 
 
@@ -413,7 +414,12 @@ def test_a_program_that_ends_in_the_moment_its_term_is_given_back_is_run_anew_in
 
 def test_a_term_that_is_trusted_again_while_the_program_is_stopped_does_not_make_that_its_own_end() -> None:
     doubted, in_force = _term(7), _term(8)
-    doubted.trust.until = float("-inf")
+    start = Starter.start
+
+    def doubt(self: Starter, *arguments: Any) -> bool:
+        has_started = start(self, *arguments)
+        doubted.trust.until = float("-inf")
+        return has_started
 
     class Trusted(_Terms):
         def kill_on_death(self, group: int) -> None:
@@ -421,7 +427,9 @@ def test_a_term_that_is_trusted_again_while_the_program_is_stopped_does_not_make
                 doubted.trust.until = float("inf")
 
     elections = Trusted(doubted, in_force)
-    assert _lead(elections, "sh", "-c", 'test "$SLURP_TOKEN" = 8 || exec sleep 1000') == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Starter, "start", doubt)
+        assert _lead(elections, "sh", "-c", 'test "$SLURP_TOKEN" = 8 || exec sleep 1000') == 0
     assert elections.runs == 2
 
 
@@ -519,7 +527,57 @@ def test_a_second_stop_ends_the_program_too_also_without_a_guard(
 def test_who_quits_at_once_starts_no_program_any_more() -> None:
     leads = _Lead(cast("Any", None), cast("Any", _Terms()), ["true"], 10.0)
     leads._kill_at_once()
-    assert leads._start({}) is None
+    assert leads._start({}, _term(7)) is None
+
+
+def test_the_guard_knows_the_group_of_the_program_before_the_election_is_won() -> None:
+    """Else a `kill -9` that comes right after the start would leave the program running beside the next leader's."""
+    said: list[int] = []
+
+    class Noted(_Terms):
+        def kill_on_death(self, group: int) -> None:
+            said.append(group)
+
+        def run(self, work: Callable[[Term], Any]) -> Any:
+            assert said[-1] == os.getpgid(said[-1])
+            return super().run(work)
+
+    assert _lead(Noted(_term(7)), "sh", "-c", 'test "$(ps -o pgid= $$ | tr -d " ")" = $$') == 0
+    assert said[1:] == [0]
+
+
+def test_a_process_that_ends_while_it_waits_for_the_lead_is_replaced() -> None:
+    said: list[int] = []
+
+    class Killed(_Terms):
+        def kill_on_death(self, group: int) -> None:
+            said.append(group)
+
+        def run(self, work: Callable[[Term], Any]) -> Any:
+            os.killpg(said[-1], signal.SIGKILL)
+            return super().run(work)
+
+    assert _lead(Killed(_term(7)), "sh", "-c", "exit $SLURP_TOKEN") == 7
+    first, nobody, second, _ = said
+    assert nobody == 0 != second != first
+
+
+def test_processes_that_all_end_while_they_wait_are_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    class Killed(_Terms):
+        def kill_on_death(self, group: int) -> None:
+            if group:
+                os.killpg(group, signal.SIGKILL)
+
+    call = SimpleNamespace(output=lambda: SimpleNamespace(say=print))
+    assert _Lead(cast("Any", call), cast("Any", Killed(_term(7))), ["true"], 10.0).run() == 126
+    assert capsys.readouterr().out == "true: it ends before it begins\n"
+
+
+def test_a_term_that_is_over_before_the_program_begins_runs_nothing() -> None:
+    leaving, in_force = _term(7), _term(8)
+    leaving.leaving.set()
+    elections = _Terms(leaving, in_force)
+    assert _lead(elections, "sh", "-c", "exit $SLURP_TOKEN") == 8
 
 
 @pytest.mark.parametrize(("stop_timeout", "held_s"), [("2s", 65), ("5m", 300)])
@@ -550,16 +608,8 @@ def test_a_death_that_was_seen_leaves_the_number_of_the_program_taken() -> None:
 
 
 def _guarded_program(runner: Any) -> int:
-    """A pidfd of the program of `slurp lead`, which tells its pid, once the guard knows its group: the runner has told
-    it when it begins to wait for the death of the program."""
-    pid = int(read_until(runner.stdout, ""))
-
-    def is_waited_for() -> bool:
-        told = (each.read_text().split() for each in Path(f"/proc/{runner.pid}/fdinfo").iterdir())
-        return any(["Pid:", str(pid)] in ([one, two] for one, two in pairwise(words)) for words in told)
-
-    until(is_waited_for, not_yet=FileNotFoundError)
-    return os.pidfd_open(pid)
+    """A pidfd of the program of `slurp lead`, which tells its pid: by then its guard knows it."""
+    return os.pidfd_open(int(read_until(runner.stdout, "")))
 
 
 @pytest.mark.etcd

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,8 +21,10 @@ from slurp_leader.cli.exits import UsageError
 from slurp_leader.cli.node import logging_of
 from slurp_leader.cli.options import Invocation
 from slurp_leader.clock import SystemClock
+from slurp_leader.errors import LifecycleError
 from slurp_leader.guard.inherited import EPOCH, GUARD_SOCKET, TOKEN
 from slurp_leader.guard.parent import NOT_FOUND, NOT_RUNNABLE
+from slurp_leader.guard.starter import Starter, signal_group
 from slurp_leader.signals import Signals
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ _STOP_RESERVE_S = 5
 """How much longer than the program may take to end the term is held at least: for noticing that, and for killing it."""
 _LONGEST_GRACE_S = 3600 - _STOP_RESERVE_S
 """`election.stop_timeout` is an hour at most."""
+_TRIES = 3
+"""Processes that end while they wait for the lead are replaced; who ends them all will not let the program run."""
 _RUN_GUARD = (
     "import sys; n = int(sys.argv[1]); sys.path[:] = sys.argv[2:n + 2]; "
     "from slurp_leader.guard.parent import main; main(sys.argv[n + 2:])"
@@ -122,7 +128,7 @@ class _Lead:
         self._clock = SystemClock()
         self._signals = Signals(last_act=self._kill_at_once)
         self._lock = threading.Lock()  # guards the two below
-        self._process: subprocess.Popen[bytes] | None = None
+        self._starter: Starter | None = None
         self._is_quitting = False
         self._code: int | None = None
         self._error: BaseException | None = None
@@ -145,11 +151,14 @@ class _Lead:
         """One term after the other."""
         try:
             while self._code is None and not self._signals.first.is_set():
+                with suppress(OSError):  # said when it is still so in a term
+                    self._prepared()
                 self._code = self._election.run(self._work)
         except BaseException as error:
             self._error = error
         finally:
             self._signals.first.set()
+            self._discard()
 
     def _work(self, term: Term) -> int | None:
         """Run the program once, in one term.
@@ -161,30 +170,40 @@ class _Lead:
         environment = {**os.environ, TOKEN: str(term.token), EPOCH: str(term.epoch)}
         environment.pop(GUARD_SOCKET, None)  # the socket is not passed on
         try:
-            process = self._start(environment)
+            process = self._start(environment, term)
         except OSError as error:
+            self._discard()
             self._call.output().say(f"{self._cmd[0]}: {error.strerror}")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
         if process is None:
             return None
         try:
-            self._election.kill_on_death(process.pid)
             has_ended = self._await(process, term)
             is_over = not has_ended or term.should_stop
             if not has_ended:
                 self._stop(process, term)
         finally:
-            with self._lock:
-                _signal_group(process, signal.SIGKILL)  # what it has left behind would run on without the term
-                self._process = None
-            process.wait()
-            self._election.kill_on_death(0)
+            self._discard()  # what it has left behind would run on without the term
         if is_over:
             return None
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
-    def _start(self, environment: dict[str, str]) -> subprocess.Popen[bytes] | None:
-        """Start the program; None: we are told to end.
+    def _start(self, environment: dict[str, str], term: Term) -> subprocess.Popen[bytes] | None:
+        """Start the program; None: we are told to end, or the term is over.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        for _ in range(_TRIES):
+            if term.should_stop or (starter := self._prepared()) is None:
+                return None
+            if starter.start(self._cmd, environment, term.remaining_s()):
+                return starter.process
+            self._discard()
+        raise OSError(errno.EAGAIN, "it ends before it begins")
+
+    def _prepared(self) -> Starter | None:
+        """A process that can become the program, and that the guard knows. None: we are told to end.
 
         Raises:
             OSError: It cannot be started.
@@ -192,15 +211,28 @@ class _Lead:
         with self._lock:  # so that whoever quits at once finds it
             if self._is_quitting or self._signals.first.is_set():
                 return None
-            self._process = subprocess.Popen(self._cmd, env=environment, process_group=0)
-            return self._process
+            if self._starter is None:
+                self._starter = Starter()
+                self._election.kill_on_death(self._starter.process.pid)
+            return self._starter
+
+    def _discard(self) -> None:
+        """Kill the program and what it has left behind."""
+        with self._lock:
+            starter, self._starter = self._starter, None
+            if starter is None:
+                return
+            starter.kill()
+            with suppress(LifecycleError):  # stopped: nobody guards it any more
+                self._election.kill_on_death(0)
+            starter.close()
 
     def _kill_at_once(self) -> None:
         """We quit: the program must not outlive us, also where no guard sees to that."""
         with self._lock:
             self._is_quitting = True
-            if self._process is not None:
-                _signal_group(self._process, signal.SIGKILL)
+            if self._starter is not None:
+                self._starter.kill()
 
     def _await(self, process: subprocess.Popen[bytes], term: Term) -> bool:
         """Wait until the program ends, or has to. Whether it was seen to end."""
@@ -213,7 +245,7 @@ class _Lead:
 
     def _stop(self, process: subprocess.Popen[bytes], term: Term) -> None:
         """Ask it to end, and give it the time it has: until the lease may end, at most. After that it is made to."""
-        _signal_group(process, signal.SIGTERM)
+        signal_group(process, signal.SIGTERM)
         until = self._clock.boottime() + self._grace_s
         with _Death(process) as death:
             # Nothing may run of a term that is over; trust ends a margin before the lease.
@@ -250,10 +282,3 @@ class _Death:
         except subprocess.TimeoutExpired:
             return False
         return True
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

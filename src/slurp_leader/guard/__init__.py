@@ -23,5 +23,5 @@ container the program has to be the child: ``slurp guard -- CMD``. NOTES.md has 
 
 `messages` is the language of the two, `holdings` decides (pure), `etcd` revokes (gRPC and nothing else: the guard has
 to stay small, so neither protobuf nor pydantic is loaded), `watch` is the loop of the process, `child` and `parent` its
-two forms, `client` the program's side.
+two forms, `client` the program's side. `starter` waits to become a program whose group the guard is to know before.
 """
