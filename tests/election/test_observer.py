@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys, LeaderChanged, LeaderRecord
-from slurp_leader.election.observing.changes import LeaderChanges
+from slurp_leader.election.observing import missed
+from slurp_leader.election.observing.changes import Gap, LeaderChanges
 from slurp_leader.election.observing.missed import Ask
 from slurp_leader.election.observing.observer import Observer
 from slurp_leader.election.records import epoch_value
@@ -21,7 +24,7 @@ from slurp_leader.store import Event as StoreEvent
 from slurp_leader.store.follow import Changes, Follower, FollowFailed, Progress, Snapshot
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
-from support.calls import PATIENCE_S, do
+from support.calls import PATIENCE_S, do, put
 from support.etcd import Operator
 
 Told = list[tuple[str | None, int | None]]
@@ -201,6 +204,54 @@ def test_a_vacancy_before_and_after_does_not_hide_the_term_between(election: Ele
     assert take(changes, 3) == [(None, 0), ("b", 0), (None, 0)]
 
 
+@pytest.mark.parametrize("has_vacancies", [False, True])
+def test_of_a_long_absence_only_the_newest_terms_are_read_back_and_the_others_counted(
+    memory_store: MemoryStore, keys: ElectionKeys, monkeypatch: pytest.MonkeyPatch, has_vacancies: bool
+) -> None:
+    monkeypatch.setattr(missed, "MOST_TERMS", 2)
+    election = Election(memory_store, keys)
+    observed = observer(election)
+    election.wins("a")
+    observed.feed(election.snapshot())
+    changes = observed.observe()
+    for node in "bcdefgh":
+        if has_vacancies:
+            election.ends()
+            put(memory_store, b"another key")  # a vacancy is told once, however much else is written meanwhile
+        election.wins(node)
+
+    observed.feed(election.snapshot())
+
+    newest = [(None, 0), ("g", 0), (None, 0), ("h", 0)] if has_vacancies else [("e", 0), ("f", 0), ("g", 0), ("h", 0)]
+    oldest = ("f", 4) if has_vacancies else ("d", 2)
+    assert take(changes, 6) == [("a", 0), oldest, *newest]
+
+
+def test_an_epoch_that_somebody_wrote_while_nobody_led_is_read_past(
+    memory_store: MemoryStore, keys: ElectionKeys
+) -> None:
+    """It names a term at the very revision that was read, which is not to be read for ever."""
+    election = Election(memory_store, keys)
+    asked: list[int] = []
+
+    def ask(get: Get) -> GetResult:
+        asked.append(get.revision)
+        return election.ask(get)
+
+    observed = observer(election, ask)
+    first = election.wins("a")
+    observed.feed(election.snapshot())
+    changes = observed.observe()
+    election.wins("b")
+    election.ends()
+    do(memory_store, Put(keys.epoch, epoch_value(7)))
+
+    observed.feed(election.snapshot())
+
+    assert take(changes, 4) == [("a", 0), ("b", 0), (None, 0), (None, 0)]
+    assert asked == [first + 2, first + 1]
+
+
 def test_a_snapshot_that_says_nothing_new_is_not_told(election: Election) -> None:
     observed = observer(election)
     election.wins("a")
@@ -334,6 +385,50 @@ def test_a_coroutine_that_stops_waiting_loses_no_change(memory_store: MemoryStor
 
     with Follower(memory_store, keys.prefix, observed.feed):
         assert asyncio.run(asyncio.wait_for(observe(), PATIENCE_S)) == [(None, 0), ("a", 0)]
+
+
+def test_a_coroutine_whose_loop_was_closed_under_it_holds_up_nobody_else(
+    memory_store: MemoryStore, keys: ElectionKeys
+) -> None:
+    election = Election(memory_store, keys)
+    observed = observer(election)
+    left, other = observed.observe(), observed.observe()
+
+    async def begin_to_wait() -> Coroutine[Any, Any, LeaderChanged]:
+        waiting = left.__anext__()
+        waiting.send(None)
+        return waiting
+
+    waiting = asyncio.run(begin_to_wait())
+
+    observed.feed(election.snapshot())
+
+    assert take(other, 1) == take(left, 1) == [(None, 0)]
+    waiting.close()
+
+
+LATER = LeaderChanged(None, 9)
+
+
+def test_what_was_dropped_counts_with_all_that_it_had_missed() -> None:
+    changes = LeaderChanges(limit=1)
+    changes.put(replace(LATER, missed=2))
+    changes.put(replace(LATER, missed=4))
+    assert take(changes, 1) == [(None, 3 + 4)]
+    changes.put(LATER)
+    assert take(changes, 1) == [(None, 0)]
+
+
+def test_a_look_up_that_was_dropped_or_came_after_the_end_leaves_it_unknown_how_many_were_missed() -> None:
+    dropped, ended = LeaderChanges(limit=2), LeaderChanges()
+    for changes in (dropped, ended):
+        changes.put(gap := Gap())
+        for _ in range(2):
+            changes.put(LATER)
+        changes.close()
+        told = [brief(next(changes))]
+        changes.fill(gap, [LATER])
+        assert [*told, *map(brief, changes)] == [(None, None), (None, 0)]
 
 
 @pytest.mark.parametrize("end", [Observer.close, lambda observed: observed.feed(FollowFailed(StoreUnavailableError()))])

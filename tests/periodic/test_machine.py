@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from pydantic_core import to_json
 
 from periodic.rig import KEY, all_dues, leading, record, recorded_due, worker
-from slurp_leader.periodic.messages import Drained
+from slurp_leader.election import ElectionState
+from slurp_leader.periodic.messages import Drained, Lead, Note, Skipped, SkipReason
 from slurp_leader.periodic.schedule import Cron, Interval
-from slurp_leader.store import Delete, Put
+from slurp_leader.store import Delete, Put, Request
 from slurp_leader.telemetry.events import LogEvent
-from support.virtual import World, answer_lost, fine, full, late, request_lost, writes_key
+from support.electing import KEYS
+from support.virtual import World, answer_lost, connection_refused, fine, full, late, request_lost, writes_key
 
 MINUTELY = Cron.of("* * * * *")
 START = datetime(2026, 1, 1, tzinfo=UTC)
+PAUSES_S = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0)
+"""Between two sends of what was not answered, but for the jitter."""
 
 
 # ---------------------------------------------------------------- one leader
@@ -62,6 +68,31 @@ def test_whatever_becomes_of_the_claim_the_run_begins_once(fate: object) -> None
     a = leading(world)
     world.run_for(50)
     assert len(a.begun) == 1
+
+
+def test_an_etcd_that_refuses_is_asked_less_and_less_often_and_warned_of_once() -> None:
+    world = World()
+    sent: list[float] = []
+
+    def is_claim(request: Request[Any]) -> bool:
+        is_one = writes_key(KEY)(request)
+        sent.extend([world.clock.now] * is_one)
+        return is_one
+
+    outage = world.order(connection_refused(), is_claim)
+    a = worker(world)
+    for _ in range(2):  # the second one begins with short pauses again
+        world.run_until(lambda: len(sent) == 9)
+        pauses = [later - earlier for earlier, later in itertools.pairwise(sent)]
+        assert all(0.75 * wanted < pause < 1.25 * wanted + 0.01 for pause, wanted in zip(pauses, PAUSES_S, strict=True))
+        noted = [said.level for said in a.said if isinstance(said, Note)]
+        assert (noted[0], {*noted[1:]}) == (logging.WARNING, {logging.DEBUG})
+        world.rules.remove(outage)
+        world.run_for(10)
+        assert len(a.begun) > 0
+        sent.clear()
+        a.said.clear()
+        world.rules.append(outage)
 
 
 def test_work_that_still_runs_is_not_begun_beside_itself_and_makes_up_for_nothing() -> None:
@@ -167,6 +198,48 @@ def test_a_claim_whose_answer_was_lost_with_the_term_is_begun_by_nobody() -> Non
     assert (len(a.begun), len(b.begun)) == (1, 0)  # at most once
     world.run_for(30)
     assert len(b.begun) == 1
+
+
+@pytest.mark.parametrize("end", [Delete(KEYS.leader), Put(KEYS.leader, b"of another node")], ids=["gone", "another's"])
+@pytest.mark.parametrize("schedule", [Interval(60), Cron.of("0 12 * * *")], ids=["claim", "first sight"])
+def test_what_the_fence_refused_is_left_alone_until_the_election_says_that_the_term_is_over(
+    schedule: Interval | Cron, end: Delete | Put
+) -> None:
+    """Whatever is sent in this term is refused too: claimed anew, it would be sent as fast as etcd answers."""
+    world = World()
+    first = world.order(request_lost(), writes_key(KEY), times=1)
+    a = worker(world, schedule=schedule)
+    world.run_until(lambda: first.met == 1)
+    a.host.deaf = True  # the election has to ask, which it does at its next renewal
+    world.apply(end)
+    refused = world.order(fine(), writes_key(KEY))
+    world.run_until(lambda: refused.met == 1)
+    world.run_for(0.1)
+    a.seat.post(Lead(a.node.term))  # as after a pause whose end was proven before the term ended
+    world.run_until(lambda: a.node.state is not ElectionState.LEADER)
+    assert refused.met == 1
+    assert (a.begun, record(world)) == ([], None)
+
+
+def test_a_claim_whose_term_ends_before_its_run_may_begin_is_said_to_be_lost() -> None:
+    world = World()
+    a = leading(world)
+    claims = world.order(fine(0.001, 0.9), writes_key(KEY), host=a.host, times=1)
+    world.run_until(lambda: claims.met == 1)
+    a.node.term.trust.until = float("-inf")
+    world.run_for(1)  # it is claimed, and waits for trust
+    claimed = recorded_due(world)
+    assert a.skipped == []
+    world.apply(Delete(a.node.term.key))
+    world.run_for(0.5)
+    lost = [said for said in a.said if isinstance(said, Skipped)]
+    assert [(each.reason, each.due) for each in lost] == [(SkipReason.LOST, claimed)]
+    assert 0.9 < lost[0].late_s < 2
+    world.run_until(lambda: a.node.leads)
+    world.run_for(1)
+    assert len(a.begun) == 1  # the claim stands
+    world.run_for(60)
+    assert len(a.begun) == 2
 
 
 def test_a_claim_that_was_not_begun_is_given_back_with_the_term() -> None:

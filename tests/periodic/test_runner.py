@@ -154,6 +154,32 @@ def test_a_coroutine_that_is_cancelled_before_its_first_step_ends_too(bench: Ben
         bench.ended.get(timeout=WAIT_S)
 
 
+def test_a_coroutine_that_is_cancelled_before_its_loop_knows_of_it_ends_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stops the runner while another thread begins something."""
+
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async def nothing() -> None: ...
+
+    bench.begin(nothing, 1)
+    assert bench.outcome() is RunOutcome.COMPLETED
+    loop = bench.runner._loop
+    assert loop is not None
+    tell = loop.call_soon_threadsafe
+
+    def cancelled_first(begin: Callable[[], None]) -> None:
+        monkeypatch.undo()
+        bench.runner.cancel(2)
+        tell(begin)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", cancelled_first)
+    bench.begin(work, 2)
+    assert bench.ended.get(timeout=WAIT_S).run_id == 2
+
+
 def test_stop_cancels_coroutines_and_waits_for_functions(bench: Bench) -> None:
     began = threading.Barrier(3)
     go_on = threading.Event()

@@ -12,8 +12,8 @@ from typing import Any, cast
 import pytest
 
 from slurp_leader.errors import LifecycleError, StoreClosedError, StoreDeniedError, StoreError
-from slurp_leader.store import Delete, Get, GetResult, Request, Store, WatchFailed, WatchSink
-from slurp_leader.store.follow import Changes, Follower, FollowFailed, FollowNotice, Snapshot
+from slurp_leader.store import Delete, Get, GetResult, Request, Store, WatchFailed, WatchProgress, WatchSink
+from slurp_leader.store.follow import Changes, Follower, FollowFailed, FollowNotice, Progress, Snapshot
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, Recorder, do, put
 from support.logs import events
@@ -182,6 +182,19 @@ def test_a_watch_that_fails_for_good_ends_the_follower(store: MemoryStore) -> No
         seen.until(lambda n: isinstance(n, Changes))  # the watch stands
         between.sinks[0](WatchFailed(StoreClosedError()))
         seen.until(lambda n: isinstance(n, FollowFailed))
+
+
+def test_a_word_of_progress_from_before_what_was_delivered_takes_nothing_back(store: MemoryStore) -> None:
+    """It is no lie, and may come of a member that lags: but the picture is of a later revision."""
+    between = Between(store, lambda result: result)
+    seen: Notices = Recorder()
+    with Follower(between, P, seen):
+        seen.next()
+        first = put(store, P + b"a")
+        seen.until(lambda n: isinstance(n, Changes))
+        between.sinks[0](WatchProgress(first - 1))
+        between.sinks[0](WatchProgress(first))
+        assert seen.next() == Progress(first)
 
 
 def test_an_error_of_the_sink_ends_the_follower_and_is_handed_to_it(store: MemoryStore) -> None:

@@ -47,8 +47,8 @@ class SharedGuard:
         self.client.kill_group(group)
 
     def release(self) -> None:
-        """Give the share back. Safe twice."""
-        if self._released or self._key[0] != os.getpid():
+        """Give the share back. Safe twice; a forked child cannot end its parent's guard by it (`GuardClient.close`)."""
+        if self._released:
             return
         self._released = True
         with _lock:
