@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from support import forking
+from support.waiting import WAIT_S
+
 pytestmark = pytest.mark.etcd
 
-_WAIT_S = 60
 _PROGRAM = """
-import os, sys, threading
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.errors import LifecycleError
 
@@ -26,17 +27,6 @@ assert system.wait_for_leadership(30)
 term = system.term
 assert system.request_context_generation("a.py", 30).success
 
-def code_of_child(check):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            check()
-        except BaseException as error:
-            print(repr(error), flush=True)
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
 def in_child(check):
     assert code_of_child(check) == 0
     # The parent was not disturbed.
@@ -46,9 +36,7 @@ def in_child(check):
 
 
 def run(endpoint: str, cluster: str, program: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"GRPC_VERBOSITY": "NONE"}  # gRPC tells of every fork
-    arguments = [sys.executable, "-c", _PROGRAM + program, endpoint, cluster]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=_WAIT_S, check=False, env=environment)
+    return forking.run(_PROGRAM + program, endpoint, cluster)
 
 
 @pytest.fixture
@@ -124,8 +112,6 @@ assert elections.stop() and leader.stop() and system.stop()
 
 def test_no_lock_of_the_parent_holds_up_a_forked_child(program: Any) -> None:
     ended = program("""
-import signal
-from contextlib import ExitStack
 from slurp_leader import Elections, MemoryFence
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.messages import Route, Told
@@ -141,17 +127,8 @@ locks = [
     elections._lock, elections._lifecycle, reports._lifecycle, reports._listeners._lock, reports._checks._wake,
     reports._hooks._lock, changes._arrived, fence._lock, breaker._lock, breaker._telling, guard._lock, sharing,
 ]
-held, may_end = threading.Event(), threading.Event()
-
-def hold():
-    with ExitStack() as all_of_them:
-        for lock in locks:
-            all_of_them.enter_context(lock)
-        held.set()
-        may_end.wait()
 
 def check():
-    signal.alarm(30)  # ends a child that waits for a lock
     assert not elections.health()["live"] and not reports.health()["live"]
     assert elections["reports"] is reports and list(elections) == ["reports"]
     reports.subscribe(print)()
@@ -168,12 +145,8 @@ def check():
         else:
             raise AssertionError(f"{face} started in a child")
 
-holder = threading.Thread(target=hold)
-holder.start()
-assert held.wait(30)
-code = code_of_child(check)
-may_end.set()
-holder.join()
+with held(*locks):
+    code = code_of_child(check)
 assert code == 0, code
 assert elections.stop() and system.stop()
 """)
@@ -231,7 +204,7 @@ EtcdStore().close()
 print(os.environ.get("GRPC_ENABLE_FORK_SUPPORT"))
 """
     printed = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=_WAIT_S, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=WAIT_S, check=True
     )
     assert printed.stdout.strip() == str(chosen)
 
