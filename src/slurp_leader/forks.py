@@ -2,6 +2,16 @@
 
 Such a lock would be held for ever. What a lock of ours guards is whole again after each step or two, so the child may
 go on with the copy it got; what belongs to the parent it is kept from by the process id, wherever that matters.
+
+**Which locks need it**: those that a child can come to, and no others. They are those
+
+* of the process: at the level of a module or a class;
+* of what a program makes for itself and uses wherever it likes: a fence, a breaker, a generator, a meter, a store in
+  memory, checks, and all that waits for its `start`;
+* of what was handed out while something ran, and may still be in somebody's hands: a term, an election, the context or
+  the handle of a job.
+
+What lies behind a look at the process id needs none: no child comes there.
 """
 
 from __future__ import annotations
@@ -17,15 +27,20 @@ _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def free_in_child(lock: L) -> L:
-    """The same lock or condition, which a forked child finds free: also when a thread of the parent held it."""
+    """The same lock, condition or event, which a forked child finds free: also when a thread of the parent held it.
+
+    What forks while it holds an `RLock`, or a condition on one, goes on in the child, and will release it itself. A
+    plain lock does not know who holds it, and is free there all the same: who calls anything that could fork while it
+    holds one looks before it releases it.
+    """
     _locks.add(lock)
     return lock
 
 
 def _free() -> None:
     for lock in _locks:
-        # What forked while it held a lock goes on in the child, and will release it itself.
-        if not getattr(lock, "_is_owned", bool)():
+        # Of a condition its own lock is asked: on a plain one it takes itself for owned whoever holds it.
+        if not getattr(getattr(lock, "_lock", lock), "_is_owned", bool)():
             lock._at_fork_reinit()
 
 

@@ -153,6 +153,40 @@ assert elections.stop() and system.stop()
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
+def test_a_forked_child_may_lead_if_its_parent_has_not_connected(
+    etcd_endpoint: str, request: pytest.FixtureRequest
+) -> None:
+    ended = forking.run(
+        """
+from slurp_leader import LeaderElection, SlurpSettings
+from slurp_leader.etcd import bridge, grpc_runtime
+from slurp_leader.guard.shared import _lock as sharing
+etcd, node = {"endpoints": [sys.argv[1]]}, {"id": "a", "cluster_id": sys.argv[2]}
+election = LeaderElection("reports", SlurpSettings(etcd=etcd, node=node, election={"lease_ttl": 3}))
+bridge.load()
+leads = threading.Event()
+election.on_leading(leads.set)
+locks = [
+    bridge._loading, grpc_runtime._lock, sharing, election._lifecycle, election._listeners._lock, election._hooks._lock,
+    election._checks._wake,
+]
+
+def check():
+    with election:
+        assert election.wait_for_leadership(30) and leads.wait(30)
+        assert election.health()["live"]
+    assert not election.is_leader
+
+with held(*locks):
+    code = code_of_child(check)
+assert code == 0, code
+""",
+        etcd_endpoint,
+        request.node.name.replace("_", "-")[:60],
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 def test_a_forked_child_that_starts_is_told_how_to_get_a_process_that_can(program: Any) -> None:
     ended = program("""
 def check():
