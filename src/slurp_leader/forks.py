@@ -11,12 +11,14 @@ go on with the copy it got; what belongs to the parent it is kept from by the pr
 * of what was handed out while something ran, and may still be in somebody's hands: a term, an election, the context or
   the handle of a job.
 
-What lies behind a look at the process id needs none: no child comes there.
+What lies behind a look at the process id needs none: no child comes there. And a free lock does not bring what a child
+would wait for: who waits without end looks at the process id too, or at an event of `set_in_child`.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ L = TypeVar("L")
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 """Weakly: a lock goes with what it guards."""
+_ends: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 
 
 def free_in_child(lock: L) -> L:
@@ -37,11 +40,19 @@ def free_in_child(lock: L) -> L:
     return lock
 
 
+def set_in_child(event: threading.Event) -> threading.Event:
+    """The same event, which a forked child finds set: it says that something is over, as everything is there."""
+    _ends.add(event)
+    return free_in_child(event)
+
+
 def _free() -> None:
     for lock in _locks:
         # Of a condition its own lock is asked: on a plain one it takes itself for owned whoever holds it.
         if not getattr(getattr(lock, "_lock", lock), "_is_owned", bool)():
             lock._at_fork_reinit()
+    for event in _ends:
+        event.set()
 
 
 os.register_at_fork(after_in_child=_free)

@@ -55,6 +55,7 @@ def check():
     assert election.stop()
     assert not system.is_leader and system.term is None
     assert not term.is_valid and term.should_stop and term.remaining_s() == 0
+    assert term.lost.wait() and term.wait(3600)
     assert not system.health()["live"] and not system.status()["running"]
     for call in (lambda: system.submit("c.py"), election.require_term, election.transfer, election.control.unfreeze):
         try:
@@ -149,6 +150,27 @@ with held(*locks):
     code = code_of_child(check)
 assert code == 0, code
 assert elections.stop() and system.stop()
+""")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_forked_child_has_the_results_that_were_there_and_waits_for_no_other(program: Any) -> None:
+    ended = program("""
+ended, waiting = system.submit("c.py"), system.submit("d.py", delay=3600)
+assert ended.result(30).success
+locks = [ended._future._condition, waiting._future._condition, waiting._access._outcomes._lock, waiting._access._lock]
+
+def check():
+    assert ended.result().success and ended.result(1).success
+    waits = waiting.result, lambda: waiting.result(60), waiting.outcome
+    new = lambda: system.request_context_generation("e.py")
+    refuses(LifecycleError, *waits, new, waiting.status, waiting.cancel, ended.report, saying="parent")
+
+with held(*locks):
+    code = code_of_child(check)
+assert code == 0, code
+assert waiting.cancel(wait=30).value == "cancelled"
+assert system.stop()
 """)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
