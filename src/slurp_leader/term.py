@@ -20,6 +20,7 @@ from pydantic_core import to_json
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import LeadershipLostError, RecordError
+from slurp_leader.forks import set_in_child
 from slurp_leader.store import Compare, CompareOp, mod_revision, value_of
 from slurp_leader.store.records import SCHEMA, read_object
 
@@ -134,6 +135,10 @@ class Progress:
         self.at = float("-inf")
 
 
+def _new_end() -> threading.Event:
+    return set_in_child(threading.Event())
+
+
 @dataclass(frozen=True, slots=True)
 class Term:
     """One holder's unbroken stretch of leadership. Safe to use from any thread.
@@ -149,8 +154,9 @@ class Term:
         value: All that stands there during the term.
         clock: What the trust window is compared with.
         trust: The window itself; ask `is_valid` or `remaining_s`.
-        lost: Set when the term has ended. It may lag behind `is_valid`, which reads the clock.
-        leaving: Set when the term will be given back, or has ended: begin nothing new, finish what is under way.
+        lost: Set when the term has ended. It may lag behind `is_valid`, which reads the clock. Set in a forked child.
+        leaving: Set when the term will be given back, or has ended: begin nothing new, finish what is under way. Set in
+            a forked child.
         progress: The newest `beat`.
     """
 
@@ -164,8 +170,8 @@ class Term:
     value: bytes
     clock: Clock = field(repr=False)
     trust: Trust = field(repr=False, default_factory=Trust)
-    lost: threading.Event = field(repr=False, default_factory=threading.Event)
-    leaving: threading.Event = field(repr=False, default_factory=threading.Event)
+    lost: threading.Event = field(repr=False, default_factory=_new_end)
+    leaving: threading.Event = field(repr=False, default_factory=_new_end)
     progress: Progress = field(repr=False, default_factory=Progress)
 
     def remaining_s(self) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -35,6 +33,7 @@ from slurp_leader.store import (
     WatchFailed,
     WatchNotice,
 )
+from support import forking
 from support.calls import PATIENCE_S, Recorder, do, new_lease_id, put
 from support.etcd import EtcdOperator
 
@@ -203,36 +202,40 @@ def test_a_future_can_close_its_store_from_its_callback(own_etcd: EtcdProcess) -
 
 
 def test_a_forked_child_is_told_that_it_cannot_connect(own_etcd: EtcdProcess) -> None:
-    code = """
-import os, sys
+    done = forking.run(
+        """
 from slurp_leader.errors import LifecycleError
 from slurp_leader.etcd import EtcdOptions, EtcdStore
-from slurp_leader.store import Get
+from slurp_leader.store import Get, Put
+from slurp_leader.store.maintenance import Survey
 store = EtcdStore(EtcdOptions(endpoints=[sys.argv[1]]))
-assert store.call(Get(b"k"), 20.0).result().count == 0
-child = os.fork()
-if child == 0:
-    refusals = 0
-    for use in (
+store.call(Put(b"k", b"v"), 20.0).result()
+watched = threading.Event()
+watch = store.watch(b"k", None, 1, lambda notice: watched.set())
+assert watched.wait(20)
+
+def check():
+    refuses(
+        LifecycleError,
         lambda: store.call(Get(b"k"), 1.0),
+        lambda: store.call(Survey(), 1.0),
         lambda: store.watch(b"k", None, 0, print),
+        lambda: store.maintenance.status(sys.argv[1], 1.0),
         lambda: EtcdStore(EtcdOptions(endpoints=[sys.argv[1]])),
-    ):
-        try:
-            use()
-        except LifecycleError as error:
-            refusals += "spawn" in str(error)
-    store.close()
-    os._exit(refusals)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
-assert store.call(Get(b"k"), 20.0).result().count == 0
-store.close()
-print("ok")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, own_etcd.endpoint], capture_output=True, text=True, timeout=60, check=False
+        saying="spawn",
     )
-    assert done.stdout.strip() == "ok", done.stderr
+    watch.cancel()
+    store.close()
+
+with held(store._lock, watch._lock, watch._delivering, watch._stopped._cond, watch._stream._changed):
+    code = code_of_child(check)
+assert code == 0, code
+assert store.call(Get(b"k"), 20.0).result().count == 1
+store.close()
+""",
+        own_etcd.endpoint,
+    )
+    assert done.returncode == 0, done
 
 
 def test_the_client_of_the_host_is_used_and_left_open(own_etcd: EtcdProcess) -> None:

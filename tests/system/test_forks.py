@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from support import forking
+from support.waiting import WAIT_S
+
 pytestmark = pytest.mark.etcd
 
-_WAIT_S = 60
 _PROGRAM = """
-import os, sys, threading
 from slurp_leader import LeaderElection, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.errors import LifecycleError
 
@@ -26,17 +27,6 @@ assert system.wait_for_leadership(30)
 term = system.term
 assert system.request_context_generation("a.py", 30).success
 
-def code_of_child(check):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            check()
-        except BaseException as error:
-            print(repr(error), flush=True)
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
 def in_child(check):
     assert code_of_child(check) == 0
     # The parent was not disturbed.
@@ -46,9 +36,7 @@ def in_child(check):
 
 
 def run(endpoint: str, cluster: str, program: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"GRPC_VERBOSITY": "NONE"}  # gRPC tells of every fork
-    arguments = [sys.executable, "-c", _PROGRAM + program, endpoint, cluster]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=_WAIT_S, check=False, env=environment)
+    return forking.run(_PROGRAM + program, endpoint, cluster)
 
 
 @pytest.fixture
@@ -67,6 +55,7 @@ def check():
     assert election.stop()
     assert not system.is_leader and system.term is None
     assert not term.is_valid and term.should_stop and term.remaining_s() == 0
+    assert term.lost.wait() and term.wait(3600)
     assert not system.health()["live"] and not system.status()["running"]
     for call in (lambda: system.submit("c.py"), election.require_term, election.transfer, election.control.unfreeze):
         try:
@@ -124,8 +113,6 @@ assert elections.stop() and leader.stop() and system.stop()
 
 def test_no_lock_of_the_parent_holds_up_a_forked_child(program: Any) -> None:
     ended = program("""
-import signal
-from contextlib import ExitStack
 from slurp_leader import Elections, MemoryFence
 from slurp_leader.guard.client import GuardClient
 from slurp_leader.guard.messages import Route, Told
@@ -141,17 +128,8 @@ locks = [
     elections._lock, elections._lifecycle, reports._lifecycle, reports._listeners._lock, reports._checks._wake,
     reports._hooks._lock, changes._arrived, fence._lock, breaker._lock, breaker._telling, guard._lock, sharing,
 ]
-held, may_end = threading.Event(), threading.Event()
-
-def hold():
-    with ExitStack() as all_of_them:
-        for lock in locks:
-            all_of_them.enter_context(lock)
-        held.set()
-        may_end.wait()
 
 def check():
-    signal.alarm(30)  # ends a child that waits for a lock
     assert not elections.health()["live"] and not reports.health()["live"]
     assert elections["reports"] is reports and list(elections) == ["reports"]
     reports.subscribe(print)()
@@ -168,15 +146,66 @@ def check():
         else:
             raise AssertionError(f"{face} started in a child")
 
-holder = threading.Thread(target=hold)
-holder.start()
-assert held.wait(30)
-code = code_of_child(check)
-may_end.set()
-holder.join()
+with held(*locks):
+    code = code_of_child(check)
 assert code == 0, code
 assert elections.stop() and system.stop()
 """)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_forked_child_has_the_results_that_were_there_and_waits_for_no_other(program: Any) -> None:
+    ended = program("""
+ended, waiting = system.submit("c.py"), system.submit("d.py", delay=3600)
+assert ended.result(30).success
+locks = [ended._future._condition, waiting._future._condition, waiting._access._outcomes._lock, waiting._access._lock]
+
+def check():
+    assert ended.result().success and ended.result(1).success
+    waits = waiting.result, lambda: waiting.result(60), waiting.outcome
+    new = lambda: system.request_context_generation("e.py")
+    refuses(LifecycleError, *waits, new, waiting.status, waiting.cancel, ended.report, saying="parent")
+
+with held(*locks):
+    code = code_of_child(check)
+assert code == 0, code
+assert waiting.cancel(wait=30).value == "cancelled"
+assert system.stop()
+""")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_forked_child_may_lead_if_its_parent_has_not_connected(
+    etcd_endpoint: str, request: pytest.FixtureRequest
+) -> None:
+    ended = forking.run(
+        """
+from slurp_leader import LeaderElection, SlurpSettings
+from slurp_leader.etcd import bridge, grpc_runtime
+from slurp_leader.guard.shared import _lock as sharing
+etcd, node = {"endpoints": [sys.argv[1]]}, {"id": "a", "cluster_id": sys.argv[2]}
+election = LeaderElection("reports", SlurpSettings(etcd=etcd, node=node, election={"lease_ttl": 3}))
+bridge.load()
+leads = threading.Event()
+election.on_leading(leads.set)
+locks = [
+    bridge._loading, grpc_runtime._lock, sharing, election._lifecycle, election._listeners._lock, election._hooks._lock,
+    election._checks._wake,
+]
+
+def check():
+    with election:
+        assert election.wait_for_leadership(30) and leads.wait(30)
+        assert election.health()["live"]
+    assert not election.is_leader
+
+with held(*locks):
+    code = code_of_child(check)
+assert code == 0, code
+""",
+        etcd_endpoint,
+        request.node.name.replace("_", "-")[:60],
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
@@ -231,7 +260,7 @@ EtcdStore().close()
 print(os.environ.get("GRPC_ENABLE_FORK_SUPPORT"))
 """
     printed = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=_WAIT_S, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=WAIT_S, check=True
     )
     assert printed.stdout.strip() == str(chosen)
 

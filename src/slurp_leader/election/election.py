@@ -7,6 +7,7 @@ hears everything, in order.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import random
 import secrets
@@ -49,6 +50,7 @@ from slurp_leader.election.service import RESTS
 from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Readiness
 from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
+from slurp_leader.forks import free_in_child
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
 from slurp_leader.store.follow import Changes, FollowNotice, Snapshot
@@ -73,6 +75,8 @@ class Election:
 
     It does not read the store itself: its owner hands it what a `Follower` of the election's keys (or of a wider range)
     delivers, through `feed`. So a program with jobs has one watch for both.
+
+    For a forked child it has ended: what renews and tells are threads of the parent.
 
     Args:
         store: Where calls go. Not closed here.
@@ -142,7 +146,8 @@ class Election:
         self._loop = Loop("slurp-election", _Started(self._elector), store, clock, self._perform, self._failed)
         self._teller = _Teller()
         self.hooks = hooks or Hooks(options.name, options.hook_timeout_s, metrics)
-        self._changed = threading.Condition()
+        self._pid: int | None = None  # of the process that started it
+        self._changed = free_in_child(threading.Condition())
         # Guarded by _changed:
         self._state = ElectionState.FOLLOWER
         self._reason: Reason | None = None
@@ -174,7 +179,7 @@ class Election:
         with self._changed:
             if self._started:
                 raise LifecycleError("this election was started before; make a new one")
-            self._started = True
+            self._started, self._pid = True, os.getpid()
         self._teller.start()
         self._loop.start()
 
@@ -188,8 +193,11 @@ class Election:
             hands_over: Whether a successor is looked for. A node that hears nothing of etcd any more would only wait.
 
         Returns:
-            Whether everything was given back. If not, the lease ends what is left.
+            Whether everything was given back. If not, the lease ends what is left. True in a forked child, which leaves
+            it to the parent.
         """
+        if self._is_of_parent:
+            return True
         with self._changed:
             self._stopping, is_started = True, self._started
         self._loop.post(StopWanted(hands_over))  # kept until a start: a node may be found unable to lead before that
@@ -250,7 +258,12 @@ class Election:
     @property
     def has_ended(self) -> bool:
         """Whether it stands no more: stopped, or ended by itself; `reason` says why."""
-        return self._finished
+        return self._finished or self._is_of_parent
+
+    @property
+    def _is_of_parent(self) -> bool:
+        """Whether this is a forked child: it has nothing that would go on with what its parent has started."""
+        return self._pid not in (None, os.getpid())
 
     @property
     def last_renewal(self) -> tuple[float, Renewed] | None:
@@ -288,7 +301,7 @@ class Election:
     def wait_for_leadership(self, timeout_s: float | None = None) -> bool:
         """Wait until this node leads. False when the time is over, or the election has stopped."""
         with self._changed:
-            self._changed.wait_for(lambda: self.is_leader or self._finished, timeout=timeout_s)
+            self._changed.wait_for(lambda: self.is_leader or self.has_ended, timeout=timeout_s)
             return self.is_leader
 
     def wait_until_proved_again(self, term: Term) -> bool:
@@ -297,7 +310,7 @@ class Election:
 
         def is_over() -> bool:
             known = self._term
-            return self._finished or known is None or known.token != term.token or self._draining_token == term.token
+            return self.has_ended or known is None or known.token != term.token or self._draining_token == term.token
 
         with self._changed:
             while not is_over() and not term.is_valid:
@@ -312,9 +325,9 @@ class Election:
             NoLeaderError: Nobody did within the time, or before this election ended.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._leader is not None or self._finished, timeout=timeout_s)
+            self._changed.wait_for(lambda: self._leader is not None or self.has_ended, timeout=timeout_s)
             if self._leader is None:
-                when = "before the election ended" if self._finished else f"within {timeout_s} s"
+                when = "before the election ended" if self.has_ended else f"within {timeout_s} s"
                 raise NoLeaderError(f"nobody led {self.options.name!r} {when}")
             return self._leader
 

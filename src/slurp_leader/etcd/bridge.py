@@ -34,13 +34,14 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
 
 from slurp_leader.errors import ConfigurationError
+from slurp_leader.forks import free_in_child
 
 _GENERATED = ("etcd3.etcdrpc.kv_pb2", "etcd3.etcdrpc.auth_pb2", "etcd3.etcdrpc.rpc_pb2")
 _NEEDED = ("etcd3.etcdrpc.kv_pb2", "etcd3.etcdrpc.rpc_pb2", "etcd3.etcdrpc.rpc_pb2_grpc")
 _SERIALIZED = re.compile(r"serialized_pb=(?:_b\()?(b?'(?:[^'\\]|\\.)*')")
 _INSTALL = "install etcd3==0.12.0"
 
-_loading = threading.Lock()  # guards the moment in which our finder stands in sys.meta_path
+_loading = free_in_child(threading.Lock())  # guards the moment in which our finder stands in sys.meta_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ Nothing here waits. Each step is a callback of the step before it: gRPC's answer
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from typing import Any
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import (
+    LifecycleError,
     Outcome,
     RequestMalformedError,
     StoreChangedError,
@@ -105,9 +107,15 @@ class Calls:
         # operations on a set are atomic.
         self._under_way: set[_Call] = set()
         self._closed = False
+        self._pid = os.getpid()
 
     def start(self, request: Request[Any], timeout_s: float, only: Member | None = None) -> Future[Any]:
-        """Send one request; see `slurp_leader.store.port.Store.call`. `only`: to this member and no other."""
+        """Send one request; see `slurp_leader.store.port.Store.call`. `only`: to this member and no other.
+
+        Raises:
+            LifecycleError: This process was forked off the one that made the store.
+        """
+        self.refuse_fork()
         call = self._new_call(request, self._clock.boottime() + timeout_s)
         if only is not None:
             call.only, call.tries_left = only, 1
@@ -123,6 +131,18 @@ class Calls:
         else:
             self._send(call, only or self._members.in_use())
         return call.future
+
+    def refuse_fork(self) -> None:
+        """Raise where nothing would ever be answered.
+
+        Raises:
+            LifecycleError: This process was forked off the one that made the store.
+        """
+        if os.getpid() != self._pid:
+            raise LifecycleError(
+                "this store was made by the parent of this process, and its connections do not work after a fork: "
+                "use it in the parent only, or make one in a new process ('spawn' or 'forkserver', not 'fork')"
+            )
 
     def close(self) -> None:
         """Fail all that is under way, and all that is asked later. Safe twice."""

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from slurp_leader.errors import LifecycleError
+from slurp_leader.forks import free_in_child
 
 _SWITCH = "GRPC_ENABLE_FORK_SUPPORT"
 
 
 _is_ours_to_choose = "grpc" not in sys.modules and _SWITCH not in os.environ
-_lock = threading.Lock()  # guards what follows, and the environment while the switch is set
+_lock = free_in_child(threading.Lock())  # guards what follows, and the environment while the switch is set
 _owner_pid: int | None = None
 """The process that opened the first channel: the one that has gRPC's threads."""
 
@@ -54,7 +55,7 @@ def in_own_process(open_channel: Callable[[], grpc.Channel]) -> grpc.Channel:
         LifecycleError: This process was forked off one that had used gRPC. No channel was opened.
     """
     global _owner_pid
-    if _owner_pid not in (None, os.getpid()):  # before the lock, which a thread of the parent may have held
+    if _owner_pid not in (None, os.getpid()):
         raise LifecycleError(
             "this process was forked off one that was connected to etcd, and gRPC does not work after such a fork: "
             "connect in a new process (multiprocessing's 'spawn' or 'forkserver'), or fork before the first start"

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+from slurp_leader.forks import free_in_child
+
 _Start = Callable[[], subprocess.Popen[bytes]]
 
 _LAUNCHER = """\
@@ -65,7 +67,7 @@ def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> subpr
 class _Spawner:
     """The one thread that is the parent of every child."""
 
-    _lock = threading.Lock()  # guards _current
+    _lock = free_in_child(threading.Lock())  # guards _current
     _current: _Spawner | None = None
 
     def __init__(self) -> None:

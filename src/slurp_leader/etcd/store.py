@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
-from slurp_leader.errors import LifecycleError, Outcome, StoreClosedError
+from slurp_leader.errors import Outcome, StoreClosedError
 from slurp_leader.etcd import bridge
 from slurp_leader.etcd.calls import Calls
 from slurp_leader.etcd.identity import ClusterIdentity
@@ -93,7 +93,6 @@ class EtcdStore:
         Raises:
             LifecycleError: This process was forked off the one that made the store.
         """
-        self._refuse_fork()
         if isinstance(request, Survey):
             return self.maintenance.survey(timeout_s)  # type: ignore[return-value]
         return self._calls.start(request, timeout_s)
@@ -105,7 +104,7 @@ class EtcdStore:
             LifecycleError: This process was forked off the one that made the store.
             StoreClosedError: The store is closed.
         """
-        self._refuse_fork()
+        self._calls.refuse_fork()
         watch = EtcdWatch(key, range_end, start_revision, sink, self._around, self._forget)
         with self._lock:
             if self._closed:
@@ -139,13 +138,6 @@ class EtcdStore:
     def _forget(self, watch: EtcdWatch) -> None:
         with self._lock:
             self._watches.discard(watch)
-
-    def _refuse_fork(self) -> None:
-        if os.getpid() != self._pid:
-            raise LifecycleError(
-                "this store was made by the parent of this process, and its connections do not work after a fork: "
-                "use it in the parent only, or make one in a new process ('spawn' or 'forkserver', not 'fork')"
-            )
 
 
 def _login(

@@ -8,6 +8,7 @@ it is asked to fragment them, which is not done here.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class EtcdWatch:
         self._sink = sink
         self._around = around
         self._on_end = on_end
+        self._pid = os.getpid()
         self._delivering = threading.RLock()  # held while the sink runs; guards _cancelled
         self._cancelled = False
         self._stopped = threading.Event()
@@ -94,7 +96,10 @@ class EtcdWatch:
 
     def cancel(self) -> None:
         """End the watch; see `slurp_leader.store.Watch`. Waits for a notice that is being handed over right now, so do
-        not call it with a lock held that the sink takes."""
+        not call it with a lock held that the sink takes. In a forked child it does nothing: the stream is the parent's.
+        """
+        if os.getpid() != self._pid:
+            return
         self._stop()
         with self._delivering:
             self._cancelled = True

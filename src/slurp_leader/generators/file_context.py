@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from slurp_leader.errors import FileRefusedError, RetryAfterError
+from slurp_leader.forks import free_in_child
 from slurp_leader.generators.confidence import confidence, evidence
 from slurp_leader.generators.facts import Facts
 from slurp_leader.generators.history import GitOptions, history_of, is_passing
@@ -94,7 +95,7 @@ class FileContextGenerator:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()  # guards all below
+        self._lock = free_in_child(threading.Lock())  # guards all below
         self._readings: OrderedDict[tuple[str, str], _Reading] = OrderedDict()
         self._looks: OrderedDict[tuple[str, int], Look] = OrderedDict()
         self._lapses: OrderedDict[str, int] = OrderedDict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import random
 import secrets
 import threading
@@ -67,7 +68,7 @@ class OnFull(StrEnum):
 
 
 class JobClient:
-    """Submits jobs and waits for them.
+    """Submits jobs and waits for them. A forked child can neither: what follows them are threads of its parent.
 
     Args:
         store: Where calls go. Not closed here.
@@ -135,6 +136,7 @@ class JobClient:
         )
         """Cancel, retry and purge, by id or filter."""
         self._tickets = itertools.count(1)
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         # Guarded by _lock:
         self._waiting: dict[int, Future[Any]] = {}
@@ -147,8 +149,9 @@ class JobClient:
         """Begin. Needs no answer from the store.
 
         Raises:
-            LifecycleError: Started before.
+            LifecycleError: Started before, or in a forked child.
         """
+        self.refuse_fork()
         with self._lock:
             if self._started:
                 raise LifecycleError("this client was started before; make a new one")
@@ -157,7 +160,10 @@ class JobClient:
         self._loop.start()
 
     def stop(self) -> None:
-        """End. Submits without an answer fail with outcome unknown; jobs go on. Safe twice and before `start`."""
+        """End. Submits without an answer fail with outcome unknown; jobs go on. Safe twice and before `start`.
+        In a forked child it does nothing: they are the parent's."""
+        if self._is_of_parent:
+            return
         with self._lock:
             if not self._started:
                 return
@@ -177,7 +183,7 @@ class JobClient:
     @property
     def is_following(self) -> bool:
         """Whether outcomes cannot be missed, so that jobs can be taken."""
-        return self._outcomes.wait_until_watching(0)
+        return not self._is_of_parent and self._outcomes.wait_until_watching(0)
 
     # ------------------------------------------------------------ submit
 
@@ -321,7 +327,12 @@ class JobClient:
         return JobHandle(self, job_id, False, None)
 
     def outcome_of(self, job_id: str) -> Future[JobOutcome]:
-        """A future for the outcome of any job, also of one that ended before; it fails when there is no such job."""
+        """A future for the outcome of any job, also of one that ended before; it fails when there is no such job.
+
+        Raises:
+            LifecycleError: In a forked child.
+        """
+        self.refuse_fork()
         return self._outcomes.ask(job_id)
 
     def convert(self, outcome: JobOutcome) -> Any:
@@ -408,7 +419,24 @@ class JobClient:
             self._waiting[ticket] = future
         return ticket, future
 
+    @property
+    def _is_of_parent(self) -> bool:
+        return os.getpid() != self._pid
+
+    def refuse_fork(self) -> None:
+        """Raise in a child process, which nobody tells what becomes of a job.
+
+        Raises:
+            LifecycleError: This process was forked off the one that made the client.
+        """
+        if self._is_of_parent:
+            raise LifecycleError(
+                "this client is of the parent of this process, which was forked off and is told nothing of jobs: ask "
+                "there, or in a new process (multiprocessing's 'spawn' or 'forkserver')"
+            )
+
     def _require_started(self) -> None:
+        self.refuse_fork()
         if self._failure is not None:
             raise LifecycleError(f"the submitter failed: {self._failure!r}; make a new client")
         if not self._started or self._stopped:

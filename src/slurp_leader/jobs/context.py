@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.errors import CheckpointInvalidError, JobInterrupted
+from slurp_leader.forks import free_in_child
 from slurp_leader.jobs.decisions import clean_text
 from slurp_leader.jobs.messages import RunCheckpoint, RunExtended, RunProgress
 from slurp_leader.term import Term
@@ -76,10 +77,10 @@ class JobContext:
         self._tell = tell
         self._until = until  # the deadline of the job, on our clock
         self._began = clock.boottime()
-        self._stop = threading.Event()
+        self._stop = free_in_child(threading.Event())
         self._reason = ""
         self._on_stop: Callable[[], None] | None = None
-        self._lock = threading.Lock()  # guards _extended_s
+        self._lock = free_in_child(threading.Lock())  # guards _extended_s
         self._extended_s = 0.0
 
     @property

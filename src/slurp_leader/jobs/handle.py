@@ -31,6 +31,10 @@ class JobAccess(Protocol):
         """A future for the outcome of any job."""
         ...
 
+    def refuse_fork(self) -> None:
+        """Raise `LifecycleError` where nobody follows outcomes: in a child process that was forked off."""
+        ...
+
     def convert(self, outcome: JobOutcome) -> Any:
         """What `JobHandle.result` makes of an outcome."""
         ...
@@ -76,6 +80,7 @@ class JobHandle(Generic[ResultT]):
             ResultPendingError: It had not ended within `timeout` seconds. It goes on.
             JobNotFoundError: There is no such job.
             ResultExpiredError: It ended, and its record was pruned.
+            LifecycleError: This process was forked off the one that waits for it, before it had ended.
         """
         try:
             return self._waited().result(timeout)
@@ -91,7 +96,7 @@ class JobHandle(Generic[ResultT]):
         Raises:
             JobFailedError: It ended `failed`; carries the recorded errors.
             JobCancelledError: It ended `cancelled`.
-            ResultPendingError, JobNotFoundError, ResultExpiredError: As in `outcome`.
+            ResultPendingError, JobNotFoundError, ResultExpiredError, LifecycleError: As in `outcome`.
             PayloadMissingError, PayloadCorruptError: It is in the payload store, and gone or damaged there.
             PayloadStoreError: The payload store did not answer. Ask again: the handle has not forgotten the job.
             ConfigurationError: It is in a payload store, and none is set here.
@@ -129,6 +134,8 @@ class JobHandle(Generic[ResultT]):
     def _waited(self) -> Future[JobOutcome]:
         if self._future is None:
             self._future = self._access.outcome_of(self.id)
+        elif not self._future.done():
+            self._access.refuse_fork()
         return self._future
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ from slurp_leader.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from slurp_leader.forks import free_in_child
 from slurp_leader.jobs.changes import missing
 from slurp_leader.jobs.records import JobKeys, JobOutcome
 from slurp_leader.resilience import pause_s
@@ -101,6 +102,7 @@ class Outcomes:
             future = self._waiting.get(job_id)
             if future is None:
                 future = self._waiting[job_id] = Future()
+                free_in_child(future._condition)  # the handle that has it tells there, too, what it knows
                 # Shared by all who wait: one of them giving up (an asyncio timeout cancels) must not take it away.
                 future.set_running_or_notify_cancel()
             return future

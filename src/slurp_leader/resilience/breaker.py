@@ -249,7 +249,8 @@ class CircuitBreaker:
                 while self._changes:
                     self._tell_of(self._changes.popleft())
             finally:
-                self._telling.release()
+                if self._telling.locked():  # not in a child that the listener has forked: it was made free there
+                    self._telling.release()
 
     def _tell_of(self, change: CircuitChange) -> None:
         tell(change, self._metrics)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from slurp_leader.clock import Clock
 from slurp_leader.election.ranking.scoring import Free
+from slurp_leader.forks import free_in_child
 from slurp_leader.resources.cgroup import Cgroups, CpuLimit
 from slurp_leader.resources.machine import CoreTimes, Machine, ThisMachine
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -43,7 +44,7 @@ class MachineMeter:
         self._clock = clock
         self._machine = machine or ThisMachine()
         self._cgroups = cgroups or Cgroups()
-        self._lock = threading.Lock()  # guards all below
+        self._lock = free_in_child(threading.Lock())  # guards all below
         self._before: CpuReading | None = None
         self._cpu: float | None = None
         self._said: set[str] = set()

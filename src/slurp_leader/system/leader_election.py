@@ -457,7 +457,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
 
         Raises:
             ConfigurationError: `work` is a coroutine function: it would not be awaited.
-            LifecycleError: The election ended, and `work` had not come to its end within a term.
+            LifecycleError: The election ended, and `work` had not come to its end within a term. Also in a child that
+                `work` has forked, and that comes back from it.
             Whatever `work` raises, except the loss of its term: a `LeadershipLostError` of its own making, in a term
             that was never in doubt, comes through.
         """
@@ -490,6 +491,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
                     election.drained(owner, term.token)
         finally:
             self._give_back(election, owner)
+        if self._runs_in_parent:  # this is a child that `work` has forked, and that has come back from it
+            self._need_parts()
         reason = election.reason.value if election.reason else "unknown"
         raise LifecycleError(f"the election ended, and no work was done to its end: {reason}")
 

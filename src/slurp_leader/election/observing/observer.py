@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from slurp_leader.election.observing.changes import WAITING_LIMIT, Gap, LeaderCh
 from slurp_leader.election.observing.missed import Ask, Standing, changes_between, differs
 from slurp_leader.election.records import ElectionKeys, LeaderInfo
 from slurp_leader.errors import NoLeaderError
+from slurp_leader.forks import free_in_child
 from slurp_leader.store import Event, EventKind
 from slurp_leader.store.follow import Changes, FollowFailed, FollowNotice, Snapshot
 
@@ -40,7 +42,8 @@ class Sighting:
 class Observer:
     """Follows one election without standing in it. Safe to use from any thread.
 
-    Its owner hands it what a `Follower` of the election's keys (or of a wider range) delivers, through `feed`.
+    Its owner hands it what a `Follower` of the election's keys (or of a wider range) delivers, through `feed`. For a
+    forked child it is closed: it is the parent's that is fed.
 
     Args:
         keys: Of the election.
@@ -53,7 +56,8 @@ class Observer:
         self._keys = keys
         self._clock = clock
         self._ask = ask
-        self._changed = threading.Condition()
+        self._pid = os.getpid()
+        self._changed = free_in_child(threading.Condition())
         # Guarded by _changed:
         self._standing: Standing | None = None
         self._leader: LeaderInfo | None = None
@@ -158,6 +162,10 @@ class Observer:
         return self._leader
 
     @property
+    def _is_over(self) -> bool:
+        return self._closed or os.getpid() != self._pid
+
+    @property
     def sighting(self) -> Sighting | None:
         """The same, and how far it is known; None: etcd has not told yet. Never blocks for etcd."""
         with self._changed:
@@ -168,7 +176,7 @@ class Observer:
     def wait_until_known(self, timeout_s: float | None = None) -> bool:
         """Wait until etcd has told who leads, or that nobody does. False when the time is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._standing is not None or self._closed, timeout=timeout_s)
+            self._changed.wait_for(lambda: self._standing is not None or self._is_over, timeout=timeout_s)
             return self._standing is not None
 
     def wait_for_leader(self, timeout_s: float | None = None) -> LeaderInfo:
@@ -178,9 +186,9 @@ class Observer:
             NoLeaderError: Nobody did within the time, or before `close`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._leader is not None or self._closed, timeout=timeout_s)
+            self._changed.wait_for(lambda: self._leader is not None or self._is_over, timeout=timeout_s)
             if self._leader is None:
-                raise NoLeaderError("nobody led " + ("before the end" if self._closed else f"within {timeout_s} s"))
+                raise NoLeaderError("nobody led " + ("before the end" if self._is_over else f"within {timeout_s} s"))
             return self._leader
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -205,7 +213,7 @@ class Observer:
         with self._changed:
             if self._standing is not None:
                 log.put(LeaderChanged(self._leader, self._told_at))
-            if self._closed:
+            if self._is_over:
                 log.close()
             self._logs.add(log)
         return log

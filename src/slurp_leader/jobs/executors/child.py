@@ -18,6 +18,7 @@ from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 
 from slurp_leader.clock import SystemClock
+from slurp_leader.forks import free_in_child
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.executors.body import Body, perform
 from slurp_leader.jobs.executors.wire import Begun, Do, Done, FromWorker, Logged, Prepare, Ready, Stop, Unloadable
@@ -49,7 +50,7 @@ class _Line:
     def __init__(self, way: Connection, parent: int) -> None:
         self._way = way
         self._parent = parent
-        self._lock = threading.Lock()  # held while writing
+        self._lock = free_in_child(threading.Lock())  # held while writing
 
     def say(self, message: FromWorker) -> None:
         try:

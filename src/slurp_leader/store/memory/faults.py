@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from slurp_leader.forks import free_in_child
 from slurp_leader.store.requests import Request
 
 When = Callable[[Request[Any]], bool]
@@ -51,7 +52,7 @@ class Faults:
     def __init__(self, changed: Callable[[], None]) -> None:
         """`changed` is called, without a lock held, after anything that may set waiting work free."""
         self._changed = changed
-        self._lock = threading.Lock()  # guards all below
+        self._lock = free_in_child(threading.Lock())  # guards all below
         self._orders: list[_Order] = []
         self._stalled = False
         self._watches_broken = False

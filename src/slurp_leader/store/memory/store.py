@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import os
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -14,12 +15,14 @@ from typing import Any, Self, TypeVar
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.errors import (
+    LifecycleError,
     Outcome,
     StoreClosedError,
     StoreFullError,
     StoreTimeoutError,
     StoreUnavailableError,
 )
+from slurp_leader.forks import free_in_child
 from slurp_leader.store.maintenance import DEFAULT_QUOTA_BYTES
 from slurp_leader.store.memory.faults import Fault, FaultKind, Faults
 from slurp_leader.store.memory.maintenance import MemoryMaintenance
@@ -49,7 +52,7 @@ class MemoryStore:
     """A whole etcd in this process. Fulfils `slurp_leader.store.Store`.
 
     One thread takes the requests in the order of arrival, answers them, and ends leases when their time is up;
-    another hands over what the watches see. Both end with `close`.
+    another hands over what the watches see. Both end with `close`, and a forked child has neither: it can use none.
 
     Attributes:
         faults: What goes wrong, to order.
@@ -73,7 +76,8 @@ class MemoryStore:
             progress_interval_s: Every so many seconds a watch without news is told that it is up to date.
         """
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()  # guards all below but `faults`
+        self._pid = os.getpid()
+        self._lock = free_in_child(threading.Lock())  # guards all below but `faults`
         self._arrivals = threading.Condition(self._lock)
         self._state = MemoryState(self._clock, quota_bytes=quota_bytes, cluster_id=cluster_id)
         self._inbox: deque[_Call] = deque()
@@ -90,6 +94,7 @@ class MemoryStore:
     # ------------------------------------------------------------ the Protocol
 
     def call(self, request: Request[R], timeout_s: float) -> Future[R]:
+        self._refuse_fork()
         future: Future[R] = Future()
         future.set_running_or_notify_cancel()  # what was sent cannot be taken back
         call = _Call(request, future, self._clock.boottime() + timeout_s)
@@ -103,6 +108,7 @@ class MemoryStore:
         return future
 
     def watch(self, key: bytes, range_end: bytes | None, start_revision: int, sink: WatchSink) -> Watch:
+        self._refuse_fork()
         return self._watches.add(key, range_end, start_revision, sink)
 
     def close(self) -> None:
@@ -120,6 +126,12 @@ class MemoryStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _refuse_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise LifecycleError(
+                "this store was made by the parent of this process, whose threads serve it: use it in the parent only"
+            )
 
     # ------------------------------------------------------------ the operator's side
 

@@ -7,6 +7,7 @@ import threading
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import RevisionCompactedError, StoreClosedError
+from slurp_leader.forks import free_in_child
 from slurp_leader.store.memory.faults import Faults
 from slurp_leader.store.memory.state import MemoryState
 from slurp_leader.store.port import WatchSink
@@ -28,7 +29,7 @@ class MemoryWatch:
         self._owner = owner
         self._sink = sink
         # Held while the sink runs, so that `cancel` returns only after it. Re-entrant: a sink may cancel.
-        self._delivering = threading.RLock()
+        self._delivering = free_in_child(threading.RLock())
         self._cancelled = False  # guarded by _delivering
 
     def cancel(self) -> None:
