@@ -298,22 +298,34 @@ class Election:
             raise NotLeaderError(f"{self.identity.node_id} does not lead; {who}", leader=leader)
         return term
 
-    def wait_for_leadership(self, timeout_s: float | None = None) -> bool:
-        """Wait until this node leads. False when the time is over, or the election has stopped."""
+    def wait_for_leadership(self, timeout_s: float | None = None, given_up: Callable[[], bool] = bool) -> bool:
+        """Wait until this node leads. False when the time is over, the election has stopped, or the wait was given up:
+        that is seen at the next change, or `look_again`."""
         with self._changed:
-            self._changed.wait_for(lambda: self.is_leader or self.has_ended, timeout=timeout_s)
+            self._changed.wait_for(lambda: self.is_leader or self.has_ended or given_up(), timeout=timeout_s)
             return self.is_leader
 
-    def wait_until_proved_again(self, term: Term) -> bool:
-        """Wait until a term that cannot be proved at present is proved again. False, as soon as it is over, or is about
-        to be given back: then nothing may begin in it any more."""
+    def wait_until(self, is_so: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until something is so that can come with a change of this election, or with `look_again`. It is asked
+        while a lock is held, so it must not block. False when the time is over."""
+        with self._changed:
+            return self._changed.wait_for(is_so, timeout=timeout_s)
+
+    def look_again(self) -> None:
+        """Have all who wait here look whether what they wait for is so by now."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_until_proved_again(self, term: Term, given_up: Callable[[], bool] = bool) -> bool:
+        """Wait until a term that cannot be proved at present is proved again, or the wait is given up. False, as soon
+        as it is over, or is about to be given back: then nothing may begin in it any more."""
 
         def is_over() -> bool:
             known = self._term
             return self.has_ended or known is None or known.token != term.token or self._draining_token == term.token
 
         with self._changed:
-            while not is_over() and not term.is_valid:
+            while not is_over() and not term.is_valid and not given_up():
                 term.beat()  # who waits here moves
                 self._changed.wait(_LOOK_EVERY_S)  # trust may come back without a change of state
             return not is_over()
@@ -480,12 +492,12 @@ class Election:
                 token = event.term.token
                 self._lent[token] = {name for name in self._owners if self._idle_owners.get(name) != token} | {""}
                 self._ended_lent("", token)
-            self._changed.notify_all()
-        term = event.term
-        if term is not None and not leads:
-            term.lost.set()
-        if term is not None and (not leads or event.state is ElectionState.DRAINING):
-            term.leaving.set()
+            term = event.term
+            if term is not None and not leads:
+                term.lost.set()
+            if term is not None and (not leads or event.state is ElectionState.DRAINING):
+                term.leaving.set()
+            self._changed.notify_all()  # who waits here may wait for the two above
         name = self.options.name
         self._metrics.set(instruments.IS_LEADER, float(event.state is ElectionState.LEADER), election=name)
         self._metrics.add(instruments.TRANSITIONS, election=name, state=event.state.value, reason=event.reason.value)

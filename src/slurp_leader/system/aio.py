@@ -8,6 +8,7 @@ that one is small, shared, and joined when the loop ends. A few tasks that wait 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
@@ -18,10 +19,11 @@ from typing import Any
 class AsyncFace:
     """The same verbs with ``await``: ``handle = await system.aio.submit("src/main.py")``.
 
-    Cancelling the await gives up waiting for the answer; what the verb does goes on.
+    Cancelling the await gives up waiting for the answer; what the verb does goes on. `LeaderElection.run` of a
+    coroutine function alone ends with its await.
 
     Args:
-        find: The method behind a verb.
+        find: The method behind a verb. A coroutine function is awaited as it is.
         verbs: Those that may wait.
     """
 
@@ -33,6 +35,8 @@ class AsyncFace:
         if verb not in self._verbs:
             raise AttributeError(f"there is no awaited {verb!r}; there are {', '.join(sorted(self._verbs))}")
         call = self._find(verb)
+        if inspect.iscoroutinefunction(call):
+            return call
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
             return await on_own_thread(call, *args, **kwargs)
@@ -47,6 +51,12 @@ class AsyncFace:
 
 async def on_own_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call something that waits, on a daemon thread made for it, with the context variables of the caller."""
+    return await called_on_own_thread(call, *args, **kwargs)
+
+
+def called_on_own_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+    """The same for who wants to go on: a future of the running loop, which is no task, so that the end of the loop does
+    not cancel it."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Any] = loop.create_future()
     work = partial(copy_context().run, partial(call, *args, **kwargs))
@@ -62,7 +72,7 @@ async def on_own_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> 
             pass  # the loop was closed: nobody awaits this any more
 
     threading.Thread(target=run, name="slurp-await", daemon=True).start()
-    return await answer
+    return answer
 
 
 def _settle(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

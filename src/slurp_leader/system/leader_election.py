@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from slurp_leader.election import (
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer
-from slurp_leader.errors import ConfigurationError, LeadershipLostError, LifecycleError
+from slurp_leader.errors import ConfigurationError, LifecycleError
 from slurp_leader.forks import free_in_child
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
@@ -36,7 +35,7 @@ from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Store
 from slurp_leader.store.follow import FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
-from slurp_leader.system.aio import AsyncFace
+from slurp_leader.system.aio import AsyncFace, on_own_thread
 from slurp_leader.system.condition import Facts, health_of
 from slurp_leader.system.connection import (
     FollowerFactory,
@@ -54,6 +53,7 @@ from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_view import Access, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork, periodic_of
 from slurp_leader.system.lifetime import ProcessParts, RunsParts
+from slurp_leader.system.running import Run, awaited_run
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -65,8 +65,6 @@ _logger = logging.getLogger("slurp_leader.system")
 _VERBS = frozenset(
     {"get_leader", "resign", "run", "start", "stop", "transfer", "wait_for_leader", "wait_for_leadership"}
 )
-_LETTING_GO_S = 5.0
-"""How long `run` waits for the election to notice that the term is given back."""
 
 
 @dataclass(slots=True)
@@ -160,7 +158,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         control: Who leads, and why: ``history``, ``explain``, ``simulate``; and what changes that: ``transfer``,
             ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ... In a coroutine: ``election.control.aio``.
         aio: The verbs that wait, awaited: ``wait_for_leadership``, ``wait_for_leader``, ``get_leader``, ``transfer``,
-            ``resign``, ``run`` (the work is a plain function, called on a thread), ``start``, ``stop``.
+            ``resign``, ``start``, ``stop``; and ``run``, whose work may be a coroutine function.
 
     Args:
         name: Of the election. Services that use the same name and cluster compete.
@@ -218,7 +216,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         )
         """Who leads, and why; and what changes that: ``step_down``, ``freeze``, ``pin``, ``block``, ``force`` ..."""
         self._listeners = _Listeners()
-        self.aio = AsyncFace(partial(getattr, self), _VERBS)
+        self.aio = AsyncFace(self._verb, _VERBS)
         """The verbs that wait, awaited: ``await election.aio.wait_for_leadership(30)``."""
 
     @property
@@ -455,8 +453,10 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         over or given back; in a frozen election, where nobody could take it up, it is kept until the election is
         stopped. Starts and stops the election if it is not running.
 
+        In a coroutine: ``await election.aio.run(work)``, where `work` may be a coroutine function.
+
         Raises:
-            ConfigurationError: `work` is a coroutine function: it would not be awaited.
+            ConfigurationError: `work` is a coroutine function: it would not be awaited here.
             LifecycleError: The election ended, and `work` had not come to its end within a term. Also in a child that
                 `work` has forked, and that comes back from it.
             Whatever `work` raises, except the loss of its term: a `LeadershipLostError` of its own making, in a term
@@ -464,58 +464,62 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         """
         if inspect.iscoroutinefunction(what_is_called(work)):
             raise ConfigurationError(
-                f"{work!r} is a coroutine function, which run does not await: pass lambda term: asyncio.run(work(term))"
+                f"{work!r} is a coroutine function, which run does not await: in a coroutine write await "
+                f"election.aio.run(work), elsewhere asyncio.run(election.aio.run(work))"
             )
+        return self._carry_out(Run(work))
+
+    async def _awaited_run(self, work: Callable[[Term], Any]) -> Any:
+        """`run`, awaited. A plain function is called on a thread, and goes on when this is cancelled.
+
+        ::
+
+            async def work(term):
+                while True:
+                    await publish(term.token)
+                    await asyncio.sleep(60)  # not term.wait, which would hold up the loop
+
+            await election.aio.run(work)
+
+        A coroutine function runs on the loop of the caller, as a task, and is cancelled as soon as the term is lost, is
+        in doubt, or is to be handed over or given back. Its own end comes through `CancelledError`: what has to be
+        finished first is finished in ``finally``, where it may await. The term is held meanwhile, for at most
+        `election.stop_timeout`, if it was not lost. Work that was cancelled so begins anew in the next term, as does
+        work that returns None to a cancellation; when the election is stopped, None is returned. All else is as in
+        `run`.
+
+        A coroutine hears of a cancellation when it awaits: before an act that matters it asks ``term.check()``. One
+        that swallows it, or does not await, goes on in a term that is not its own any more, like a function that does
+        not look at ``term.should_stop``, and nothing is begun anew before it has ended.
+
+        Cancelling this cancels the work, waits for its end, and gives the term back, before it is cancelled itself. A
+        stop is awaited too (``async with``, ``aio.stop``): one that holds up the loop keeps the work from its end.
+        Arguments of the work's own are bound with `functools.partial`: a lambda is a plain function. With
+        `needs_progress` the work calls ``term.beat()``.
+
+        Raises:
+            LifecycleError: As `run`; or the loop was closed.
+            Whatever `work` raises, as in `run`.
+        """
+        if not inspect.iscoroutinefunction(what_is_called(work)):
+            return await on_own_thread(self.run, work)
+        return await awaited_run(self._carry_out, work)
+
+    def _carry_out(self, run: Run[T]) -> T:
         if self._running_parts is None:
             with self:
-                return self.run(work)
-        election = self._running()
-        owner = f"run-{secrets.token_hex(4)}"
-        election.add_owner(owner)
+                return self._carry_out(run)
         try:
-            while (term := self._next_term(election, owner)) is not None:
-                refusals = term.trust.refusals
-                try:
-                    result = work(term)
-                except LeadershipLostError as error:
-                    was_refused = error.token == term.token and term.trust.refusals != refusals
-                    if term.is_valid and not was_refused:  # it says so of another term, or this one was never in doubt
-                        raise
-                else:
-                    # Work that ends because it was asked to has not come to its end, unless nothing follows. One that
-                    # has something to show has: it was done in a term that held to the last.
-                    was_asked = term.leaving.is_set() and not election.is_stopping and result is None
-                    if term.is_valid and not was_asked:
-                        return result
-                if not election.wait_until_proved_again(term):  # else the same term goes on, and its work begins anew
-                    election.drained(owner, term.token)
-        finally:
-            self._give_back(election, owner)
-        if self._runs_in_parent:  # this is a child that `work` has forked, and that has come back from it
-            self._need_parts()
-        reason = election.reason.value if election.reason else "unknown"
-        raise LifecycleError(f"the election ended, and no work was done to its end: {reason}")
+            return run.carry_out(self._running())
+        except LifecycleError:
+            if self._runs_in_parent:  # this is a child that the work has forked, and that has come back from it
+                self._need_parts()
+            raise
 
-    @staticmethod
-    def _next_term(election: Election, owner: str) -> Term | None:
-        """Wait for a term in which work may begin; None when there will be none."""
-        while election.wait_for_leadership():
-            term = election.term
-            if term is None:
-                continue
-            if not term.leaving.is_set():
-                return term
-            election.drained(owner, term.token)  # being given back: the next one may be ours again
-            term.lost.wait()
-        return None
-
-    @staticmethod
-    def _give_back(election: Election, owner: str) -> None:
-        """Give the term back that is in force, if one is, and let nobody wait for us any more."""
-        term = election.leave()
-        if term is not None:
-            term.leaving.wait(_LETTING_GO_S)
-        election.remove_owner(owner)
+    def _verb(self, name: str) -> Callable[..., Any]:
+        """The method behind a verb of `aio`."""
+        method: Callable[..., Any] = getattr(self, "_awaited_run" if name == "run" else name)
+        return method
 
     def _on_health(self, why: str) -> None:
         parts = self._running_parts
