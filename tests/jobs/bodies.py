@@ -146,7 +146,18 @@ def _raise(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
     raise Odd("of a kind that nobody else knows")
 
 
+def _take(folder: Path, payload: dict[str, Any], job: JobContext) -> Any:
+    """Take memory, and processor time here and in a child; tell what was taken by its own measure."""
+    held = bytearray(payload["bytes"])
+    held[::4096] = b"x" * len(held[::4096])
+    child = "import time\nwhile time.process_time() < 0.05: pass"
+    if payload["child"]:
+        subprocess.run([sys.executable, "-S", "-c", child], check=True)
+    return {"held": len(held)}
+
+
 _BODIES = {
+    "take": _take,
     "echo": _echo,
     "wait": _wait,
     "deaf": _deaf,

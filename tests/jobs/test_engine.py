@@ -502,7 +502,7 @@ class Counted:
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         self.counts[instrument.name] = self.counts.get(instrument.name, 0) + amount
 
     def set(self, instrument: Instrument, value: float, **attributes: str) -> None:

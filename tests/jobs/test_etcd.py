@@ -303,7 +303,7 @@ def test_every_kind_of_record_is_what_the_documentation_says(cluster: Cluster, e
     outcome = only(below(keys.done + done.id.encode()))
     expected = {"schema", "id", "status", "op", "token", "run", "queue_revision", "attempts", "interruptions"}
     dates = {"submitted_at", "started_at", "finished_at"}
-    assert set(outcome) == expected | dates | {"node", "epoch", "priority", "by", "about", "result"}
+    assert set(outcome) == expected | dates | {"node", "epoch", "priority", "by", "about", "use", "result"}
     assert (outcome["priority"], outcome["by"], outcome["about"]) == ("normal", "me", {"n": 1})
     assert (outcome["status"], outcome["run"], outcome["node"]) == ("completed", 1, "last")
     assert outcome["result"] == {"answer": 42}

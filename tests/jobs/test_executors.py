@@ -221,7 +221,7 @@ class _Launch:
     def span(self) -> Any:
         return nullcontext()
 
-    def end(self, report: Any) -> None:
+    def end(self, report: Any, use: Any = None) -> None:
         self.over.set()
 
 

@@ -20,6 +20,7 @@ from slurp_leader.jobs.executors.threads import Threads
 from slurp_leader.jobs.messages import RunEnded, StartRun, WorkerReady
 from slurp_leader.jobs.options import BatchBy
 from slurp_leader.jobs.records import JobStatus
+from slurp_leader.jobs.use import Use
 from slurp_leader.orders import Order
 from support.calls import PATIENCE_S
 
@@ -164,7 +165,7 @@ class _Launch:
     def span(self) -> Any:
         return nullcontext()
 
-    def end(self, report: RunReport) -> None:
+    def end(self, report: RunReport, use: Use | None = None) -> None:
         self.reports.append(report)
         self.over.set()
 

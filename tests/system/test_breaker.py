@@ -26,7 +26,7 @@ class Transitions(NoMetrics):
         self.seen: list[str] = []
         self.on: dict[str, Callable[[], None]] = {}
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         if instrument is CIRCUIT_TRANSITIONS:
             self.seen.append(attributes["state"])
             self.on.get(attributes["state"], lambda: None)()

@@ -476,7 +476,7 @@ class Lookups(NoMetrics):
     def __init__(self) -> None:
         self.counted = {"hit": 0, "miss": 0}
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         if instrument is CACHE_LOOKUPS:
             self.counted[attributes["outcome"]] += amount
 

@@ -38,7 +38,7 @@ class Counted:
     def __init__(self) -> None:
         self.seen: queue.SimpleQueue[tuple[Instrument, dict[str, str]]] = queue.SimpleQueue()
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         self.record(instrument, amount, **attributes)
 
     def set(self, instrument: Instrument, value: float, **attributes: str) -> None:

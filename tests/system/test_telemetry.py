@@ -25,11 +25,11 @@ from support.waiting import WAIT_S, when_it_stands
 LEADER_KEY = b"/slurp/v1/default/m/election/slurp/leader"
 
 
-def settings(node_id: str) -> SlurpSettings:
+def settings(node_id: str, cache: str = "1MiB") -> SlurpSettings:
     return SlurpSettings(
         node={"id": node_id},
         election={"lease_ttl": 3},
-        jobs={"backoff_base": 0.01, "backoff_cap": 0.02, "cache_bytes": "1MiB"},
+        jobs={"backoff_base": 0.01, "backoff_cap": 0.02, "cache_bytes": cache},
     )
 
 
@@ -44,7 +44,7 @@ class Told(OtelMetrics):
         super().__init__(provider)
         self.skipped = threading.Event()
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         super().add(instrument, amount, **attributes)
         if instrument is PERIODIC_SKIPPED:
             self.skipped.set()
@@ -99,6 +99,7 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
         _lend_and_take_back(node, shared, monkeypatch)
     assert outcomes == ["completed", "completed", "failed", "completed"]
     _open_a_circuit(metrics)
+    _run_in_a_process(shared, metrics)
 
     seen = _recorded(reader)
     assert {one.name for one in INSTRUMENTS} - set(seen) == set()
@@ -110,6 +111,19 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
     assert {"leader", "draining", "candidate"} <= seen["slurp.election.transitions"]["state"]
     assert seen["slurp.cache.lookups"]["outcome"] == {"hit", "miss"}
     assert seen["slurp.circuit.state"]["circuit"] == {"generator", "payloads", "own"}
+
+
+def in_a_process(request: Any, job: Any) -> None:
+    """Found by name in another process."""
+
+
+def _run_in_a_process(shared: Any, metrics: OtelMetrics) -> None:
+    """What only such a run is measured for."""
+    system = SlurpLeaderSystem(
+        settings("p", "0"), generator=in_a_process, executor="processes", stores=shared, metrics=metrics
+    )
+    with system:
+        system.submit("done.py").result(WAIT_S)
 
 
 def _open_a_circuit(metrics: OtelMetrics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,6 +162,23 @@ def _where(report: JobReport) -> str:
     return f"{place}: {report.result_problem}" if report.result_problem else place
 
 
+def _counted(report: JobReport) -> str:
+    """What a run takes of the limits, where that is more than the one slot of every run."""
+    from slurp_leader.options.sizes import format_size
+
+    slots = f"{report.slots} slots" if report.slots > 1 else ""
+    memory = f"{format_size(report.memory)} of memory" if report.memory else ""
+    return ", ".join(part for part in (slots, memory) if part)
+
+
+def _used(use: Mapping[str, Any]) -> str:
+    from slurp_leader.options.sizes import format_size
+
+    cpu = f"{use['cpu_s']:.3g} s of processor time" if "cpu_s" in use else ""
+    memory = f"at most {format_size(use['memory'])} of memory" if "memory" in use else ""
+    return ", ".join(part for part in (cpu, memory) if part)
+
+
 def _show_report(output: Output, report: JobReport) -> None:
     from slurp_leader.jobs.result import ContextNode
 
@@ -182,6 +200,8 @@ def _show_report(output: Output, report: JobReport) -> None:
             ("finished", report.finished_at or ""),
             ("run by", f"{report.node_id} under token {report.token}" if report.node_id else ""),
             ("runs", f"{report.run}, {report.interruptions} of them interrupted" if report.run else ""),
+            ("counted with", _counted(report)),
+            ("used", _used(report.use or {})),
             ("cancel", "requested" if report.cancel_requested else ""),
             ("progress", f"{progress.get('fraction')} {progress.get('note') or ''}" if progress else ""),
             ("error", _note(report) if report.error else ""),

@@ -13,6 +13,7 @@ from slurp_leader.jobs.admission import QueueLevel
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.picture import Job
 from slurp_leader.jobs.records import JobOutcome
+from slurp_leader.jobs.use import Use
 from slurp_leader.payloads.collection import Collection
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.term import Lent, Term
@@ -74,11 +75,12 @@ class RunStarted:
 @dataclass(frozen=True, slots=True)
 class RunEnded:
     """Event: a worker is done with a run. `report` is None when the run was never started (its term was not valid).
-    `duration_s` is 0 when its body has not begun."""
+    `duration_s` is 0 when its body has not begun. `use`: what it has taken; None: that is not known."""
 
     run_id: int
     report: RunReport | None
     duration_s: float = 0.0
+    use: Use | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class Meter:
         self._ended: Counter[str] = Counter()
         self._waits_s: list[float] = []
         self._runs_s: list[tuple[float, str]] = []
+        self._cpu_s = 0.0
+        self._memory: list[int] = []
         self._measured_at = float("-inf")
         self._stats: CommitStats | None = None
         self._cache_measured = (0, 0)
@@ -93,8 +95,13 @@ class Meter:
         """A job ended here."""
         status = ended.outcome.status.value
         self._ended[status] += 1
+        use = ended.outcome.use
+        if use is not None:
+            self._cpu_s += use.cpu_s or 0.0
+            if use.memory is not None and len(self._memory) < _SAMPLES:
+                self._memory.append(use.memory)
         with self._statistics_lock:
-            self._statistics.add(ended.role, status, ended.wait_s, ended.run_s, self._clock.boottime())
+            self._statistics.add(ended.role, status, ended.wait_s, ended.run_s, self._clock.boottime(), use)
         if len(self._waits_s) < _SAMPLES:
             self._waits_s.append(ended.wait_s)
             self._runs_s.append((ended.run_s, status))
@@ -120,7 +127,13 @@ class Meter:
             metrics.record(instruments.JOB_WAIT, wait_s)
         for run_s, status in self._runs_s:
             metrics.record(instruments.JOB_RUN, run_s, outcome=status)
+        if self._cpu_s:
+            metrics.add(instruments.JOBS_CPU, self._cpu_s)
+        for memory in self._memory:
+            metrics.record(instruments.JOB_MEMORY, memory)
         self._ended.clear()
+        self._memory.clear()
+        self._cpu_s = 0.0
         self._waits_s.clear()
         self._runs_s.clear()
         tally = self._scheduler.tally

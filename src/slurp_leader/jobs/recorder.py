@@ -21,6 +21,7 @@ from slurp_leader.jobs.packing import inline_size, too_large_error
 from slurp_leader.jobs.picture import Job, StateView
 from slurp_leader.jobs.records import JobOutcome, JobState, JobStatus, checkpoint_value
 from slurp_leader.jobs.run import Run
+from slurp_leader.jobs.use import Use
 from slurp_leader.telemetry.events import LogEvent
 
 _LONGEST_SHORT_TEXT = 200
@@ -42,6 +43,7 @@ class _Ending:
     has_checkpoint: bool = False
     wait_s: float = 0.0
     run_s: float = 0.0
+    use: Use | None = None
     is_run: bool = False
     is_bare: bool = False
     """Nothing is kept but how it ended: etcd would not take more."""
@@ -68,7 +70,7 @@ class Recorder:
         if isinstance(decision, Finish):
             wait_s = max(0.0, run.claimed_at - run.ready_at)
             left = (run.started_at, run.has_progress, run.has_checkpoint)
-            ending = _Ending(job, before, run.number, over, *left, wait_s, duration_s, True)
+            ending = _Ending(job, before, run.number, over, *left, wait_s, duration_s, run.use, True)
             self._finish(ending, decision, op, now)
         else:
             settled = partial(self._went_on, job.job_id, report, decision.state, over)
@@ -118,6 +120,7 @@ class Recorder:
             spec=None if ending.is_bare else _spec_kept(ending.job, finish.status),
             payload=finish.payload,
             cached=finish.cached,
+            use=ending.use,
         )
 
     def _write(self, ending: _Ending, finish: Finish, outcome: JobOutcome, value: bytes, now: float) -> None:

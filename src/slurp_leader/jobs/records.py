@@ -43,6 +43,7 @@ from slurp_leader.clock import format_utc, parse_utc
 from slurp_leader.errors import PayloadError, RecordError
 from slurp_leader.jobs.ids import is_job_id
 from slurp_leader.jobs.request import Priority
+from slurp_leader.jobs.use import Use
 from slurp_leader.payloads.port import is_reference
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.records import SCHEMA, read_object, unknown
@@ -546,6 +547,7 @@ class JobOutcome:
         about: The short fields of the request, so that people can tell what it was.
         spec: The whole request of a job that failed or was cancelled, for an operator who wants it to be tried again.
         cached: The generator was not called: an earlier job had come to this result already.
+        use: What its last run has taken; None: that is not known.
     """
 
     job_id: str
@@ -571,6 +573,7 @@ class JobOutcome:
     spec: dict[str, Any] | None = None
     payload: Payload | None = None
     cached: bool = False
+    use: Use | None = None
 
     def to_value(self, compress_above: int) -> bytes:
         data: dict[str, Any] = {
@@ -598,6 +601,8 @@ class JobOutcome:
             data["errors"] = list(self.errors[-ERRORS_KEPT:])
         if self.cached:
             data["cached"] = True
+        if self.use is not None:
+            data["use"] = self.use.to_fields()
         if self.payload is not None:
             return to_json({**data, "payload": self.payload.to_fields()})
         if self.result_json is None:
@@ -654,6 +659,7 @@ class JobOutcome:
                 spec=_maybe_object(data.get("spec")),
                 payload=None if data.get("payload") is None else Payload.from_fields(data["payload"]),
                 cached=data.get("cached") is True,
+                use=Use.from_fields(data.get("use")),
             )
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise _bad("outcome record", key, error) from error

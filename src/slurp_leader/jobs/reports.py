@@ -37,6 +37,8 @@ class JobReport:
         request: As it was submitted; of a completed job its short fields only.
         result: Of a completed job.
         payload: Of a completed job whose result is in the payload store: ``{"ref", "size", "stored", "codec"}``.
+        slots, memory: What a run of it is counted with; of a completed job 0: that is not kept.
+        use: What its last run has taken: ``{"cpu_s", "memory"}``, each only where it is known.
         cached: That result is the one of an earlier job with the same content; the generator was not called.
         result_problem: Why that result could not be fetched; empty when it was, and when nobody tried (in lists).
     """
@@ -65,6 +67,9 @@ class JobReport:
     result: Any = None
     payload: dict[str, Any] | None = None
     cached: bool = False
+    slots: int = 0
+    memory: int = 0
+    use: dict[str, Any] | None = None
     result_problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -197,6 +202,8 @@ def _live(picture: Picture, job: Job, clock: Clock, progress: KeyValue | None) -
         progress=_progress(progress),
         errors=(*(spec.retried.errors if spec.retried else ()), *view.state.errors),
         request=spec.payload,
+        slots=spec.slots,
+        memory=spec.memory,
     )
 
 
@@ -233,6 +240,9 @@ def _ended(kv: KeyValue, fetch: Callable[[JobOutcome], JobOutcome] | None = None
         result=None if outcome.result_json is None else outcome.result,
         payload=None if outcome.payload is None else outcome.payload.to_fields(),
         cached=outcome.cached,
+        slots=_kept_number(outcome, "slots", 1),
+        memory=_kept_number(outcome, "memory", 0),
+        use=None if outcome.use is None else outcome.use.to_fields(),
         result_problem=problem,
     )
 
@@ -240,6 +250,13 @@ def _ended(kv: KeyValue, fetch: Callable[[JobOutcome], JobOutcome] | None = None
 def _kept_text(outcome: JobOutcome, name: str) -> str | None:
     value = (outcome.spec or {}).get(name)
     return value if isinstance(value, str) else None
+
+
+def _kept_number(outcome: JobOutcome, name: str, otherwise: int) -> int:
+    if outcome.spec is None:
+        return 0
+    value = outcome.spec.get(name)
+    return value if type(value) is int else otherwise
 
 
 def _times_retried(outcome: JobOutcome) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from slurp_leader.jobs.picture import Job, StateView
+from slurp_leader.jobs.use import Use
 from slurp_leader.machine.calls import NEVER
 from slurp_leader.resilience.circuit import Permit
 
@@ -43,6 +44,7 @@ class Run:
         restored: What they have left.
         checkpoint: Its own newest, as long as that is not written.
         checkpoint_due: From when on one may be written.
+        use: What it has taken, once it has ended.
     """
 
     run_id: int
@@ -66,6 +68,7 @@ class Run:
     restored: bytes | None = None
     checkpoint: bytes | None = None
     checkpoint_due: float = -NEVER
+    use: Use | None = None
 
     @property
     def is_waiting(self) -> bool:

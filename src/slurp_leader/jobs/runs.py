@@ -196,6 +196,7 @@ class Runs:
         elif event.report is None:
             self._refused_by_worker(run, now)
         else:
+            run.use = event.use
             self._conclude(run, self._explained(run, event.report), now, event.duration_s)
 
     def _refused_by_worker(self, run: Run, now: float) -> None:

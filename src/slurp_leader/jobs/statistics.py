@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slurp_leader.jobs.records import JobStatus
+from slurp_leader.jobs.use import Use
 
 _STEP_S = 60.0
 _STEPS = 5
@@ -67,16 +68,22 @@ class Group:
     ended: Counter[str] = field(default_factory=Counter)
     waits: Durations = field(default_factory=Durations)
     runs: Durations = field(default_factory=Durations)
+    cpu_s: float = 0.0
+    most_memory: int = 0
 
-    def add(self, status: str, wait_s: float, run_s: float) -> None:
+    def add(self, status: str, wait_s: float, run_s: float, use: Use) -> None:
         self.ended[status] += 1
         self.waits.add(wait_s)
         self.runs.add(run_s)
+        self.cpu_s += use.cpu_s or 0.0
+        self.most_memory = max(self.most_memory, use.memory or 0)
 
     def merge(self, other: Group) -> None:
         self.ended.update(other.ended)
         self.waits.merge(other.waits)
         self.runs.merge(other.runs)
+        self.cpu_s += other.cpu_s
+        self.most_memory = max(self.most_memory, other.most_memory)
 
     def as_dict(self) -> dict[str, Any]:
         completed, failed = self.ended[JobStatus.COMPLETED.value], self.ended[JobStatus.FAILED.value]
@@ -85,7 +92,11 @@ class Group:
             "success_ratio": round(completed / (completed + failed), 4) if completed + failed else None,
             "wait": self.waits.as_dict(),
             "run": self.runs.as_dict(),
+            "use": {"cpu_s": round(self.cpu_s, 3), "max_memory": self.most_memory},
         }
+
+
+_UNKNOWN = Use()
 
 
 @dataclass(slots=True)
@@ -107,7 +118,7 @@ class Statistics:
         self._began_at = now
         self._steps: deque[_Step] = deque([_Step(now)], maxlen=_STEPS)
 
-    def add(self, role: str, status: str, wait_s: float, run_s: float, now: float) -> None:
+    def add(self, role: str, status: str, wait_s: float, run_s: float, now: float, use: Use | None = None) -> None:
         """A job has ended.
 
         Args:
@@ -116,13 +127,14 @@ class Statistics:
             wait_s: From when it could have run until it was claimed.
             run_s: How long its last run took; 0 when there was none.
             now: The time.
+            use: What its last run has taken; None: not known.
         """
         self._turn(now)
         groups = self._steps[-1].groups
         group = groups.get(role)
         if group is None:
             group = groups.setdefault(role if len(groups) < _MOST_GROUPS else OTHERS, Group())
-        group.add(status, wait_s, run_s)
+        group.add(status, wait_s, run_s, use or _UNKNOWN)
 
     def as_dict(self, now: float) -> dict[str, Any]:
         """Plain data: ``window_s`` (of what time it tells), ``per_second``, the figures of all jobs, and of each role

@@ -13,6 +13,7 @@ SCOPE = "slurp_leader"
 # OpenTelemetry's own buckets begin at 5, as they are meant for milliseconds.
 _BUCKETS: dict[str, Sequence[float]] = {
     "s": (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+    "By": tuple(2**power for power in range(20, 38, 2)),
     "{item}": (1, 2, 4, 8, 16, 32, 48, 63),
 }
 
@@ -34,7 +35,7 @@ class OtelMetrics:
         self._gauges = {one.name: meter.create_gauge(one.name, one.unit, one.description) for one in _of(Kind.GAUGE)}
         self._histograms = {one.name: _histogram(meter, one) for one in _of(Kind.HISTOGRAM)}
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         """Add to a counter."""
         counter = self._counters.get(instrument.name)
         if counter is None:  # the service's own; the SDK gives the same one to two that ask at once

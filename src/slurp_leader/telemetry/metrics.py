@@ -27,7 +27,7 @@ class Instrument:
 class Metrics(Protocol):
     """Where measurements go. Implementations must be cheap, thread-safe, and never raise."""
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         """Add to a counter."""
         ...
 
@@ -43,7 +43,7 @@ class Metrics(Protocol):
 class NoMetrics:
     """Measures nothing; the default."""
 
-    def add(self, instrument: Instrument, amount: int = 1, **attributes: str) -> None:
+    def add(self, instrument: Instrument, amount: float = 1, **attributes: str) -> None:
         return
 
     def set(self, instrument: Instrument, value: float, **attributes: str) -> None:
@@ -123,6 +123,10 @@ JOBS_STUCK = Instrument(
     "slurp.jobs.stuck", Kind.GAUGE, "{job}", "Runs that were told to stop, did not, and hold their worker"
 )
 JOB_WAIT = Instrument("slurp.job.wait.duration", Kind.HISTOGRAM, "s", "From becoming due to the start of the run")
+JOBS_CPU = Instrument(
+    "slurp.jobs.cpu.time", Kind.COUNTER, "s", "Processor time of runs that ended their jobs, where known"
+)
+JOB_MEMORY = Instrument("slurp.job.memory", Kind.HISTOGRAM, "By", "The most memory that a run in a process took")
 JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome",))
 CACHE_LOOKUPS = Instrument(
     "slurp.cache.lookups", Kind.COUNTER, "{job}", "Jobs that this leader looked up in its result cache", ("outcome",)

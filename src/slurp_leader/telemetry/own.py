@@ -26,7 +26,7 @@ class Counter:
         self._metrics = metrics
         self._instrument = instrument
 
-    def add(self, amount: int = 1, **attributes: str) -> None:
+    def add(self, amount: float = 1, **attributes: str) -> None:
         """Count so many more, 0 or more."""
         self._metrics.add(self._instrument, amount, **attributes)
 

@@ -20,6 +20,7 @@ from slurp_leader.errors import TerminalError
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.executors.body import BatchWork, Body, raised, returned
+from slurp_leader.jobs.executors.measuring import ThreadUse
 from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
 from slurp_leader.jobs.joining import joined
 from slurp_leader.jobs.options import BatchBy
@@ -187,8 +188,11 @@ class Batches:
         call = next(self._calls)
         begun = [launch for launch in batch if launch.begin_apart(call)]
         if begun:
-            for launch, report in zip(begun, self._reports(begun), strict=True):
-                launch.end(report)
+            measured = ThreadUse()
+            reports = self._reports(begun)
+            use = measured.taken(len(begun))
+            for launch, report in zip(begun, reports, strict=True):
+                launch.end(report, use)
 
     def _reports(self, batch: Sequence[Launch]) -> list[RunReport]:
         """What became of each. What the call as a whole raises is held against all of them."""

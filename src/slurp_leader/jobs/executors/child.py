@@ -21,6 +21,7 @@ from slurp_leader.clock import SystemClock
 from slurp_leader.forks import free_in_child
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.executors.body import Body, perform
+from slurp_leader.jobs.executors.measuring import ProcessUse
 from slurp_leader.jobs.executors.wire import Begun, Do, Done, FromWorker, Logged, Prepare, Ready, Stop, Unloadable
 
 _LOOK_EVERY_S = 1.0
@@ -98,10 +99,12 @@ class _Worker:
         assert context is not None
         context._begin()
         self._line.say(Begun(do.facts.run_id))
+        measured = ProcessUse()
         report = perform(self._body, do.spec, context)
+        use = measured.taken()
         with self._lock:
             self._context = None
-        self._line.say(Done(do.facts.run_id, report))
+        self._line.say(Done(do.facts.run_id, report, use))
 
     def _listen(self) -> None:
         while True:

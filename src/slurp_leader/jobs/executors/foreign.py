@@ -21,15 +21,18 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
+from dataclasses import dataclass
 from functools import partial
 
 from slurp_leader.errors import ConfigurationError
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.executors.body import Body, perform, report_of
+from slurp_leader.jobs.executors.measuring import ThreadUse
 from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
 from slurp_leader.jobs.messages import RunCheckpoint
 from slurp_leader.jobs.records import Spec
+from slurp_leader.jobs.use import Use
 from slurp_leader.telemetry.events import LogEvent, log_event
 
 _logger = logging.getLogger("slurp_leader.jobs")
@@ -38,12 +41,22 @@ PoolSource = concurrent.futures.Executor | Callable[[], concurrent.futures.Execu
 """A pool, or what makes one."""
 
 
-def perform_there(body: Body, spec: Spec, context: JobContext) -> tuple[RunReport | None, RunCheckpoint | None]:
-    """What is handed to the pool. No report: the term was over before the body could begin."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What comes back from the pool. No report: the term was over before the body could begin."""
+
+    report: RunReport | None = None
+    checkpoint: RunCheckpoint | None = None
+    use: Use | None = None
+
+
+def perform_there(body: Body, spec: Spec, context: JobContext) -> Answer:
+    """What is handed to the pool."""
     if not context._may_begin():
-        return None, None
+        return Answer()
+    measured = ThreadUse()
     report = perform(body, spec, context)
-    return report, getattr(context, "newest", None)
+    return Answer(report, getattr(context, "newest", None), measured.taken())
 
 
 class Foreign:
@@ -66,7 +79,7 @@ class Foreign:
         self._lost: Callable[[BaseException], None] = _ignore
         self._lock = threading.Lock()  # guards all below
         self._pool = source if isinstance(source, concurrent.futures.Executor) else None
-        self._futures: dict[int, Future[tuple[RunReport | None, RunCheckpoint | None]]] = {}
+        self._futures: dict[int, Future[Answer]] = {}
         self._is_closed = False
 
     def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
@@ -118,7 +131,7 @@ class Foreign:
                 self._pool = self._make()
             return self._pool
 
-    def _done(self, launch: Launch, future: Future[tuple[RunReport | None, RunCheckpoint | None]]) -> None:
+    def _done(self, launch: Launch, future: Future[Answer]) -> None:
         """On a thread of the pool, or of whoever cancelled."""
         with self._lock:
             self._futures.pop(launch.run_id, None)
@@ -128,10 +141,10 @@ class Foreign:
         error = future.exception()
         if error is None:
             self.trouble = ""
-            report, checkpoint = future.result()
-            if checkpoint is not None:
-                launch.tell(checkpoint)
-            launch.end(report)
+            answer = future.result()
+            if answer.checkpoint is not None:
+                launch.tell(answer.checkpoint)
+            launch.end(answer.report, answer.use)
         elif isinstance(error, BrokenExecutor):
             launch.end(INTERRUPTED)
             self._is_gone(error)

@@ -12,6 +12,7 @@ from slurp_leader.jobs.context import JobContext, Told
 from slurp_leader.jobs.decisions import RunEnd, RunReport, deadline_error
 from slurp_leader.jobs.messages import RunEnded, RunStarted, StartRun
 from slurp_leader.jobs.records import Spec
+from slurp_leader.jobs.use import Use
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.tracing import SpanScope, Tracer
 
@@ -138,8 +139,9 @@ class Launch:
         """Pass on what the body tells."""
         self._post(told)
 
-    def end(self, report: RunReport | None) -> None:
-        """The run is over. None: its body never began, and the run may be given again."""
+    def end(self, report: RunReport | None, use: Use | None = None) -> None:
+        """The run is over. No report: its body never began, and the run may be given again. `use`: what it has taken,
+        where that is known."""
         over, self._over = self._over, None
         if over is None:
             return
@@ -148,7 +150,7 @@ class Launch:
             error = _as_error(report)
             self._apart.run(self._scope.__exit__, type(error) if error else None, error, None)
         over(self.run_id)
-        self._post(RunEnded(self.run_id, report, duration_s))
+        self._post(RunEnded(self.run_id, report, duration_s, use))
 
 
 def _as_error(report: RunReport | None) -> JobError | None:

@@ -251,9 +251,9 @@ class Processes:
                 self._start_failed(JobError(f"a worker process cannot load the generator: {why}"))
             case Logged(record):
                 _pass_on(record)
-            case Done(run_id, report) if launch is not None and launch.run_id == run_id and worker.verdict is None:
+            case Done(run_id, report, use) if launch is not None and launch.run_id == run_id and worker.verdict is None:
                 worker.take_back(self._clock.boottime())
-                launch.end(report)
+                launch.end(report, use)
                 self._retire_if_large(worker)
             case Done():
                 pass  # it was killed meanwhile

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from slurp_leader.clock import Clock
 from slurp_leader.jobs.executors.body import Body, perform
+from slurp_leader.jobs.executors.measuring import ThreadUse
 from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
 from slurp_leader.jobs.joining import joined
 
@@ -87,7 +88,9 @@ class Threads:
                 if self._may_leave():
                     return
             elif self._waiting.pop(launch, False) and launch.begin():
-                launch.end(perform(self._body, launch.spec, launch.context, launch.span()))
+                measured = ThreadUse()
+                report = perform(self._body, launch.spec, launch.context, launch.span())
+                launch.end(report, measured.taken())
 
     def _may_leave(self) -> bool:
         with self._lock:

@@ -8,6 +8,7 @@ from typing import Any
 from slurp_leader.jobs.context import RunFacts, Told
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.records import Spec
+from slurp_leader.jobs.use import Use
 
 # ---------------------------------------------------------------- to the worker
 
@@ -65,6 +66,7 @@ class Done:
 
     run_id: int
     report: RunReport
+    use: Use
 
 
 @dataclass(frozen=True, slots=True)
