@@ -207,17 +207,21 @@ def test_what_could_not_be_seen_for_a_moment_is_not_taken_for_not_being_there(
     assert after not in (before, None)
 
 
+@pytest.mark.parametrize("remembered", [0, 1, 256])
 def test_a_node_of_content_that_was_there_for_a_moment_is_not_that_of_what_was_there_before(
-    shop: FileContextGenerator, write: Write
+    shop: FileContextGenerator, root: Path, write: Write, remembered: int
 ) -> None:
-    before = hash_of(shop)
-    text = (shop.workspace.root / FILES[0]).read_text()
+    """However little is remembered of files, and whatever else is asked about meanwhile."""
+    generator = FileContextGenerator(shop.workspace.root, remembered_files=remembered)
+    before = hash_of(generator)
+    hash_of(generator, FILES[1])
+    text = (root / FILES[0]).read_text()
     write(FILES[0], "import csv\n")
-    shop.generate(asked(FILES[0]), RunningJob())
+    generator.generate(asked(FILES[0]), RunningJob())
     write(FILES[0], text)
-    after = hash_of(shop)
+    after = hash_of(generator)
     assert after not in (before, None)
-    assert hash_of(shop) == after
+    assert hash_of(generator) == after
 
 
 @pytest.mark.parametrize("change", ["file", "folder"])

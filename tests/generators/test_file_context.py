@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurp_leader.errors import FileRefusedError, JobInterrupted
+from slurp_leader.errors import ConfigurationError, FileRefusedError, JobInterrupted
 from slurp_leader.generators import FileContextGenerator, Generator, GitOptions
 from slurp_leader.generators.insights import MOST, VIEWS, view_for
 from slurp_leader.jobs.request import ContextGenerationRequest
@@ -258,6 +258,12 @@ def test_no_more_readings_are_kept_than_allowed() -> None:
     for path in SOURCES:
         node_of(generator, path)
     assert len(generator._readings) == 2
+
+
+def test_fewer_than_no_readings_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="remembered_files: must be 0 or more, not -1") as caught:
+        FileContextGenerator(SAMPLES, remembered_files=-1)
+    assert caught.value.field == "remembered_files"
 
 
 @pytest.mark.parametrize("checks", range(4))

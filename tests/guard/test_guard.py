@@ -22,7 +22,7 @@ import pytest
 from slurp_leader.clock import SystemClock
 from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
-from slurp_leader.guard.client import GuardClient
+from slurp_leader.guard.client import GuardClient, GuardTrouble
 from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
 from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, decode, encode
 from slurp_leader.store import EventKind, Get, Grant, Store
@@ -41,7 +41,7 @@ PROGRAM = """
 import json, os, signal, subprocess, sys, threading
 from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
-from slurp_leader.guard.client import GuardClient
+from slurp_leader.guard.client import GuardClient, GuardTrouble
 
 options = EtcdOptions(endpoints=[sys.argv[1]])
 lease, stall = int(sys.argv[2]), float(sys.argv[3])
@@ -653,15 +653,22 @@ def test_guards_that_die_one_after_the_other_are_warned_of_once_until_one_has_wo
     caplog.set_level(logging.INFO)
     client = GuardClient(route_of(EtcdOptions()), clock)
     client.hold(1, 60, 0)
+    since = clock.now
     for _ in range(10):
         die()
         clock.now += 31
         client.beat(1)  # and replaced
         assert client.problem == "it ended with -9"
+        assert client.trouble == GuardTrouble("it ended with -9", since)
     assert len(begun) == 11
     begun[-1].send(encode(Ready("")))
     assert client.problem == ""
+    assert client.trouble is None
     die()
+    assert client.trouble is None  # it is to be replaced in a moment
+    died = clock.now
+    clock.now += 5
+    assert client.trouble == GuardTrouble("it ended with -9", died)
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     lost = ("WARNING", "guard.lost problem='it ended with -9'")
     assert told == [lost, ("INFO", "guard.state works=True"), lost]
@@ -676,6 +683,8 @@ def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPa
     assert guard.hold(1, 15, 5) is Told.NOBODY
     assert guard.beat(1) is Told.NOBODY
     assert "cannot be started" in guard.problem
+    assert guard.trouble is not None
+    assert (guard.trouble.problem, guard.trouble.is_final) == (guard.problem, True)  # no matter how lately
     assert events(caplog).count(LogEvent.GUARD_UNAVAILABLE) == 1
     guard.close()
 
@@ -761,6 +770,30 @@ def test_an_outage_is_warned_of_when_it_lasts_and_not_again_for_other_words(
     assert [record.getMessage() for record in caplog.records] == [
         "guard.state works=False problem='UNAVAILABLE: reset'"
     ]
+
+
+def test_only_what_lasts_is_trouble(puppet: _Puppet, clock: VirtualClock) -> None:
+    began = clock.now
+    clock.now += 4.9
+    assert puppet.client.trouble is None
+    clock.now += 0.2
+    assert puppet.client.trouble == GuardTrouble(STARTING, began)
+    puppet.says("")
+    assert puppet.client.trouble is None
+    clock.now += 60
+    puppet.says("UNAVAILABLE: refused")
+    fell_ill = clock.now
+    clock.now += 4.9
+    assert puppet.client.trouble is None
+    clock.now += 0.2
+    puppet.says("UNAVAILABLE: reset")
+    assert puppet.client.trouble == GuardTrouble("UNAVAILABLE: reset", fell_ill)
+
+
+def test_a_guard_that_was_not_wanted_yet_is_no_trouble(clock: VirtualClock) -> None:
+    client = GuardClient(route_of(EtcdOptions()), clock)
+    clock.now += 60
+    assert client.trouble is None
 
 
 def test_one_member_that_answers_is_enough(etcd_endpoint: str) -> None:

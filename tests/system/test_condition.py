@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionState, Reason
 from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreDeniedError
+from slurp_leader.guard.client import GuardTrouble
 from slurp_leader.jobs.messages import Lead
 from slurp_leader.jobs.quota import Fill, judge
 from slurp_leader.jobs.submitter import Submit
@@ -33,6 +35,7 @@ def words(**facts: Any) -> tuple[bool, bool, bool, list[str]]:
 
 
 OUTAGE = StoreOutage(CLOCK.boottime() - 5, "connection refused")
+UNGUARDED = GuardTrouble("UNAVAILABLE: connection refused", CLOCK.boottime() - 5)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,15 @@ OUTAGE = StoreOutage(CLOCK.boottime() - 5, "connection refused")
         ({"stuck_jobs": 2}, (True, True, False, ["stuck"])),
         ({"stuck_jobs": 1, "can_kill": True}, (True, True, False, ["stuck"])),
         ({"duplicates": ("f00",)}, (True, True, False, ["duplicate_node"])),
+        ({"guard_trouble": UNGUARDED}, (True, True, True, ["guard"])),
+        ({"guard_trouble": UNGUARDED, "stuck_jobs": 1}, (True, True, False, ["stuck", "guard"])),
+        ({"guard_trouble": UNGUARDED, "outage": OUTAGE}, (True, False, False, ["store_unreachable"])),
+        ({"guard_trouble": UNGUARDED, "lost_store": StoreDeniedError("no")}, (False, False, False, ["store"])),
+        (
+            {"guard_trouble": replace(UNGUARDED, is_final=True), "outage": OUTAGE},
+            (True, False, False, ["store_unreachable", "guard"]),
+        ),
+        ({"guard_trouble": UNGUARDED, "is_running": False}, (False, False, False, [])),
     ],
 )
 def test_each_fact_is_said_in_the_words_it_deserves(
@@ -82,8 +94,9 @@ def test_each_fact_is_said_in_the_words_it_deserves(
     assert words(**facts) == expected
 
 
-def test_an_outage_is_dated() -> None:
-    since = health_of(Facts("a", outage=OUTAGE), CLOCK)["problems"][0]["since"]
+@pytest.mark.parametrize("facts", [{"outage": OUTAGE}, {"guard_trouble": UNGUARDED}])
+def test_what_lasts_is_dated(facts: dict[str, Any]) -> None:
+    since = health_of(Facts("a", **facts), CLOCK)["problems"][0]["since"]
     assert since.endswith("Z")
 
 

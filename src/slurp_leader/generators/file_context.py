@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from slurp_leader.errors import FileRefusedError, RetryAfterError
+from slurp_leader.errors import ConfigurationError, FileRefusedError, RetryAfterError
 from slurp_leader.forks import free_in_child
 from slurp_leader.generators.confidence import confidence, evidence
 from slurp_leader.generators.facts import Facts
@@ -34,6 +34,9 @@ MAX_SYMBOLS = 300
 
 
 _MOST_LAPSES = 1024
+_FEWEST_LOOKS = 256
+"""Looks kept whatever the options say: of one that is forgotten before its node is made no lapse can be seen."""
+
 _OWN = ("_lock", "_readings", "_looks", "_lapses", "_lapse")
 
 K = TypeVar("K")
@@ -83,12 +86,16 @@ class FileContextGenerator:
             workspace_root: An existing folder. Nothing outside it is read, except by git for the file's history.
             max_bytes: Largest file that is worked on.
             git: Whether history is asked for, or how.
-            remembered_files: Readings kept for the next role that asks about the same bytes, and looks around them for
-                the result cache; 0 for none. About 50 KB each.
+            remembered_files: Readings kept for the next role that asks about the same bytes; 0 for none. About 50 KB
+                each. For the result cache looks around files are kept too, as many, but 256 at least.
 
         Raises:
             ConfigurationError: Not a folder, or a limit out of range.
         """
+        if remembered_files < 0:
+            raise ConfigurationError(
+                f"remembered_files: must be 0 or more, not {remembered_files}", field="remembered_files"
+            )
         self.workspace = Workspace(workspace_root, max_bytes)
         self._git = GitOptions() if git is True else git or None
         self._capacity = remembered_files
@@ -189,7 +196,7 @@ class FileContextGenerator:
         look = noting.look(digest)
         if look is not None:
             with self._lock:
-                _remember(self._looks, key, look, self._capacity)
+                _remember(self._looks, key, look, max(self._capacity, _FEWEST_LOOKS))
         return look
 
     def _read(self, file: SourceFile, language: Language, digest: str, force: bool) -> _Reading:

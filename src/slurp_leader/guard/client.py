@@ -58,6 +58,21 @@ _PASSES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 _BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from slurp_leader.guard.child import main; main(int(sys.argv[1]))"
 
 
+@dataclass(frozen=True, slots=True)
+class GuardTrouble:
+    """What keeps the guard from its work for longer than a start takes.
+
+    Attributes:
+        problem: What it is.
+        since: In boottime seconds.
+        is_final: No other guard will be started.
+    """
+
+    problem: str
+    since: float
+    is_final: bool = False
+
+
 @dataclass(slots=True)
 class _Line:
     """The way to one guard."""
@@ -113,6 +128,7 @@ class GuardClient:
         self._given_up = False
         self._problem = "it has not begun yet"
         self._problem_since = float("-inf")
+        self._unwell_since: float | None = None  # since when none does its work; None: one does, or none was wanted yet
         self._ended_by = ""  # what the last guard was lost by, until one has done its work again
         self._warned_of: set[str] = set()  # kinds of problems, until it was said that all is well again
 
@@ -184,9 +200,16 @@ class GuardClient:
         """Why the guard could not do its work at present; empty: it has reached etcd. ``starting``: it is about to, and
         none was lost before it: one that begins again and again would seem well."""
         with self._lock:
-            if self._line is not None:
-                self._listen(self._line)
-            return self._ended_by or STARTING if self._problem == STARTING else self._problem
+            return self._what_is_wrong()
+
+    @property
+    def trouble(self) -> GuardTrouble | None:
+        """`problem`, where it lasts or will not pass; None as long as a guard may just be starting."""
+        with self._lock:
+            problem, since = self._what_is_wrong(), self._unwell_since
+            if since is None or not (self._given_up or self._clock.boottime() - since >= _PATIENCE_S):
+                return None
+            return GuardTrouble(problem, since, self._given_up)
 
     @property
     def guard_pid(self) -> int | None:
@@ -230,7 +253,17 @@ class GuardClient:
             self._listen(line)
         return line
 
+    def _what_is_wrong(self) -> str:
+        if self._line is not None:
+            self._listen(self._line)
+        return self._ended_by or STARTING if self._problem == STARTING else self._problem
+
+    def _is_unwell(self, now: float) -> None:
+        if self._unwell_since is None:
+            self._unwell_since = now
+
     def _begin(self, now: float) -> _Line | None:
+        self._is_unwell(now)  # until it has said that it is not
         try:
             line = self._inherited(now) or self._spawn(now)
         except (OSError, AttributeError) as error:  # the latter where there are no such sockets
@@ -334,6 +367,7 @@ class GuardClient:
 
     def _put_off(self, problem: str, now: float) -> None:
         """Try again later, and later each time. Warned of once, whatever each one ends of, until a guard has worked."""
+        self._is_unwell(now)
         self._deaths += 1
         self._next_start_at = now + _PAUSE_S[min(self._deaths, len(_PAUSE_S) - 1)]
         self._problem = self._ended_by = problem
@@ -398,9 +432,11 @@ class GuardClient:
         """What the guard lacks; empty: nothing."""
         if problem and not self._problem:
             self._problem_since = self._clock.boottime()
+            self._is_unwell(self._problem_since)
         self._problem = problem
         if not problem:
             self._ended_by = ""
+            self._unwell_since = None
             level = logging.INFO if self._warned_of else logging.DEBUG
             self._warned_of.clear()
             log_event(_logger, level, LogEvent.GUARD_STATE, works=True, problem=None)

@@ -7,7 +7,7 @@ import threading
 
 from slurp_leader.clock import Clock
 from slurp_leader.forks import free_in_child
-from slurp_leader.guard.client import GuardClient
+from slurp_leader.guard.client import GuardClient, GuardTrouble
 from slurp_leader.guard.messages import Route, Told
 
 _lock = free_in_child(threading.Lock())
@@ -29,6 +29,11 @@ class SharedGuard:
             self.client, users = _users.get(self._key) or (GuardClient(route, clock), 0)
             _users[self._key] = (self.client, users + 1)
         self._released = False
+
+    @property
+    def trouble(self) -> GuardTrouble | None:
+        """See `GuardClient.trouble`."""
+        return self.client.trouble
 
     def hold(self, lease_id: int, ttl_s: float, stall_s: float) -> Told:
         """See `GuardClient.hold`."""

@@ -4,7 +4,7 @@ Three questions, for whoever watches over a process:
 
 * *live*: everything that was started runs. If not, only a new start of the process helps.
 * *ready*: live, etcd answers, and requests can be brought in here.
-* *healthy*: nobody has to do anything.
+* *healthy*: nobody has to do anything. What only makes a crash cost more is told of all the same.
 
 A follower is all three. A node during an outage of etcd is live: it goes on by itself when etcd is back.
 """
@@ -20,6 +20,7 @@ from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election import ElectionState, Reason
 from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreFullError
+from slurp_leader.guard.client import GuardTrouble
 from slurp_leader.jobs.breaker import Hold
 from slurp_leader.jobs.quota import StoreVerdict
 from slurp_leader.store.port import StoreOutage
@@ -64,6 +65,8 @@ class Facts:
     """Runs that were told to stop, have not, and hold their workers."""
     can_kill: bool = False
     """Whether a run that does not stop is killed."""
+    guard_trouble: GuardTrouble | None = None
+    """What keeps the crash guard from its work, where there is to be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class Problem:
     """Only a new start of the process helps."""
     stops_requests: bool = field(default=False, kw_only=True)
     """Requests cannot be brought in here."""
+    is_minor: bool = field(default=False, kw_only=True)
+    """The node does all that it has to: it is healthy."""
 
     def to_wire(self) -> dict[str, Any]:
         return {"what": self.what, "message": self.message, "fix": self.fix, "since": self.since}
@@ -93,7 +98,7 @@ def health_of(facts: Facts, clock: Clock) -> dict[str, Any]:
     return {
         "live": live,
         "ready": ready,
-        "healthy": live and not problems,
+        "healthy": live and all(problem.is_minor for problem in problems),
         "state": facts.state.value,
         "problems": [problem.to_wire() for problem in problems],
     }
@@ -110,6 +115,7 @@ def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
         *_of_the_executor(facts),
         *_of_the_service(facts, clock),
         *_of_settings(facts),
+        *_of_the_guard(facts, clock),
     ]
 
 
@@ -235,6 +241,16 @@ def _of_settings(facts: Facts) -> list[Problem]:
         message = f"hooks take longer than election.hook_timeout: {', '.join(facts.slow_hooks)}"
         problems.append(Problem("slow_hook", message, "see why they hang; long work belongs on a thread of its own"))
     return problems
+
+
+def _of_the_guard(facts: Facts, clock: Clock) -> list[Problem]:
+    trouble = facts.guard_trouble
+    if trouble is None or (not trouble.is_final and (facts.outage is not None or facts.lost_store is not None)):
+        return []  # etcd, which it does not reach either, was told of
+    message = f"a crash of this process costs the lease's TTL, as its crash guard does not work: {trouble.problem}"
+    goes_on = "then start this process anew" if trouble.is_final else "it is tried again all the time"
+    fix = f"put right what the message names, {goes_on}; where no guard can run, set election.guard to false"
+    return [Problem("guard", message, fix, date_of(trouble.since, clock), is_minor=True)]
 
 
 def hold_as_fields(hold: Hold, clock: Clock) -> dict[str, Any]:

@@ -350,6 +350,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             slow_hooks=self._hooks.slow,
             outage=outage_of(parts.store),
             lost_store=parts.failure,
+            guard_trouble=parts.guard.trouble if parts.guard else None,
         )
         return health_of(facts, self._clock)
 

@@ -236,6 +236,7 @@ class Node:
             executor_trouble=engine.executor.trouble,
             stuck_jobs=engine.stuck,
             can_kill=engine.executor.can_kill,
+            guard_trouble=self.guard.trouble if self.guard else None,
         )
 
     # ------------------------------------------------------------ what the threads below say
