@@ -11,7 +11,7 @@ f2     the same under ``slurp guard -- python ...`` as process 1 of a PID namesp
 f3     leader and crash guard killed together, as when a machine is lost, at TTL 3 s
 f4     SIGSTOP; SIGCONT once the successor leads: what the old leader still believes, writes and begins
 f5     handover while 100 jobs a second of 50 ms come in; gaps while a node starts anew are told apart
-f6     idle beside eight programs that take all processors; ``--minutes 30`` for the whole of it
+f6     idle beside eight programs that take all processors, for 30 minutes
 f7     the leader of three etcd members is killed: until submits succeed again
 f8     takeover with 10 jobs running, and 1,000 or 100,000 waiting
 f9     what three idle nodes write, the memory of a node and its guard, and how soon a guard is ready
@@ -59,7 +59,7 @@ CASES: dict[str, Callable[[Scope], CaseReport]] = {
     "f3": lambda scope: crash.with_its_guard(scope.times(20, 2)),
     "f4": lambda scope: stall.stalled(scope.times(10, 1)),
     "f5": lambda scope: handing.handover(scope.times(50, 4)),
-    "f6": lambda scope: quiet.hogs(scope.minutes or (0.15 if scope.quick else 2.0)),
+    "f6": lambda scope: quiet.hogs(scope.minutes or (0.15 if scope.quick else 30.0)),
     "f7": lambda scope: outage.etcd_leader(scope.times(10, 1)),
     "f8": lambda scope: takeover.takeover(
         scope.times(10, 2), 1_000, min(scope.times(5, 1), 10), 10_000 if scope.quick else 100_000

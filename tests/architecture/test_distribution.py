@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 import tomllib
@@ -120,3 +121,19 @@ def test_the_compose_file_publishes_on_loopback_only() -> None:
     published = [port for service in services.values() for port in service.get("ports", ())]
     assert [port for port in published if not port.startswith("127.0.0.1:")] == []
     assert len(published) == 1
+
+
+def test_in_a_container_the_guard_is_process_1() -> None:
+    """Only process 1 can give a lease back before the kernel ends all others with it."""
+    lines = (ROOT / "containers" / "node.Dockerfile").read_text().splitlines()
+    entrypoint, command = (
+        json.loads(line.removeprefix(word))
+        for word in ("ENTRYPOINT ", "CMD ")
+        for line in lines
+        if line.startswith(word)
+    )
+    assert [*entrypoint, *command] == ["slurp", "guard", "--", "slurp", "run"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    nodes = [service for service in services.values() if service["image"].startswith("slurp-node")]
+    assert nodes
+    assert not any({"command", "entrypoint", "init"} & service.keys() for service in nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import re
@@ -47,6 +48,18 @@ def leader_key(shared: Any, name: str) -> Any:
 
 
 # ---------------------------------------------------------------- life
+
+
+def test_they_live_as_long_as_the_service_on_its_event_loop(shared: Any) -> None:
+    elections = hub(shared, "reports", "mail")
+
+    async def serve() -> list[bool]:
+        async with elections.lifespan(None):
+            waits = [elections[name].aio.wait_for_leadership(WAIT_S) for name in elections]
+            return list(await asyncio.gather(*waits))
+
+    assert asyncio.run(serve()) == [True, True]
+    assert not leader_key(shared, "reports")
 
 
 def test_all_stand_while_it_runs_and_all_is_given_back_in_the_end(shared: Any) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from slurp_leader import LeaderElection, LeadershipLostError, SlurpLeaderSystem, SlurpSettings
+from slurp_leader import Elections, LeaderElection, LeadershipLostError, SlurpLeaderSystem, SlurpSettings
+from slurp_leader.election import Election
 from slurp_leader.errors import ConfigurationError, LifecycleError, NoLeaderError, StoreDeniedError
 from slurp_leader.guard import shared as sharing
+from slurp_leader.health import HealthChecks
+from slurp_leader.periodic import Periodic
 from slurp_leader.store import Get, prefix_end
-from slurp_leader.store.follow import FollowFailed
+from slurp_leader.store.follow import Follower, FollowFailed
 from support.waiting import WAIT_S, until
 
 
@@ -115,6 +118,66 @@ def test_a_start_that_fails_leaves_no_share_of_the_crash_guard(monkeypatch: pyte
     with pytest.raises(ConfigurationError, match="out of order"):
         node.start()
     assert sharing._users == shares
+
+
+class _Connection:
+    """A store that tells whether it is open."""
+
+    open: ClassVar[list[_Connection]] = []
+
+    def __init__(self, store: Any) -> None:
+        self.call, self.watch = store.call, store.watch
+        self.open.append(self)
+
+    def close(self) -> None:
+        self.open.remove(self)
+
+
+@pytest.mark.parametrize("part", [Follower, Periodic, Election, HealthChecks])
+def test_an_election_whose_start_fails_half_way_leaves_nothing_and_can_be_started_again(
+    shared: Any, monkeypatch: pytest.MonkeyPatch, part: Any
+) -> None:
+    """As where the machine has no room for another thread."""
+    before = own_threads()
+    election = LeaderElection("reports", settings(), stores=lambda: _Connection(shared.store))
+    election.every(60)(_nothing)
+    election.add_health_check("well", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "start", _no_room)
+        with pytest.raises(RuntimeError, match="no room"):
+            election.start()
+    assert own_threads() == before
+    assert not _Connection.open
+    assert not election.health()["live"]
+    with election:
+        assert election.wait_for_leadership(WAIT_S)
+    assert not _Connection.open
+
+
+def test_elections_of_which_one_cannot_start_leave_nothing_and_can_be_started_again(
+    shared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = own_threads()
+    elections = Elections(settings(), stores=lambda: _Connection(shared.store))
+    first, second = elections.add("first"), elections.add("second")
+    with monkeypatch.context() as patch:
+        patch.setattr(second, "start", _no_room)
+        with pytest.raises(RuntimeError, match="no room"):
+            elections.start()
+    assert own_threads() == before
+    assert not _Connection.open
+    with elections:
+        assert first.wait_for_leadership(WAIT_S)
+        assert second.wait_for_leadership(WAIT_S)
+    assert not _Connection.open
+
+
+def _no_room(*_: object) -> None:
+    raise RuntimeError("no room")
+
+
+def _nothing(term: Any) -> None:
+    """Work of a moment."""
 
 
 def test_a_workspace_that_is_not_there_is_said_before_anything_starts(shared: Any, tmp_path: Any) -> None:

@@ -76,7 +76,7 @@ class Manifest:
         stock: What there was, and at which revision.
         node_id, at: Who wrote it and when (UTC, by that machine's clock), for people.
         settings: In force under that leader: limits and retention.
-        control: Pruning floor, and whether new jobs were refused.
+        control: Pruning floor, whether new jobs were refused, and what was ordered for the queue.
         revision: Of the record itself; 0: not read from etcd.
     """
 

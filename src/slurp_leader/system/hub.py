@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -164,15 +165,18 @@ class Elections(RunsParts[_Parts]):
             LifecycleError: Started already, or in a forked child.
         """
         self._leave_to_parent()
-        with self._lifecycle, self._lock:
-            if self._parts is not None:
-                raise LifecycleError("these elections are running; stop() them first")
-            store = self._make_store()
-            shared = SharedFollower(store, self._prefix, self._clock)
-            self._parts = _Parts(store, shared)
-            shared.start()
-            for election in self._elections.values():
-                election.start()
+        with self._lifecycle, ExitStack() as undo:
+            with self._lock:
+                if self._parts is not None:
+                    raise LifecycleError("these elections are running; stop() them first")
+                store = self._make_store()
+                shared = SharedFollower(store, self._prefix, self._clock)
+                self._parts = _Parts(store, shared)
+                undo.callback(self.stop)
+                shared.start()
+                for election in self._elections.values():
+                    election.start()
+            undo.pop_all()
 
     def stop(self) -> bool:
         """Give back what is held, and stop; all at the same time, so it takes as long as the slowest. Safe twice,

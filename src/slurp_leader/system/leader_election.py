@@ -6,6 +6,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -80,6 +81,13 @@ class _Parts(ProcessParts):
     has_heard: bool = False
     failure: Exception | None = None
     is_stopping: bool = False
+
+    def start(self) -> None:
+        if self.follower is not None:
+            self.follower.start()
+        if self.periodic is not None:
+            self.periodic.start()
+        self.election.start()
 
     def stop(self) -> bool:
         self.is_stopping = True
@@ -233,17 +241,31 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             LifecycleError: Started already.
         """
         self._leave_to_parent()
-        with self._lifecycle:
+        with self._lifecycle, ExitStack() as undo:
             if self._parts is not None:
                 raise LifecycleError("this election is running; stop() it first")
+            parts = self._parts = self._new_parts()
+            undo.callback(setattr, self, "_parts", None)
+            undo.callback(self._listeners.hand_to, None)
+            undo.callback(parts.stop)
+            self._listeners.hand_to(parts.election)
+            parts.start()
+            self._checks.start()
+            undo.pop_all()
+
+    def _new_parts(self) -> _Parts:
+        """What is to be started; nothing stays open if it cannot be made."""
+        with ExitStack() as made:
             store = self._make_store()
-            identity = identity_of(self.settings)
+            made.callback(store.close)
             guard = guard_of(self.settings, self._clock) if self._reaches_etcd else None
+            if guard is not None:
+                made.callback(guard.release)
             election = Election(
                 store,
                 self._keyspace,
                 self._options,
-                identity,
+                identity_of(self.settings),
                 clock=self._clock,
                 metrics=self._metrics,
                 guard=guard,
@@ -262,13 +284,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
                 metrics=self._metrics,
                 give_up=partial(stop_aside, election),
             )
-            self._listeners.hand_to(election)
-            parts.follower.start()
-            if parts.periodic is not None:
-                parts.periodic.start()
-            election.start()
-            self._parts = parts
-            self._checks.start()
+            made.pop_all()
+        return parts
 
     def stop(self) -> bool:
         """Give back what is held, and stop. Blocks at most `election.stop_timeout` and a few seconds. Safe twice,
