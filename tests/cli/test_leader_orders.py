@@ -201,6 +201,7 @@ def test_explain_without_a_node_is_about_who_leads(slurp: Slurp, node: SlurpLead
     assert text.startswith("node-a leads since ")
     assert "The candidates as they stood in epoch 1, at " in text
     assert " CAP " in text
+    assert " WAIT " in text
     told = slurp("leader", "explain", "--json").json
     assert (told["node_id"], told["nobody_leads"], told["leads"]) == ("node-a", False, True)
     assert [row["place"] for row in told["candidates"]] == [1]

@@ -71,7 +71,7 @@ STANDING = Standing(
 RULES = Circumstances.of([CANDIDATE], ORDERS, requires=("project_manager",), min_nodes=2, epoch=7)
 HISTORY = HistoryRecord(
     8, "a", SESSION, "elected", AT, 1.5, 0.5, "c", "ops", "upgrade", (STANDING,), 1, RULES,
-    Weights(0.2, 0.2, 0.2, 0.2, 0.2), token=9,
+    Weights(0.2, 0.2, 0.2, 0.2, 0.2), rank_wait_s=2.5, token=9,
 )  # fmt: skip
 WISH = TransferRecord(Stage.WISHED, 9, "w1", "b", "ops", "upgrade", steps_down=True)
 OFFER = TransferRecord(Stage.OFFERED, 9, "w1", "b", "ops", "upgrade", OTHER, "b", NONCE, steps_down=True)

@@ -863,6 +863,7 @@ def test_the_history_tells_how_long_the_winner_waited_for_better_ones() -> None:
     told = history(world, 2)
     assert told.waited_s == pytest.approx(0.9, abs=0.15)
     assert told.vacancy_s == pytest.approx(told.waited_s, abs=0.1)
+    assert told.rank_wait_s == 1.0
 
 
 def test_a_handover_is_told_of_with_who_wanted_it() -> None:
@@ -874,6 +875,7 @@ def test_a_handover_is_told_of_with_who_wanted_it() -> None:
     assert (told.reason, told.node_id, told.before, told.by, told.why) == ("handover", "b", "a", "ops", "reboot of a")
     assert {each.candidate.node_id for each in told.standings} == {"b", "c"}
     assert told.vacancy_s is None
+    assert told.rank_wait_s is None  # nobody let others go first
 
 
 def test_the_default_successor_is_the_best_candidate() -> None:

@@ -125,6 +125,26 @@ def test_a_term_that_is_over_is_told_as_such() -> None:
     )
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_term_is_told_with_the_waits_of_all_candidates_as_they_were_then(is_over: bool) -> None:
+    late, kept = candidate("n-c", 0.4, unfit="ill"), candidate("n-d", 0.9)
+    record = record_of(A, B, late, kept, orders=NO_ORDERS.block("n-d", OPS), rank_wait_s=2.0)
+    then = Situation(9, operator=NO_ORDERS.block("n-d", OPS), candidates=(A, B, late, kept), newest=None)
+    present = {row.node_id: row.wait_s for row in explain("n-a", then, rank_wait_s=2.0).rows}
+    assert all(present[name] for name in ("n-b", "n-c"))
+    now = vacant(A) if is_over else led_by(record, A)
+    told_of = {row.node_id: row.wait_s for row in why("n-a", now, record=record).rows}
+    assert told_of == present
+    assert (told_of["n-a"], told_of["n-d"]) == (0.0, None)
+
+
+def test_no_waits_are_told_where_the_record_has_none_or_leaves_out_who_could_have_led() -> None:
+    for record in (record_of(A, B), record_of(A, B, rank_wait_s=1.0, stood=40)):
+        assert {row.wait_s for row in why("n-a", vacant(A), record=record).rows} == {None}
+    blocked = record_of(A, B, orders=NO_ORDERS.block("n-b", OPS), rank_wait_s=1.0, stood=40)
+    assert [row.wait_s for row in why("n-a", vacant(A), record=blocked).rows] == [0.0, None]
+
+
 def test_a_term_of_the_same_number_by_another_session_is_not_in_force() -> None:
     record = record_of(A, B)
     other = led_by(dataclasses.replace(record, session="s2"), A, B)

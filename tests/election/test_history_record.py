@@ -87,13 +87,15 @@ def test_a_record_can_be_read_again() -> None:
 
 
 @given(
-    CANDIDATES, ORDERS, RULES, WEIGHTS, st.none() | st.floats(0, 1e6), st.floats(0, 1e6), TEXTS, TEXTS, TEXTS
+    CANDIDATES, ORDERS, RULES, WEIGHTS, st.none() | st.floats(0, 1e6), st.floats(0, 1e6), st.none() | st.floats(0, 60),
+    TEXTS, TEXTS, TEXTS,
 )  # fmt: skip
 def test_any_record_can_be_read_again(
     candidates: list[Candidate], orders: OperatorRecord, rules: dict[str, Any], weights: Weights,
-    vacancy_s: float | None, waited_s: float, before: str, by: str, why: str,
+    vacancy_s: float | None, waited_s: float, rank_wait_s: float | None, before: str, by: str, why: str,
 ) -> None:  # fmt: skip
-    more = {"vacancy_s": vacancy_s, "waited_s": waited_s, "before": before, "by": by, "why": why}
+    waits = {"vacancy_s": vacancy_s, "waited_s": waited_s, "rank_wait_s": rank_wait_s}
+    more = {**waits, "before": before, "by": by, "why": why}
     record = told(candidates, orders, weights, rules, **more)
     read = read_again(record)
     assert read.to_fields() == record.to_fields()
@@ -104,6 +106,7 @@ def test_an_older_record_without_what_came_later_can_be_read() -> None:
     value = b'{"schema": 1, "epoch": 8, "node": "n-a", "session": "s1", "reason": "elected", "newer": 1}'
     read = HistoryRecord.from_value(kv(value, revision=6))
     assert read == HistoryRecord(8, "n-a", "s1", "elected", circumstances=Circumstances(epoch=7))
+    assert read.rank_wait_s is None
 
 
 def test_at_most_32_candidates_are_named_and_how_many_there_were() -> None:
@@ -155,6 +158,8 @@ def test_a_record_is_never_so_large_that_nobody_could_be_elected() -> None:
         altered(vacancy_s="nan"),
         altered(waited_s=-1),
         altered(waited_s=None),
+        altered(rank_wait_s=-1),
+        altered(rank_wait_s="1 s"),
         altered(before=1),
         altered(by=1),
         altered(why=[]),

@@ -171,7 +171,8 @@ class Contest:
         own = next(each for each in judged if each.candidate.session == session.name)
         waited_s = 0.0 if since is None else min(max(0.0, now - since), self._waits_s(own, judged))
         vacancy_s = None if began is None else max(0.0, now - began)
-        return self._remember(record, judged, vacancy_s=vacancy_s, waited_s=waited_s)
+        rank_wait_s = None if since is None else self._options.rank_wait_s
+        return self._remember(record, judged, vacancy_s=vacancy_s, waited_s=waited_s, rank_wait_s=rank_wait_s)
 
     def tell_handed(self, record: LeaderRecord, wish: TransferRecord, candidates: list[Candidate]) -> Told:
         """What the handover writes of it.

@@ -48,6 +48,8 @@ class HistoryRecord:
         at: When (UTC, by the clock of who wrote it).
         vacancy_s: How long nobody had led, as the winner saw it; None: it does not know, or there was no vacancy.
         waited_s: How long of that the winner let better candidates go first.
+        rank_wait_s: `ElectionOptions.rank_wait` of the winner, in seconds, from which the waits of all candidates
+            follow; None: there were none, as in a handover, or it is not told.
         before: Node id that led before; empty: nobody, or not known.
         by, why: Of a handover that was wished for.
         standings: The candidates, the best first, as the winner saw them; at most 32 are kept.
@@ -70,6 +72,7 @@ class HistoryRecord:
     stood: int = 0
     circumstances: Circumstances = field(default_factory=Circumstances)
     weights: Weights = field(default_factory=Weights)
+    rank_wait_s: float | None = None
     token: int = field(default=0, compare=False)
     """Revision of the record, which is the token of its term: the transaction is the same. 0: not read from etcd."""
 
@@ -90,6 +93,7 @@ class HistoryRecord:
             "at": self.at,
             "vacancy_s": None if self.vacancy_s is None else round(self.vacancy_s, 4),
             "waited_s": round(self.waited_s, 4),
+            "rank_wait_s": None if self.rank_wait_s is None else round(self.rank_wait_s, 4),
             "before": self.before,
             "by": self.by[:LONGEST_TEXT],
             "why": self.why[:LONGEST_TEXT],
@@ -100,6 +104,11 @@ class HistoryRecord:
             "weights": self.weights.to_fields(),
             "candidates": [_standing_fields(each) for each in self.standings[:_MOST_STANDINGS]],
         }
+
+    @property
+    def names_all_placed(self) -> bool:
+        """Whether none of those that could have led is left out of `standings`, so that one can count them."""
+        return self.stood <= len(self.standings) or any(each.place is None for each in self.standings)
 
     @classmethod
     def from_value(cls, kv: KeyValue) -> HistoryRecord:
@@ -121,8 +130,9 @@ class HistoryRecord:
                 session=fields.name(data["session"]),
                 reason=fields.text(data["reason"]),
                 at=fields.text(data.get("at", "")),
-                vacancy_s=None if data.get("vacancy_s") is None else fields.number(data["vacancy_s"], _LONGEST_S),
+                vacancy_s=_seconds(data.get("vacancy_s")),
                 waited_s=fields.number(data.get("waited_s", 0.0), _LONGEST_S),
+                rank_wait_s=_seconds(data.get("rank_wait_s")),
                 before=fields.text(data.get("before", "")),
                 by=fields.text(data.get("by", "")),
                 why=fields.text(data.get("why", "")),
@@ -276,6 +286,10 @@ def _weights(data: Any) -> Weights:
     if not (total := math.fsum(shares.values())):
         raise ValueError("no component of a score that is known here counts anything")
     return Weights(**{name: share / total for name, share in shares.items()})
+
+
+def _seconds(data: Any) -> float | None:
+    return None if data is None else fields.number(data, _LONGEST_S)
 
 
 def _list(data: Any) -> list[Any]:

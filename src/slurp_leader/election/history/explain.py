@@ -174,7 +174,8 @@ def _of_a_term(node_id: str, situation: Situation, record: HistoryRecord) -> Exp
         notes += _at_present(node_id, situation)
     if (forced := record.circumstances.operator.forced) is not None and forced.epoch == record.epoch - 1:
         notes.append(f"The term before was ended by force, {forced.order}.")
-    rows = rows_of(record.standings, None, record.session)
+    rank_wait_s = record.rank_wait_s if record.names_all_placed else None  # waits depend on how many could have led
+    rows = rows_of(record.standings, rank_wait_s, record.session)
     return Explanation(node_id, because, tuple(notes), rows, record.epoch, leads)
 
 

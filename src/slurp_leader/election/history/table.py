@@ -18,7 +18,8 @@ class Row:
         node_id, session: Who it is.
         score, parts: What it is worth, 0 to 1, in all and by component before weights.
         against: What keeps it from leading or puts it back; empty: nothing.
-        wait_s: How long it lets others go first, at least; None: it does not come at all, or that is not told.
+        wait_s: How long it lets others go first, or let them in the term that is explained, at least; None: it does
+            not come at all, or that is not told.
         leads: Whether it is the one that leads, or led, in the term that is explained.
         place_before: Its place by the weights and orders that are in force; only in a simulation.
     """
@@ -53,7 +54,7 @@ def rows_of(judged: Sequence[Standing], rank_wait_s: float | None, leading: str 
 
     Args:
         judged: The standings.
-        rank_wait_s: None where waits are over, or are not to be told.
+        rank_wait_s: Of the election; None where there are no waits, or they are not to be told.
         leading: Session of who leads.
     """
     placed = sum(each.place is not None for each in judged)
