@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from slurp_leader.election.ranking.candidates import read_candidates
 from slurp_leader.errors import ConfigurationError, LifecycleError
 from slurp_leader.store import Get, prefix_end
 from slurp_leader.store.keyspace import Keyspace
-from support.waiting import WAIT_S, until
+from support.waiting import WAIT_S, until, when_it_stands
 
 
 def election(shared: Any, node_id: str, **options: Any) -> LeaderElection:
@@ -108,6 +110,24 @@ def test_orders_and_questions_are_awaited(shared: Any) -> None:
         assert only.wait_for_leadership(WAIT_S)
         assert only.control.simulate({"capability": 0.35}).first == "a"
         assert asyncio.run(ask(only.control)).startswith("a leads since ")
+
+
+@pytest.mark.parametrize("wish", ["control.transfer", "control.step_down", "control.aio.step_down", "transfer"])
+def test_the_history_tells_who_wished_for_a_handover(shared: Any, wish: str) -> None:
+    def ask(which: LeaderElection, **fields: Any) -> Any:
+        done = attrgetter(wish)(which)(**fields)
+        return asyncio.run(done) if inspect.isawaitable(done) else done
+
+    with election(shared, "a") as first:
+        assert first.wait_for_leadership(WAIT_S)
+        with election(shared, "b") as second:
+            when_it_stands(first.transfer, "b", dry_run=True)
+            for successor, by, named in ((second, "alice", "alice"), (first, "", "b")):
+                when_it_stands(ask, second, why="new disk", by=by, timeout=WAIT_S)
+                assert successor.wait_for_leadership(WAIT_S)
+                (told,) = first.control.history(1)
+                assert isinstance(told, HistoryRecord)
+                assert (told.reason, told.by, told.why) == ("handover", named, "new disk")
 
 
 def test_orders_need_something_that_runs(shared: Any) -> None:

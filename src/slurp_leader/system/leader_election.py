@@ -440,7 +440,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             parts.guard.kill_group(group)
 
     def transfer(
-        self, to: str | None = None, *, why: str = "", dry_run: bool = False, timeout: float = 30.0
+        self, to: str | None = None, *, why: str = "", by: str = "", dry_run: bool = False, timeout: float = 30.0
     ) -> Transferred:
         """Have the lead handed over, whoever leads, without a moment in which nobody does.
 
@@ -448,7 +448,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
 
         Args:
             to: Node id of the successor; None: the best candidate.
-            why: For people; it stands in etcd while the handover is under way.
+            why: For people; it stands in the history of the next term.
+            by: Who wishes it, for the history; empty: ``node.id`` of this process.
             dry_run: Only tell who would be asked first. Nothing is written.
             timeout: Seconds to wait until the successor has proved its term.
 
@@ -458,7 +459,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """
-        return self.control.transfer(to, why=why, dry_run=dry_run, timeout=timeout)
+        return self.control.transfer(to, why=why, by=by, dry_run=dry_run, timeout=timeout)
 
     # ------------------------------------------------------------ work that only the leader does
 

@@ -70,10 +70,10 @@ class Access:
         options = self.options
         return Orders(self.store(), self.keys, options.name, self.clock, options.rpc_timeout_s, self.node_id)
 
-    def wish(self) -> Wish:
-        """What asks the leader for a handover."""
+    def wish(self, by: str = "") -> Wish:
+        """What asks the leader for a handover, on behalf of `by`; empty: of this process."""
         options = self.options
-        return Wish(self.store(), self.keys, options.name, self.clock, options.rpc_timeout_s, self.node_id)
+        return Wish(self.store(), self.keys, options.name, self.clock, options.rpc_timeout_s, by or self.node_id)
 
 
 class LeaderView:
@@ -213,8 +213,8 @@ class LeaderControl(LeaderView):
 
     Orders (freeze, pin, block, require a version) are records in etcd: in force from the moment the call returns, while
     nobody leads as well, and under every later leader, until they are taken back. Each says who gave it (`by`; unset:
-    ``node.id`` of this process) and why, and stands in the history. When they contradict each other: block, freeze,
-    pin, then scores.
+    ``node.id`` of this process) and why, and stands in the history; so does a wish for a handover that was met. When
+    they contradict each other: block, freeze, pin, then scores.
     Each order raises:
 
     * ConfigurationError: A name or a reason cannot be written down. Nothing was ordered.
@@ -236,7 +236,7 @@ class LeaderControl(LeaderView):
         return "<LeaderControl: get, observe, history, explain, transfer, step_down, freeze, pin, block, force ...>"
 
     def transfer(
-        self, to: str | None = None, *, why: str = "", dry_run: bool = False, timeout: float = 30.0
+        self, to: str | None = None, *, why: str = "", by: str = "", dry_run: bool = False, timeout: float = 30.0
     ) -> Transferred:
         """Have the lead handed over to another node, without a moment in which nobody leads. From any process.
 
@@ -244,7 +244,8 @@ class LeaderControl(LeaderView):
 
         Args:
             to: Node id of the successor; None: the best candidate.
-            why: For people; it stands in etcd while the handover is under way.
+            why: For people; it stands in the history of the next term.
+            by: Who wishes it, for the history; empty: ``node.id`` of this process.
             dry_run: Only tell who would be asked first. Nothing is written.
             timeout: Seconds to wait until the successor has proved its term.
 
@@ -254,14 +255,15 @@ class LeaderControl(LeaderView):
             StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """
-        return self._access.wish().transfer(to, why, timeout, dry_run=dry_run)
+        return self._access.wish(by).transfer(to, why, timeout, dry_run=dry_run)
 
-    def step_down(self, why: str = "", timeout: float = 60.0) -> SteppedDown:
+    def step_down(self, why: str = "", timeout: float = 60.0, *, by: str = "") -> SteppedDown:
         """Have the leader hand over to whoever can take over; where nobody can, give the term back. From any process.
 
         Args:
             why: For people.
             timeout: Seconds to wait. Where nobody can take over, the leader's work in flight ends first.
+            by: Who wishes it, for the history; empty: ``node.id`` of this process.
 
         Raises:
             NoLeaderError: Nobody leads.
@@ -271,7 +273,7 @@ class LeaderControl(LeaderView):
             StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """
-        return self._access.wish().step_down(why, timeout)
+        return self._access.wish(by).step_down(why, timeout)
 
     def freeze(self, why: str = "", *, by: str = "") -> Ordered:
         """Hold no new election until `unfreeze`. Who leads goes on leading, and may hand over; if it dies, nobody
