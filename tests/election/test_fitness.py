@@ -7,12 +7,15 @@ from datetime import timedelta
 import pytest
 
 from slurp_leader.election import ElectionOptions, FitnessChanged, Reason, ResignWanted
+from slurp_leader.election.events import Note
 from slurp_leader.election.handover import Lending
+from slurp_leader.election.history.entries import HistoryRecord, election_key
 from slurp_leader.election.ranking.candidates import Candidate, read_candidates
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.orders import Order
 from slurp_leader.store import Delete, Get, KeepAlive, Put, Txn, prefix_end
+from slurp_leader.telemetry.events import LogEvent
 from support.electing import KEYS, LENDING, Node, crash, leading_node, node, order
 from support.virtual import World, fine, request_lost
 
@@ -31,6 +34,22 @@ def test_an_unfit_node_lets_a_fit_one_go_first() -> None:
     fit.host.resume()
     world.run_until(lambda: fit.leads, within_s=5)
     assert not unfit.terms
+
+
+def test_who_hands_over_for_its_health_says_so_in_the_history_and_in_the_log() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    successor = node(world, "b")
+    world.run_for(3)
+    leader.seat.post(FitnessChanged("health checks fail: disk"))
+    world.run_until(lambda: successor.leads, within_s=3)
+    assert leader.last_reason is Reason.HANDOVER
+    why = "a: it is not fit: health checks fail: disk"
+    (kv,) = world.apply(Get(election_key(KEYS, successor.term.epoch))).kvs
+    told = HistoryRecord.from_value(kv)
+    assert (told.reason, told.by, told.why) == ("handover", "a", why)
+    (note,) = [said for said in leader.said if isinstance(said, Note) and said.event is LogEvent.ELECTION_HANDED_OVER]
+    assert (note.fields["to"], note.fields["by"], note.fields["why"]) == ("b", "a", why)
 
 
 def test_when_all_are_unfit_one_leads_within_the_bound() -> None:

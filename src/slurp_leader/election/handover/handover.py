@@ -534,7 +534,13 @@ class Handover:
         candidate = plan.candidate
         assert candidate is not None
         self._desk.note(
-            logging.INFO, LogEvent.ELECTION_HANDED_OVER, to=candidate.node_id, token=token, old_token=plan.term.token
+            logging.INFO,
+            LogEvent.ELECTION_HANDED_OVER,
+            to=candidate.node_id,
+            token=token,
+            old_token=plan.term.token,
+            by=plan.wish.by,
+            why=plan.wish.why,
         )
         if result is not None:
             self._owner.learn(result, now)
