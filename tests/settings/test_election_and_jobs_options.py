@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from slurp_leader.election.options import ElectionOptions
+from slurp_leader.election.ranking.scoring import Weights
 from slurp_leader.errors import ConfigurationError
 from slurp_leader.jobs.options import JobsOptions
 from slurp_leader.settings import NodeOptions
@@ -19,6 +20,14 @@ def test_the_default_times_are_those_of_the_design() -> None:
     assert timing.renew_interval_s == pytest.approx(3)
     assert timing.rpc_timeout_s == pytest.approx(2)
     assert timing.margin_s == pytest.approx(1.5)
+    options = ElectionOptions()
+    assert (options.stall_timeout_s, options.hook_timeout_s, options.stop_timeout_s) == (5, 5, 30)
+    assert (options.retry_interval_s, options.takeover_timeout_s) == (3, 3)
+    assert (options.rank_wait_s, options.publish_interval_s) == (1, 60)
+
+
+def test_the_default_weights_are_those_of_the_design_wherever_they_stand() -> None:
+    assert ElectionOptions().weights == Weights(0.35, 0.25, 0.15, 0.15, 0.10) == Weights()
 
 
 @pytest.mark.parametrize("ttl_s", [3, 4, 5, 10, 15, 60, 3600])
