@@ -139,20 +139,6 @@ class HealthChecks:
             running = [each for each in self._checks.values() if each.state.is_failing]
             return {each.check.name: (each.state.error, each.state.since) for each in running}
 
-    def report(self) -> dict[str, dict[str, Any]]:
-        """Every check as plain data."""
-        with self._wake:
-            return {
-                name: {
-                    "failing": each.state.is_failing,
-                    "critical": each.check.critical,
-                    "failures": each.state.failures,
-                    "runs": each.state.runs,
-                    "error": each.state.error or None,
-                }
-                for name, each in self._checks.items()
-            }
-
     # ------------------------------------------------------------ the thread
 
     def _begin(self) -> None:

@@ -20,7 +20,6 @@ class CheckState:
     failures: int = 0
     error: str = ""
     since: float | None = None
-    runs: int = 0
 
     @property
     def is_failing(self) -> bool:
@@ -28,12 +27,10 @@ class CheckState:
 
     def passed(self) -> None:
         """A run was ok: all is well again."""
-        self.runs += 1
         self.failures, self.error, self.since = 0, "", None
 
     def failed(self, error: str, now: float) -> None:
         """A run failed, or did not end in time."""
-        self.runs += 1
         self.failures += 1
         self.error = error
         self.since = now if self.since is None else self.since
