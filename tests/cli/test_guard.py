@@ -530,20 +530,42 @@ def test_who_quits_at_once_starts_no_program_any_more() -> None:
     assert leads._start({}, _term(7)) is None
 
 
-def test_the_guard_knows_the_group_of_the_program_before_the_election_is_won() -> None:
-    """Else a `kill -9` that comes right after the start would leave the program running beside the next leader's."""
+def test_the_guard_knows_the_group_of_the_program_before_each_term() -> None:
+    """Else a `kill -9` that comes right after the start would leave the program running beside the next leader's. Also
+    where the next term follows without an end of the run, as after a loss."""
     said: list[int] = []
+    lost, in_force = _term(7), _term(8)
+    start = Starter.start
+
+    def lose(self: Starter, *arguments: Any) -> bool:
+        has_started = start(self, *arguments)
+        lost.trust.until = float("-inf")
+        return has_started
 
     class Noted(_Terms):
         def kill_on_death(self, group: int) -> None:
             said.append(group)
 
         def run(self, work: Callable[[Term], Any]) -> Any:
-            assert said[-1] == os.getpgid(said[-1])
-            return super().run(work)
+            for term in (lost, in_force):
+                assert said[-1] == os.getpgid(said[-1])
+                code = work(term)
+            return code
 
-    assert _lead(Noted(_term(7)), "sh", "-c", 'test "$(ps -o pgid= $$ | tr -d " ")" = $$') == 0
-    assert said[1:] == [0]
+    script = 'test "$SLURP_TOKEN" = 8 || exec sleep 1000; test "$(ps -o pgid= $$ | tr -d " ")" = $$'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Starter, "start", lose)
+        assert _lead(Noted(), "sh", "-c", script) == 0
+    assert said[1::2] == [0, 0]
+
+
+def test_what_keeps_a_process_from_being_started_is_not_the_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as an interpreter that an upgrade has replaced: no program of that name was looked for."""
+    call = SimpleNamespace(output=lambda: SimpleNamespace(say=print))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", "/nowhere/python")
+        assert _Lead(cast("Any", call), cast("Any", _Terms(_term(7))), ["true"], 10.0).run() == 126
+    assert capsys.readouterr().out.startswith("true: no process can be started for it: ")
 
 
 def test_a_process_that_ends_while_it_waits_for_the_lead_is_replaced() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem
 from slurp_leader.cli.job_conditions import PriorityName, StatusName
+from slurp_leader.cli.jobs import _show_report
 from slurp_leader.cli.new_jobs import OnDuplicateName
 from slurp_leader.jobs.new_job import OnDuplicate
 from slurp_leader.jobs.records import JobStatus
+from slurp_leader.jobs.reports import JobReport
 from slurp_leader.jobs.request import Priority
 from support.waiting import WAIT_S
 
@@ -196,3 +200,23 @@ def test_a_result_in_the_payload_store_is_shown_and_what_prevents_it_is_told(
         monkeypatch.delenv("SLURP_JOBS__PAYLOAD_STORE")
         refused = slurp("jobs", "wait", job_id, "--for", WAIT_S)
         assert (refused.code, "jobs.payload_store" in refused.err) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("report", "counted", "used"),
+    [
+        (JobReport("1", JobStatus.RUNNING, slots=1), "", ""),
+        (JobReport("1", JobStatus.RUNNING, slots=2, memory=2**30), "2 slots, 1GiB of memory", ""),
+        (JobReport("1", JobStatus.COMPLETED, use={"cpu_s": 1234.5}), "", "1234.500 s of processor time"),
+        (
+            JobReport("1", JobStatus.FAILED, slots=1, use={"cpu_s": 0.25, "memory": 5_000_000}),
+            "",
+            "0.250 s of processor time, at most 5MiB of memory",
+        ),
+    ],
+)
+def test_what_a_run_is_counted_with_and_what_it_took(report: JobReport, counted: str, used: str) -> None:
+    shown: dict[str, str] = {}
+    output = SimpleNamespace(fields=shown.update)
+    _show_report(cast("Any", output), report)
+    assert (shown["counted with"], shown["used"]) == (counted, used)

@@ -15,6 +15,10 @@ from slurp_leader.guard.starter import Starter
 from support.waiting import WAIT_S
 
 
+def _always() -> bool:
+    return True
+
+
 @pytest.fixture
 def starter() -> Iterator[Starter]:
     starter = Starter()
@@ -30,7 +34,7 @@ def test_it_becomes_the_program(starter: Starter, tmp_path: Path) -> None:
     script = f'{{ echo "$1|$ODD"; ls /proc/self/fd; grep SigIgn /proc/self/status; }} > "{found}"'
     command = ["sh", "-c", script, "sh", odd]
     environment = {"ODD": odd, "PATH": os.environ["PATH"]}
-    assert starter.start(command, environment, WAIT_S)
+    assert starter.start(command, environment, _always)
     assert starter.process.wait(WAIT_S) == 0
     seen = found.read_bytes()
     assert seen.startswith(os.fsencode(f"{odd}|{odd}\n"))
@@ -52,18 +56,25 @@ def test_what_cannot_be_run_is_told(starter: Starter, tmp_path: Path, name: str,
         program.write_text("\n")
         program.chmod(mode)
     with pytest.raises(OSError, match=os.strerror(number)):
-        starter.start([str(program)], {}, WAIT_S)
+        starter.start([str(program)], {}, _always)
 
 
 def test_who_has_ended_runs_nothing(starter: Starter) -> None:
     starter.process.kill()
     starter.process.wait(WAIT_S)
-    assert not starter.start(["true"], {}, WAIT_S)
+    assert not starter.start(["true"], {}, _always)
 
 
-def test_who_does_not_begin_in_time_is_killed(starter: Starter) -> None:
+def test_who_has_not_begun_when_it_may_not_any_more_is_killed(starter: Starter) -> None:
     starter.process.send_signal(signal.SIGSTOP)
-    assert not starter.start(["true"], {}, 0.01)
+    assert not starter.start(["true"], {}, iter([True, True, False]).__next__)
+    assert starter.process.wait(WAIT_S) == -signal.SIGKILL
+
+
+def test_an_order_that_nobody_takes_ends_with_its_time(starter: Starter) -> None:
+    """One larger than what the kernel keeps for a reader that stands still."""
+    starter.process.send_signal(signal.SIGSTOP)
+    assert not starter.start(["true", "x" * 4_000_000], {}, iter([True, True, False]).__next__)
     assert starter.process.wait(WAIT_S) == -signal.SIGKILL
 
 

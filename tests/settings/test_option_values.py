@@ -17,6 +17,7 @@ from slurp_leader.options import (
     Flag,
     KeySegment,
     Options,
+    format_about,
     format_duration,
     format_size,
     parse_duration,
@@ -196,3 +197,10 @@ def test_a_refusal_can_be_sent_to_another_process() -> None:
 def test_options_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Sample().count = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0B"), (1, "1KiB"), (4095 * 1024 + 1, "4MiB"), (5 * 1024**2 + 1, "6MiB"), (2**30, "1GiB")]
+)
+def test_a_measured_size_is_told_about(size: int, text: str) -> None:
+    assert format_about(size) == text

@@ -151,8 +151,7 @@ class _Lead:
         """One term after the other."""
         try:
             while self._code is None and not self._signals.first.is_set():
-                with suppress(OSError):  # said when it is still so in a term
-                    self._prepared()
+                self._prepare()
                 self._code = self._election.run(self._work)
         except BaseException as error:
             self._error = error
@@ -185,6 +184,7 @@ class _Lead:
         finally:
             self._discard()  # what it has left behind would run on without the term
         if is_over:
+            self._prepare()
             return None
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
@@ -194,13 +194,28 @@ class _Lead:
         Raises:
             OSError: It cannot be started.
         """
+
+        def may_begin() -> bool:
+            return not term.should_stop
+
         for _ in range(_TRIES):
-            if term.should_stop or (starter := self._prepared()) is None:
+            try:
+                starter = self._prepared()
+            except OSError as error:  # whatever it is, it is not the program's
+                raise OSError(errno.EAGAIN, f"no process can be started for it: {error}") from error
+            if starter is None or not may_begin():
                 return None
-            if starter.start(self._cmd, environment, term.remaining_s()):
+            if starter.start(self._cmd, environment, may_begin):
                 return starter.process
             self._discard()
+            if not may_begin():
+                return None
         raise OSError(errno.EAGAIN, "it ends before it begins")
+
+    def _prepare(self) -> None:
+        """Have a process ready for the next term, if that can be: else that is said when the program is to begin."""
+        with suppress(OSError, LifecycleError):
+            self._prepared()
 
     def _prepared(self) -> Starter | None:
         """A process that can become the program, and that the guard knows. None: we are told to end.
@@ -223,9 +238,9 @@ class _Lead:
             if starter is None:
                 return
             starter.kill()
-            with suppress(LifecycleError):  # stopped: nobody guards it any more
-                self._election.kill_on_death(0)
-            starter.close()
+        starter.close()  # without the lock: what hangs in the kernel must not hold up who quits at once
+        with suppress(LifecycleError):  # stopped: nobody guards it any more
+            self._election.kill_on_death(0)
 
     def _kill_at_once(self) -> None:
         """We quit: the program must not outlive us, also where no guard sees to that."""

@@ -172,10 +172,10 @@ def _counted(report: JobReport) -> str:
 
 
 def _used(use: Mapping[str, Any]) -> str:
-    from slurp_leader.options.sizes import format_size
+    from slurp_leader.options.sizes import format_about
 
-    cpu = f"{use['cpu_s']:.3g} s of processor time" if "cpu_s" in use else ""
-    memory = f"at most {format_size(use['memory'])} of memory" if "memory" in use else ""
+    cpu = f"{use['cpu_s']:.3f} s of processor time" if "cpu_s" in use else ""
+    memory = f"at most {format_about(use['memory'])} of memory" if "memory" in use else ""
     return ", ".join(part for part in (cpu, memory) if part)
 
 

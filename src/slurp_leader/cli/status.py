@@ -83,17 +83,11 @@ def _queue(queue: dict[str, int]) -> str:
 
 
 def _store(store: dict[str, Any]) -> str:
-    from slurp_leader.options import format_size
+    from slurp_leader.options import format_about
 
-    used, size = format_size(_rounded(store["db_size_in_use"])), format_size(_rounded(store["db_size"]))
+    used, size = format_about(store["db_size_in_use"]), format_about(store["db_size"])
     alarms = ", ".join(store["alarms"]) or "no alarms"
     return f"etcd {store['version']}, {used} in use of {size}, {alarms}, revision {store['revision']}"
-
-
-def _rounded(size: int) -> int:
-    """In whole KiB or MiB, so that it is written short."""
-    unit = 1024 if size < 4 * 1024 * 1024 else 1024 * 1024
-    return -(-size // unit) * unit
 
 
 def _node(node: dict[str, Any]) -> list[str]:

@@ -13,14 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _BOOTSTRAP = (
     "import sys; sys.path[:] = sys.argv[2:]; from slurp_leader.guard.starter import main; main(int(sys.argv[1]))"
 )
 _PACKET = 65536
-_SHORTEST_S = 0.001
+_LOOK_S = 0.1
 _CHANGED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that an interpreter ignores, and a program does not expect to be ignored."""
 
@@ -51,28 +52,43 @@ class Starter:
             self._line.close()
             raise
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str], within_s: float) -> bool:
-        """Become the program.
+    def start(self, command: Sequence[str], environment: Mapping[str, str], may_begin: Callable[[], bool]) -> bool:
+        """Become the program. Looks again and again whether it still may.
 
         Returns:
-            False: the process had ended before, or did not begin in this time. It runs nothing, and another one is
-            needed.
+            False: the process had ended before, or might not begin any more. It runs nothing, and is of no use now.
 
         Raises:
             OSError: The command cannot be run.
         """
-        order = json.dumps([list(command), dict(environment)]).encode()
-        self._line.settimeout(max(_SHORTEST_S, within_s))
-        try:
-            self._line.sendall(order)
-            self._line.shutdown(socket.SHUT_WR)
-            answer = _all_of(self._line)
-        except OSError:
+        answer = self._answer(json.dumps([list(command), dict(environment)]).encode(), may_begin)
+        if answer is None:
             self.kill()
             return False
         if answer:
             raise OSError(int(answer), os.strerror(int(answer)))
-        return True  # the other end was closed by `exec`
+        return True
+
+    def _answer(self, order: bytes, may_begin: Callable[[], bool]) -> bytes | None:
+        """What it says to this order; nothing, when it has become the program: `exec` closes its end. None: it has
+        ended with the order unread, or might not begin any more."""
+        self._line.settimeout(_LOOK_S)
+        parts: list[bytes] = []
+        try:
+            while order:
+                if not may_begin():
+                    return None
+                with suppress(TimeoutError):
+                    order = order[self._line.send(order) :]
+            self._line.shutdown(socket.SHUT_WR)
+            while may_begin():
+                with suppress(TimeoutError):
+                    parts.append(self._line.recv(_PACKET))
+                    if not parts[-1]:
+                        return b"".join(parts)
+        except OSError:
+            pass  # nobody reads there any more
+        return None
 
     def kill(self) -> None:
         """Kill it, and all of its group. Only before `close`: after that the number may be another one's."""
@@ -87,10 +103,8 @@ class Starter:
 
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Signal the group of a process that was not waited for yet; nothing happens where none is left."""
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def main(descriptor: int) -> None:

@@ -68,22 +68,26 @@ class Group:
     ended: Counter[str] = field(default_factory=Counter)
     waits: Durations = field(default_factory=Durations)
     runs: Durations = field(default_factory=Durations)
-    cpu_s: float = 0.0
-    most_memory: int = 0
+    cpu_s: float | None = None
+    most_memory: int | None = None
 
     def add(self, status: str, wait_s: float, run_s: float, use: Use) -> None:
         self.ended[status] += 1
         self.waits.add(wait_s)
         self.runs.add(run_s)
-        self.cpu_s += use.cpu_s or 0.0
-        self.most_memory = max(self.most_memory, use.memory or 0)
+        self._count(use.cpu_s, use.memory)
+
+    def _count(self, cpu_s: float | None, memory: int | None) -> None:
+        if cpu_s is not None:
+            self.cpu_s = (self.cpu_s or 0.0) + cpu_s
+        if memory is not None:
+            self.most_memory = max(self.most_memory or 0, memory)
 
     def merge(self, other: Group) -> None:
         self.ended.update(other.ended)
         self.waits.merge(other.waits)
         self.runs.merge(other.runs)
-        self.cpu_s += other.cpu_s
-        self.most_memory = max(self.most_memory, other.most_memory)
+        self._count(other.cpu_s, other.most_memory)
 
     def as_dict(self) -> dict[str, Any]:
         completed, failed = self.ended[JobStatus.COMPLETED.value], self.ended[JobStatus.FAILED.value]
@@ -92,7 +96,7 @@ class Group:
             "success_ratio": round(completed / (completed + failed), 4) if completed + failed else None,
             "wait": self.waits.as_dict(),
             "run": self.runs.as_dict(),
-            "use": {"cpu_s": round(self.cpu_s, 3), "max_memory": self.most_memory},
+            "use": {"cpu_s": None if self.cpu_s is None else round(self.cpu_s, 3), "max_memory": self.most_memory},
         }
 
 

@@ -9,7 +9,7 @@ from slurp_leader.options.durations import Duration, format_duration, parse_dura
 from slurp_leader.options.fields import Capabilities, Count, FieldError, Flag, KeySegment, Ratio
 from slurp_leader.options.model import Options
 from slurp_leader.options.problems import configuration_error, refusal
-from slurp_leader.options.sizes import Size, format_size, parse_size
+from slurp_leader.options.sizes import Size, format_about, format_size, parse_size
 
 __all__ = [
     "Capabilities",
@@ -22,6 +22,7 @@ __all__ = [
     "Ratio",
     "Size",
     "configuration_error",
+    "format_about",
     "format_duration",
     "format_size",
     "parse_duration",

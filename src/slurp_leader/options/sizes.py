@@ -51,6 +51,12 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
+def format_about(size: int) -> str:
+    """Write a measured size short, for people: rounded up to whole KiB, from 4 MiB on to whole MiB."""
+    unit = 1024 if size < 4 * 1024 * 1024 else 1024 * 1024
+    return format_size(-(-size // unit) * unit)
+
+
 Size = Annotated[
     int,
     BeforeValidator(parse_size),

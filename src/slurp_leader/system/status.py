@@ -38,8 +38,8 @@ def status_of(
         scheduled and running apart. ``hold`` in it: why this leader claims none, and until when; else None. ``stuck``:
         runs that were told to stop, have not, and hold their workers.
         ``executor``: where jobs run here, and whether one that does not stop is killed; None for a client.
-        ``statistics``: of the jobs that ended here in the last minutes: rate, success ratio, and how long they waited
-        and ran, in all and by role; None for a client.
+        ``statistics``: of the jobs that ended here in the last minutes: rate, success ratio, how long they waited
+        and ran, and what they took, in all and by role; None for a client.
         ``cache``: how the result cache stands: hits, misses, entries and bytes; None: there is none.
         ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
         ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.

@@ -18,7 +18,6 @@ from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 
 from slurp_leader.clock import SystemClock
-from slurp_leader.forks import free_in_child
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.executors.body import Body, perform
 from slurp_leader.jobs.executors.measuring import ProcessUse
@@ -51,9 +50,13 @@ class _Line:
     def __init__(self, way: Connection, parent: int) -> None:
         self._way = way
         self._parent = parent
-        self._lock = free_in_child(threading.Lock())  # held while writing
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # held while writing
 
     def say(self, message: FromWorker) -> None:
+        """Tell the parent. What a body has forked says nothing: its words would stand in the middle of others."""
+        if os.getpid() != self._pid:
+            return
         try:
             with self._lock:
                 self._way.send(message)
