@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -179,6 +180,31 @@ def test_when_the_guarded_program_dies_the_next_one_leads(
         guarded.wait()
         assert guarded.stdout is not None
         guarded.stdout.close()
+
+
+_TELLS = """
+import json, logging, sys
+from slurp_leader import LeaderElection, SlurpSettings
+logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+with LeaderElection("guarded", SlurpSettings.load()) as election:
+    assert election.wait_for_leadership(30)
+    print(json.dumps(election.health()))
+"""
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("guard", [[], [*PROGRAM, "guard", "--"]])
+def test_a_node_that_is_process_1_says_that_it_should_be_run_under_a_guard(cluster: str, guard: list[str]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a PID namespace")
+    ended = subprocess.run(
+        [*_UNSHARE, *guard, sys.executable, "-c", _TELLS], capture_output=True, text=True, timeout=WAIT_S, check=True
+    )
+    health = json.loads(ended.stdout)
+    assert health["healthy"]
+    problems = [(problem["what"], "`slurp guard -- CMD`" in problem["fix"]) for problem in health["problems"]]
+    assert problems == ([] if guard else [("guard", True)])
+    assert ended.stderr.count("process 1") == (0 if guard else 1)
 
 
 _LEFT_BEHIND = 'echo $$; "$0" -c "$1" & echo $!; wait'

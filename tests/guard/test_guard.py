@@ -689,6 +689,50 @@ def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPa
     guard.close()
 
 
+def test_process_1_is_told_once_that_its_guard_dies_along_and_has_it_all_the_same(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    begun: list[socket.socket] = []
+
+    def begin(_client: GuardClient, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        begun.append(theirs.dup())
+        return subprocess.Popen(["sleep", "1000"])
+
+    monkeypatch.setattr(GuardClient, "_start_child", begin)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    client = GuardClient(route_of(EtcdOptions()), clock)
+    assert client.trouble is None  # no guard is wanted yet
+    assert client.hold(1, 60, 5) is Told.YES
+    since = clock.now
+    begun[0].send(encode(Ready("")))
+    assert client.problem == ""
+    trouble = client.trouble
+    assert trouble is not None
+    assert "run it as `slurp guard -- CMD`" in trouble.problem
+    assert trouble == GuardTrouble(trouble.problem, since, dies_along=True)
+    begun[0].send(encode(Ready("UNAVAILABLE: nobody there")))
+    assert client.problem == "UNAVAILABLE: nobody there"
+    clock.now += 5
+    assert client.trouble == GuardTrouble("UNAVAILABLE: nobody there", clock.now - 5)  # what is worse
+    assert client.guard_pid is not None
+    os.kill(client.guard_pid, signal.SIGKILL)
+    os.waitid(os.P_PID, client.guard_pid, os.WEXITED | os.WNOWAIT)
+    client.beat(1)
+    clock.now += 31
+    client.beat(1)  # and replaced
+    assert len(begun) == 2
+    begun[1].send(encode(Ready("")))
+    assert client.problem == ""
+    assert client.trouble == trouble
+    told = [record for record in caplog.records if getattr(record, "slurp_event", "") == LogEvent.GUARD_UNAVAILABLE]
+    assert [(record.levelname, record.getMessage()) for record in told] == [
+        ("WARNING", f"guard.unavailable problem={trouble.problem!r}")
+    ]
+    client.close()
+    for line in begun:
+        line.close()
+
+
 class _Puppet:
     """A guard that says what a test wants, to a program whose parent it seems to be."""
 

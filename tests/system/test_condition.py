@@ -38,6 +38,9 @@ OUTAGE = StoreOutage(CLOCK.boottime() - 5, "connection refused")
 UNGUARDED = GuardTrouble("UNAVAILABLE: connection refused", CLOCK.boottime() - 5)
 
 
+DYING_ALONG = GuardTrouble("this process is process 1", CLOCK.boottime() - 5, dies_along=True)
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
@@ -85,6 +88,8 @@ UNGUARDED = GuardTrouble("UNAVAILABLE: connection refused", CLOCK.boottime() - 5
             {"guard_trouble": replace(UNGUARDED, is_final=True), "outage": OUTAGE},
             (True, False, False, ["store_unreachable", "guard"]),
         ),
+        ({"guard_trouble": DYING_ALONG}, (True, True, True, ["guard"])),
+        ({"guard_trouble": DYING_ALONG, "outage": OUTAGE}, (True, False, False, ["store_unreachable", "guard"])),
         ({"guard_trouble": UNGUARDED, "is_running": False}, (False, False, False, [])),
     ],
 )
@@ -94,7 +99,13 @@ def test_each_fact_is_said_in_the_words_it_deserves(
     assert words(**facts) == expected
 
 
-@pytest.mark.parametrize("facts", [{"outage": OUTAGE}, {"guard_trouble": UNGUARDED}])
+def test_a_guard_that_dies_along_is_not_said_to_be_out_of_work() -> None:
+    (problem,) = health_of(Facts("a", guard_trouble=DYING_ALONG), CLOCK)["problems"]
+    assert "although its crash guard works: this process is process 1" in problem["message"]
+    assert "`slurp guard -- CMD`" in problem["fix"]
+
+
+@pytest.mark.parametrize("facts", [{"outage": OUTAGE}, {"guard_trouble": UNGUARDED}, {"guard_trouble": DYING_ALONG}])
 def test_what_lasts_is_dated(facts: dict[str, Any]) -> None:
     since = health_of(Facts("a", **facts), CLOCK)["problems"][0]["since"]
     assert since.endswith("Z")

@@ -50,6 +50,11 @@ _LONG_LIFE_S = 60.0
 _PATIENCE_S = 5.0
 """So long a guard may lack something before that is worth a warning. On a busy machine its start takes seconds."""
 
+_DIES_ALONG = (
+    "this process is process 1, and the kernel kills its child guard along with it; run it as `slurp guard -- CMD`, or "
+    "a crash costs the TTL"
+)
+
 _SURE = 0.9
 """In this part of `stall_s` a guard has not acted, however its wake-ups fall."""
 _PASSES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -66,11 +71,13 @@ class GuardTrouble:
         problem: What it is.
         since: In boottime seconds.
         is_final: No other guard will be started.
+        dies_along: It works, but the death of this process is its own.
     """
 
     problem: str
     since: float
     is_final: bool = False
+    dies_along: bool = False
 
 
 @dataclass(slots=True)
@@ -129,6 +136,7 @@ class GuardClient:
         self._problem = "it has not begun yet"
         self._problem_since = float("-inf")
         self._unwell_since: float | None = None  # since when none does its work; None: one does, or none was wanted yet
+        self._dies_along_since: float | None = None  # since when this is process 1, and its guard a child
         self._ended_by = ""  # what the last guard was lost by, until one has done its work again
         self._warned_of: set[str] = set()  # kinds of problems, until it was said that all is well again
 
@@ -204,12 +212,15 @@ class GuardClient:
 
     @property
     def trouble(self) -> GuardTrouble | None:
-        """`problem`, where it lasts or will not pass; None as long as a guard may just be starting."""
+        """`problem`, where it lasts or will not pass; None as long as a guard may just be starting. Where all is well
+        with a guard that the kernel kills along with this process, that."""
         with self._lock:
             problem, since = self._what_is_wrong(), self._unwell_since
-            if since is None or not (self._given_up or self._clock.boottime() - since >= _PATIENCE_S):
-                return None
-            return GuardTrouble(problem, since, self._given_up)
+            if since is not None and (self._given_up or self._clock.boottime() - since >= _PATIENCE_S):
+                return GuardTrouble(problem, since, self._given_up)
+            if self._dies_along_since is not None:
+                return GuardTrouble(_DIES_ALONG, self._dies_along_since, dies_along=True)
+            return None
 
     @property
     def guard_pid(self) -> int | None:
@@ -316,10 +327,14 @@ class GuardClient:
         ours, theirs = _line()
         with theirs:
             try:
-                return _Line(ours, self._start_child(theirs), now)
+                line = _Line(ours, self._start_child(theirs), now)
             except BaseException:
                 ours.close()
                 raise
+        if self._pid == 1 and self._dies_along_since is None:
+            self._dies_along_since = now
+            log_event(_logger, logging.WARNING, LogEvent.GUARD_UNAVAILABLE, problem=_DIES_ALONG)
+        return line
 
     def _introduce(self, way: socket.socket, descriptors: list[int]) -> None:
         """Say who we are, and hand over what our death is seen by: no number that could be another one's by then."""

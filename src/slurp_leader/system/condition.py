@@ -245,7 +245,13 @@ def _of_settings(facts: Facts) -> list[Problem]:
 
 def _of_the_guard(facts: Facts, clock: Clock) -> list[Problem]:
     trouble = facts.guard_trouble
-    if trouble is None or (not trouble.is_final and (facts.outage is not None or facts.lost_store is not None)):
+    if trouble is None:
+        return []
+    if trouble.dies_along:
+        message = f"a crash of this process costs the lease's TTL, although its crash guard works: {trouble.problem}"
+        fix = "run this program as `slurp guard -- CMD`; where a crash may cost the TTL, set election.guard to false"
+        return [Problem("guard", message, fix, date_of(trouble.since, clock), is_minor=True)]
+    if not trouble.is_final and (facts.outage is not None or facts.lost_store is not None):
         return []  # etcd, which it does not reach either, was told of
     message = f"a crash of this process costs the lease's TTL, as its crash guard does not work: {trouble.problem}"
     goes_on = "then start this process anew" if trouble.is_final else "it is tried again all the time"
