@@ -27,6 +27,7 @@ from slurp_leader.system.connection import (
     outage_of,
     settings_of,
 )
+from slurp_leader.system.guarding import Reach
 from slurp_leader.system.leader_election import LeaderElection
 from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.telemetry.metrics import Metrics
@@ -76,6 +77,8 @@ class Elections(RunsParts[_Parts]):
         stores: Makes the store; None: etcd, as the settings say.
         clock: Source of time.
         metrics: Where measurements go.
+        reaches_etcd: Whether `stores` lead to the etcd of the settings, so that a crash guard can reach it by itself;
+            None: only when no `stores` are given. Where they are, the start says in the log that there is no guard.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -88,12 +91,13 @@ class Elections(RunsParts[_Parts]):
         stores: StoreFactory | None = None,
         clock: Clock | None = None,
         metrics: Metrics | None = None,
+        reaches_etcd: bool | None = None,
     ) -> None:
         super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
-        self._reaches_etcd = stores is None
+        self._reach = Reach.of(stores, reaches_etcd)
         self._metrics = metrics
         self._prefix = elections_prefix(Keyspace(self.settings.node.cluster_id))
         self._lock = free_in_child(threading.RLock())  # never held while something is waited for; guards all below
@@ -121,7 +125,7 @@ class Elections(RunsParts[_Parts]):
                 clock=self._clock,
                 metrics=self._metrics,
                 followers=self._follow,
-                reaches_etcd=self._reaches_etcd,
+                reaches_etcd=self._reach.is_sure,
             )
             if self._running_parts is not None:
                 election.start()
@@ -169,6 +173,7 @@ class Elections(RunsParts[_Parts]):
             with self._lock:
                 if self._parts is not None:
                     raise LifecycleError("these elections are running; stop() them first")
+                self._reach.say_if_unguarded(self.settings)
                 store = self._make_store()
                 shared = SharedFollower(store, self._prefix, self._clock)
                 self._parts = _Parts(store, shared)

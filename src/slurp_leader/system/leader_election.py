@@ -49,7 +49,7 @@ from slurp_leader.system.connection import (
     own_followers,
     settings_of,
 )
-from slurp_leader.system.guarding import guard_of
+from slurp_leader.system.guarding import Reach, guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_view import Access, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork, periodic_of
@@ -177,7 +177,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         needs_progress: Whether the term ends when its work does not call ``term.beat()`` (or wait in ``term.wait``) for
             `election.stall_timeout`: a leader that is stuck makes room by itself. Periodic work does not beat for you.
         reaches_etcd: Whether `stores` lead to the etcd of the settings, so that a crash guard can reach it by itself;
-            None: only when no `stores` are given.
+            None: only when no `stores` are given. Where they are, the start says in the log that there is no guard.
         followers: Watches the keys of the election; None: a watch of its own. `Elections` shares one among many.
 
     Raises:
@@ -201,7 +201,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
         self._needs_progress = needs_progress
-        self._reaches_etcd = stores is None if reaches_etcd is None else reaches_etcd  # so that a crash guard can
+        self._reach = Reach.of(stores, reaches_etcd)
         self._clock = clock or SystemClock()
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._make_follower = followers or own_followers(self._clock)
@@ -258,7 +258,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         with ExitStack() as made:
             store = self._make_store()
             made.callback(store.close)
-            guard = guard_of(self.settings, self._clock) if self._reaches_etcd else None
+            guard = guard_of(self.settings, self._clock, self._reach)
             if guard is not None:
                 made.callback(guard.release)
             election = Election(

@@ -49,7 +49,7 @@ from slurp_leader.system.connection import (
     settings_of,
 )
 from slurp_leader.system.failover_view import FAILOVER_VERBS, FailoverView
-from slurp_leader.system.guarding import guard_of
+from slurp_leader.system.guarding import Reach, guard_of
 from slurp_leader.system.hooks import HasHooks, HookT
 from slurp_leader.system.leader_view import LEADER_VERBS, Access, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork
@@ -134,6 +134,8 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         clock: Source of time.
         metrics: Where measurements go, such as ``slurp_leader.otel.OtelMetrics()``; None: nowhere.
         tracer: Where spans go; None: nowhere.
+        reaches_etcd: Whether `stores` lead to the etcd of the settings, so that a crash guard can reach it by itself;
+            None: only when no `stores` are given. Where they are, the start says in the log that there is no guard.
 
     Raises:
         ConfigurationError: A setting is wrong, or the file is missing.
@@ -152,6 +154,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         clock: Clock | None = None,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
+        reaches_etcd: bool | None = None,
     ) -> None:
         super().__init__()
         self.settings: SlurpSettings = settings_of(settings)
@@ -164,7 +167,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         self._make_store = stores or etcd_stores(self.settings, self._clock)
         self._hooks = Hooks(self.settings.election.name, self.settings.election.hook_timeout_s, metrics)
         self._checks = HealthChecks(self.settings.health, self._clock, self._on_health, metrics)
-        self._reaches_etcd = stores is None  # so that a crash guard can
+        self._reach = Reach.of(stores, reaches_etcd)
         self._metrics = metrics
         self._tracer = tracer
         self._keyspace = Keyspace(self.settings.node.cluster_id)
@@ -349,7 +352,7 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         cache = cache_for(self.settings.jobs, self._generator, self._executor_choice, self._clock)
         election_store = self._make_store()
         made.callback(election_store.close)
-        guard = guard_of(self.settings, self._clock) if self._reaches_etcd else None
+        guard = guard_of(self.settings, self._clock, self._reach)
         if guard is not None:
             made.callback(guard.release)
         return Node(
