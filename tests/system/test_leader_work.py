@@ -14,9 +14,12 @@ import pytest
 
 from slurp_leader import LeaderElection, LeadershipLostError, NotLeaderError, SlurpSettings, Term
 from slurp_leader.clock import SystemClock
+from slurp_leader.election import Reason, StateChanged
 from slurp_leader.errors import ConfigurationError, LifecycleError
 from slurp_leader.store import Delete, Get, Store
+from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.telemetry.metrics import PERIODIC_RUN, PERIODIC_SKIPPED, Instrument
+from support.calls import Recorder
 from support.waiting import WAIT_S
 
 LEADER_KEY = b"/slurp/v1/default/m/election/reports/leader"
@@ -272,6 +275,66 @@ def test_a_decorated_function_is_the_function(shared: Any) -> None:
 def test_work_is_not_registered_while_it_runs(shared: Any) -> None:
     with election(shared) as mine, pytest.raises(LifecycleError, match=r"before start\(\)"):
         mine.every(60, name="x")(lambda: None)
+
+
+# ---------------------------------------------------------------- periodic, and progress
+
+
+def in_need_of_progress(shared: Any) -> LeaderElection:
+    settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3, "stall_timeout": 2})
+    return LeaderElection("reports", settings, stores=shared, needs_progress=True)
+
+
+def hints(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if getattr(record, "slurp_event", "") == LogEvent.PERIODIC_BEATS_NOT
+    ]
+
+
+def test_where_only_periodic_work_could_prove_progress_it_is_said_once_that_it_does_not_beat(
+    shared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, seen = in_need_of_progress(shared), Recorder[Any]()
+    mine.subscribe(seen)
+
+    @mine.every(60)
+    def report() -> None:
+        """A minute passes before the next one."""
+
+    def stalls(event: Any) -> bool:
+        return isinstance(event, StateChanged) and event.reason is Reason.STALLED
+
+    with mine:
+        first, second = seen.until(stalls), seen.until(stalls)
+    assert first.term.token < second.term.token
+    ((level, message),) = hints(caplog)
+    assert level == "WARNING"
+    assert "periodic work does not beat" in message
+    assert "needs_progress" in message
+
+
+def test_periodic_work_does_not_hide_a_loop_that_is_stuck_beside_it(
+    shared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = in_need_of_progress(shared)
+    tokens: list[int] = []
+
+    @mine.every(1)
+    def report() -> None:
+        """It goes on all the time."""
+
+    def work(term: Term) -> str:
+        tokens.append(term.token)
+        if len(tokens) == 1:
+            assert term.lost.wait(WAIT_S)
+            term.check()
+        return "in the next term"
+
+    assert mine.run(work) == "in the next term"
+    assert tokens[0] < tokens[1]
+    assert len(hints(caplog)) == 1
 
 
 # ---------------------------------------------------------------- leader_only

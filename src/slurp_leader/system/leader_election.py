@@ -52,7 +52,7 @@ from slurp_leader.system.connection import (
 from slurp_leader.system.guarding import Reach, guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_view import Access, LeaderControl
-from slurp_leader.system.leader_work import LeaderWork, periodic_of
+from slurp_leader.system.leader_work import LeaderWork, StallHint, periodic_of
 from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.system.running import Run, awaited_run
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -175,7 +175,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         clock: Source of time.
         metrics: Where measurements go.
         needs_progress: Whether the term ends when its work does not call ``term.beat()`` (or wait in ``term.wait``) for
-            `election.stall_timeout`: a leader that is stuck makes room by itself. Periodic work does not beat for you.
+            `election.stall_timeout`: a leader that is stuck makes room by itself. For a loop of your own; periodic work
+            does not beat for you, so leave this out where there is nothing else.
         reaches_etcd: Whether `stores` lead to the etcd of the settings, so that a crash guard can reach it by itself;
             None: only when no `stores` are given. Where they are, the start says in the log that there is no guard.
         followers: Watches the keys of the election; None: a watch of its own. `Elections` shares one among many.
@@ -284,6 +285,8 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
                 metrics=self._metrics,
                 give_up=partial(stop_aside, election),
             )
+            if parts.periodic is not None and self._needs_progress:
+                election.subscribe(StallHint(self.name))
             made.pop_all()
         return parts
 

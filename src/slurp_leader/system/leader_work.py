@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, timedelta, tzinfo
@@ -12,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from zoneinfo import ZoneInfo
 
 from slurp_leader.clock import Clock
-from slurp_leader.election import Election, ElectionEvent, ElectionState, StateChanged
+from slurp_leader.election import Election, ElectionEvent, ElectionState, Reason, StateChanged
 from slurp_leader.errors import ConfigurationError, LifecycleError, NotLeaderError
 from slurp_leader.options.durations import parse_duration
 from slurp_leader.periodic import Cron, Interval, Periodic, Schedule, Task, Work
@@ -20,8 +21,11 @@ from slurp_leader.periodic.runner import what_is_called
 from slurp_leader.store import Store
 from slurp_leader.store.keyspace import Keyspace, key_segment
 from slurp_leader.system.lifetime import Lifetime
+from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
+
+_logger = logging.getLogger("slurp_leader.system")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +35,10 @@ DurationLike = float | timedelta | str
 
 _OWNER = "periodic"
 _GRACE_S = 3600.0
+_NO_BEAT = (
+    "the term ended as nothing called term.beat() within election.stall_timeout, and periodic work does not beat; "
+    "leave out needs_progress if there is no other work, else see why its loop does not beat"
+)
 
 
 class LeaderWork(Lifetime):
@@ -69,6 +77,10 @@ class LeaderWork(Lifetime):
         crash is not begun again. While a run goes on it is not begun beside itself: the due time is skipped. Losing the
         term sets ``term.should_stop`` and cancels coroutines. An error is logged and counted, and ends nothing but that
         run. Stopping waits for runs that have begun, as long as ``election.stop_timeout`` allows.
+
+        With ``LeaderElection(needs_progress=True)`` periodic work does not beat for you, as that would hide a loop of
+        yours that is stuck: something has to call ``term.beat()`` within each `election.stall_timeout`, or the term
+        ends. Where there is nothing but periodic work, leave `needs_progress` out.
 
         Args:
             interval: 1 second or more. Each run is one write to etcd.
@@ -242,6 +254,27 @@ def _tell(periodic: Periodic, event: ElectionEvent) -> None:
             periodic.hand_back(event.term.token)
         case _:
             periodic.lose(event.term.token)
+
+
+class StallHint:
+    """Listens to an election that needs progress and has periodic work, and says at the first term that ends for want
+    of a beat that this work does not beat.
+
+    Args:
+        election: Its name.
+    """
+
+    def __init__(self, election: str) -> None:
+        self._election = election
+        self._is_said = False
+
+    def __call__(self, event: ElectionEvent) -> None:
+        if self._is_said or not isinstance(event, StateChanged):
+            return
+        if event.reason is not Reason.STALLED or event.state is ElectionState.SUSPENDED:  # that is the process itself
+            return
+        self._is_said = True
+        log_event(_logger, logging.WARNING, LogEvent.PERIODIC_BEATS_NOT, election=self._election, problem=_NO_BEAT)
 
 
 def _seconds(field: str, duration: DurationLike) -> float:

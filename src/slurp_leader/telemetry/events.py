@@ -56,6 +56,7 @@ class LogEvent(StrEnum):
     PERIODIC_STARTED = "periodic.started"
     PERIODIC_ENDED = "periodic.ended"
     PERIODIC_SKIPPED = "periodic.skipped"
+    PERIODIC_BEATS_NOT = "periodic.beats_not"
     PERIODIC_CALL_FAILED = "periodic.call_failed"
     QUEUE_TAKEOVER = "queue.takeover"
     QUEUE_CLOSED = "queue.closed"
