@@ -28,9 +28,10 @@ def never_look(request: ContextGenerationRequest, job: JobContext) -> None:
     pids = [os.getpid()]
     if request.metadata["family"]:
         pids.append(subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid)
-    draft = Path(request.metadata["say"] + ".draft")
+    said = Path(str(request.metadata["say"]))
+    draft = said.with_suffix(".draft")
     draft.write_text(json.dumps(pids))
-    draft.rename(request.metadata["say"])
+    draft.rename(said)
     while True:
         signal.pause()
 

@@ -294,7 +294,7 @@ def _profile_loops(path: str) -> None:
         finally:
             profiler.dump_stats(f"{path}.{thread.name}")
 
-    threading.Thread.run = profiled  # type: ignore[method-assign]
+    threading.Thread.run = profiled  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

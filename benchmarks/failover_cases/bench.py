@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -226,9 +227,7 @@ class Bench:
             new.append(line)
         for line in new:
             line.wait_until_up()
-            self.observer.until(
-                lambda name=line.name: self.observer.has_joined(name), _UP_S, f"a session of {line.name}"
-            )
+            self.observer.until(partial(self.observer.has_joined, line.name), _UP_S, f"a session of {line.name}")
             line.note_guards()
         self.observer.until(self.observer.proven_leader, _UP_S, "a leader")
         return new

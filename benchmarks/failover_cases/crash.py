@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from failover_cases.bench import Bench, NodeLine
 from failover_cases.observer import Seen
@@ -95,19 +96,17 @@ def _kills_with_jobs(bench: Bench, runs: int, case: str) -> tuple[list[float], l
         bench.client.submit_many(
             [f"{number}/{each}" for each in range(_WAITING_JOBS)], metadata={"not_on": leader.name}
         )
-        bench.observer.until(lambda token=token: bench.observer.first_claim(token), _TAKEOVER_S, "a claim")
+        bench.observer.until(partial(bench.observer.first_claim, token), _TAKEOVER_S, "a claim")
         killed_at = leader.kill()
         following = bench.observer.next_leader(token, _TAKEOVER_S)
         first: Seen = bench.observer.until(
-            lambda token=following.revision: bench.observer.first_done(token), _TAKEOVER_S, "a job of the successor"
+            partial(bench.observer.first_done, following.revision), _TAKEOVER_S, "a job of the successor"
         )
         led.append((following.at - killed_at) * 1000)
         committed.append((first.at - killed_at) * 1000)
         gone += _vacated(bench, token, killed_at)
         _tell(case, "SlurpLeaderSystem", number, runs, led)
-        bench.observer.until(
-            lambda total=(number + 1) * _WAITING_JOBS: len(bench.observer.done) >= total, _TAKEOVER_S, "the last job"
-        )
+        bench.observer.until(partial(_has_done, bench, (number + 1) * _WAITING_JOBS), _TAKEOVER_S, "the last job")
         bench.replace(leader)
     return gone, led, committed
 
@@ -115,6 +114,10 @@ def _kills_with_jobs(bench: Bench, runs: int, case: str) -> tuple[list[float], l
 def _vacated(bench: Bench, token: int, killed_at: float) -> list[float]:
     deletes = [each for each in bench.observer.leaders[-4:] if not each.is_put and each.revision > token]
     return [(deletes[0].at - killed_at) * 1000] if deletes else []
+
+
+def _has_done(bench: Bench, jobs: int) -> bool:
+    return len(bench.observer.done) >= jobs
 
 
 def _settled(bench: Bench) -> tuple[NodeLine, int]:

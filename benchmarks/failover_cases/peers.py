@@ -75,14 +75,14 @@ def _kill_holders(program: str, endpoint: str, verb: str, runs: int, wait_s: flo
 
 
 def _wait_for_words(processes: list[subprocess.Popen[bytes]], wait_s: float) -> None:
-    if not select.select([each.stdout for each in processes], [], [], wait_s)[0]:
+    if not select.select([each.stdout for each in processes if each.stdout], [], [], wait_s)[0]:
         raise TimeoutError(f"etcdctl held nothing within {wait_s:g} s")
 
 
 def _first_words(killed: dict[subprocess.Popen[bytes], float], wait_s: float) -> list[float]:
     """Seconds from each kill to the first output of who waited."""
     times = []
-    waiting = {each.stdout: at for each, at in killed.items()}
+    waiting = {each.stdout: at for each, at in killed.items() if each.stdout}
     until = time.monotonic() + wait_s
     while waiting and (left_s := until - time.monotonic()) > 0:
         ready, _, _ = select.select(list(waiting), [], [], left_s)

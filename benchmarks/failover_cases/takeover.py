@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from failover_cases.bench import Bench, NodeLine
 from failover_cases.report import CaseReport, progress
@@ -43,7 +44,7 @@ def _measure(pending: int, runs: int) -> tuple[list[float], list[float]]:
             killed_at = leader.kill()
             following = bench.observer.next_leader(token, _TAKEOVER_S)
             claim = bench.observer.until(
-                lambda token=following.revision: bench.observer.first_claim(token), _TAKEOVER_S, "a claim"
+                partial(bench.observer.first_claim, following.revision), _TAKEOVER_S, "a claim"
             )
             from_kill.append((claim.at - killed_at) * 1000)
             from_term.append((claim.at - following.at) * 1000)
