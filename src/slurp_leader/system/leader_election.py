@@ -508,7 +508,9 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
 
         A coroutine hears of a cancellation when it awaits: before an act that matters it asks ``term.check()``. One
         that swallows it, or does not await, goes on in a term that is not its own any more, like a function that does
-        not look at ``term.should_stop``, and nothing is begun anew before it has ended.
+        not look at ``term.should_stop``, and nothing is begun anew before it has ended. It is cancelled once, and again
+        each time `election.stop_timeout` has passed while it still runs: a cancellation may be lost without its doing,
+        as in `asyncio.wait_for` on Python 3.11, when what it waits for ends at the same moment.
 
         Cancelling this cancels the work, waits for its end, and gives the term back, before it is cancelled itself. A
         stop is awaited too (``async with``, ``aio.stop``): one that holds up the loop keeps the work from its end.

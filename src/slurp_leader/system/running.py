@@ -155,7 +155,7 @@ class _RunOnLoop(Run[T]):
         What it was cancelled for is told as a function would tell it: by its end where the term is to be given back,
         and by the loss where it is over or in doubt.
         """
-        task = _Task(self._work, term, self._loop, election.look_again)
+        task = _Task(self._work, term, self._loop, election.look_again, election.options.stop_timeout_s)
 
         def has_news() -> bool:
             return task.has_ended or (not task.is_told and (self._is_given_up or term.should_stop))
@@ -164,7 +164,7 @@ class _RunOnLoop(Run[T]):
         while not task.has_ended:
             if self._loop.is_closed():
                 raise LifecycleError("the event loop was closed while work of this term was under way on it")
-            if not task.is_told and (self._is_given_up or term.leaving.is_set() or _is_refused(term)):
+            if task.is_told or self._is_given_up or term.leaving.is_set() or _is_refused(term):
                 task.cancel()
             # Nobody says when trust ends: that is a matter of the clock.
             election.wait_until(has_news, _LOOK_EVERY_S if task.is_told else min(_LOOK_EVERY_S, term.remaining_s()))
@@ -194,6 +194,7 @@ class _Task:
         term: What it is called with.
         loop: Where it runs.
         ended: Called when it has, on the loop; must not block.
+        patience_s: How long it may take to end once it was cancelled. After that it is cancelled again.
     """
 
     def __init__(
@@ -202,20 +203,26 @@ class _Task:
         term: Term,
         loop: asyncio.AbstractEventLoop,
         ended: Callable[[], None],
+        patience_s: float,
     ) -> None:
         self._work = work
         self._term = term
         self._loop = loop
         self._tell = ended
+        self._patience_s = patience_s
         self._task: asyncio.Task[Any] | None = None
+        self._asked_at: float | None = None  # this and the next belong to the loop
+        self._is_cancelled = False
         self.has_ended = False
         self.is_told = False
-        """Whether it was cancelled from here. That is done once: another one would break off what it does about it."""
+        """Whether its end was asked for from here."""
 
     def begin(self) -> None:
         self._on_loop(self._create)
 
     def cancel(self) -> None:
+        """Have it cancelled. To be called again and again while it runs: it may be that it cannot be cancelled yet, and
+        what swallows its cancellation is cancelled again when its time to end is over."""
         self.is_told = True
         self._on_loop(self._cancel)
 
@@ -241,8 +248,17 @@ class _Task:
         self._task.add_done_callback(self._end)
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        """Cancel it once: another cancellation would break off what it does about the first, whoever that came from.
+        One of its own, as of a timeout, is over soon, and ends a part of it only: so this has to be asked for again."""
+        task, now = self._task, self._term.clock.boottime()
+        if task is None:
+            return
+        if self._asked_at is None:
+            self._asked_at = now
+        is_late = now >= self._asked_at + self._patience_s
+        if is_late or not (self._is_cancelled or task.cancelling()):
+            self._asked_at, self._is_cancelled = now, True
+            task.cancel()
 
     async def _run(self) -> Any:
         self._term.check()  # the loop may have been busy since
