@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -166,6 +167,27 @@ def test_what_is_not_awaited_is_told_where_it_is(shared: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"asyncio\.run\(election\.aio\.run\(work\)\)"):
         mine.run(work)
     assert asyncio.run(mine.aio.run(work)) == "done"  # type: ignore[arg-type]
+
+
+def test_a_plain_function_that_returns_a_coroutine_is_told_what_to_pass_instead(shared: Any) -> None:
+    async def work(term: Term) -> str:
+        return "done"
+
+    def call(term: Term) -> Any:
+        made.append(work(term))
+        return made[-1]
+
+    async def serve() -> None:
+        await soon(mine.aio.run(call))
+
+    made: list[Any] = []
+    mine = election(shared, "a")
+    with pytest.raises(ConfigurationError, match=r"coroutine.*asyncio\.run\(election\.aio\.run\(work\)\).*partial"):
+        mine.run(call)
+    with pytest.raises(ConfigurationError, match=r"returned a coroutine"):
+        asyncio.run(serve())
+    assert [inspect.getcoroutinestate(each) for each in made] == [inspect.CORO_CLOSED] * 2
+    assert not is_taken(shared)
 
 
 # ---------------------------------------------------------------- the end of a term

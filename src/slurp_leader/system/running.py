@@ -8,13 +8,14 @@ All that decides which term, and what its end means, is written once and never w
 from __future__ import annotations
 
 import asyncio
+import inspect
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from slurp_leader.election import Election
-from slurp_leader.errors import LeadershipLostError, LifecycleError
+from slurp_leader.errors import ConfigurationError, LeadershipLostError, LifecycleError
 from slurp_leader.system.aio import called_on_own_thread
 from slurp_leader.term import Term
 
@@ -73,8 +74,16 @@ class Run(Generic[T]):
         raise LifecycleError(f"the election ended, and no work was done to its end: {reason}")
 
     def _do(self, _election: Election, term: Term) -> Any:
-        """Do the work of one term."""
-        return self._work(term)
+        """Do the work of one term.
+
+        Raises:
+            ConfigurationError: It was a coroutine function after all, as in ``lambda term: work(term)``.
+        """
+        result = self._work(term)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise not_awaited(f"{self._work!r} returned a coroutine")
+        return result
 
     def _has_given_up(self) -> bool:
         return self._is_given_up
@@ -95,18 +104,27 @@ class Run(Generic[T]):
         election.wait_until(lambda: term.lost.is_set() or self._is_given_up)
 
     def _give_back(self, election: Election) -> None:
-        """Give the term back that is in force, if one is, and let nobody wait for us any more."""
+        """Ask for the term to be given back that is in force, if one is, and let nobody wait for us any more."""
         term = election.leave()
         if term is not None:
             term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(self._owner)
 
 
+def not_awaited(what: str) -> ConfigurationError:
+    """Why a coroutine function is no work for a thread, and what to write instead."""
+    return ConfigurationError(
+        f"{what}, which run does not await: in a coroutine write await election.aio.run(work), elsewhere "
+        f"asyncio.run(election.aio.run(work)), where work is the coroutine function itself or a functools.partial of it"
+    )
+
+
 async def awaited_run(carry_out: Callable[[Run[T]], T], work: Callable[[Term], Awaitable[T]]) -> T:
     """A run whose work is a coroutine function: it runs on the loop of the caller, and all that waits elsewhere.
 
-    Cancelled, it cancels the work, waits until that has ended and the term is given back, however often it is
-    cancelled meanwhile, and then is cancelled: unless the work raised something of its own.
+    Cancelled, it cancels the work, waits until that has ended, asks for the term to be given back, waits a few seconds
+    until that begins, however often it is cancelled meanwhile, and then is cancelled: unless the work raised something
+    of its own.
 
     Args:
         carry_out: Has a run carried out by the election; called on a thread.
@@ -144,7 +162,8 @@ class _RunOnLoop(Run[T]):
         return super().carry_out(election)
 
     def give_up(self) -> None:
-        """Cancel the work that is under way, begin none any more, and give the term back. Returns at once."""
+        """Have the work cancelled that is under way, begin none any more, and have the term given back. Returns at
+        once."""
         self._is_given_up = True
         if self._election is not None:
             self._election.look_again()
@@ -164,7 +183,7 @@ class _RunOnLoop(Run[T]):
         while not task.has_ended:
             if self._loop.is_closed():
                 raise LifecycleError("the event loop was closed while work of this term was under way on it")
-            if task.is_told or self._is_given_up or term.leaving.is_set() or _is_refused(term):
+            if task.is_told or self._is_given_up or term.leaving.is_set() or _refuse(term):
                 task.cancel()
             # Nobody says when trust ends: that is a matter of the clock.
             election.wait_until(has_news, _LOOK_EVERY_S if task.is_told else min(_LOOK_EVERY_S, term.remaining_s()))
@@ -177,8 +196,9 @@ class _RunOnLoop(Run[T]):
         raise LeadershipLostError(f"the term with token {term.token} could not be proved in time", token=term.token)
 
 
-def _is_refused(term: Term) -> bool:
-    """Whether the term may not be acted in. That counts like a check of the work's own: it has to begin anew."""
+def _refuse(term: Term) -> bool:
+    """Refuse to go on in a term that may not be acted in. False: it may. A refusal counts like one that a check of the
+    work's own met: the work has to begin anew."""
     try:
         term.check()
     except LeadershipLostError:
