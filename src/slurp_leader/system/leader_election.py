@@ -522,7 +522,11 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         """
         if not inspect.iscoroutinefunction(what_is_called(work)):
             return await on_own_thread(self.run, work)
-        return await awaited_run(self._carry_out, work)
+        try:
+            return await awaited_run(self._carry_out, work)
+        except LifecycleError:
+            self._refuse_to_child()
+            raise
 
     def _carry_out(self, run: Run[T]) -> T:
         if self._running_parts is None:
@@ -531,9 +535,13 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         try:
             return run.carry_out(self._running())
         except LifecycleError:
-            if self._runs_in_parent:  # this is a child that the work has forked, and that has come back from it
-                self._need_parts()
+            self._refuse_to_child()
             raise
+
+    def _refuse_to_child(self) -> None:
+        """Say so, if this is a child that the work has forked, and that has come back from it."""
+        if self._runs_in_parent:
+            self._need_parts()
 
     def _verb(self, name: str) -> Callable[..., Any]:
         """The method behind a verb of `aio`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -132,6 +133,7 @@ async def awaited_run(carry_out: Callable[[Run[T]], T], work: Callable[[Term], A
     """
     run = _RunOnLoop(work, asyncio.get_running_loop())
     answer: asyncio.Future[T] = called_on_own_thread(carry_out, run)
+    run.answer = answer
     is_cancelled = False
     while not answer.done():
         try:
@@ -155,7 +157,10 @@ class _RunOnLoop(Run[T]):
     def __init__(self, work: Callable[[Term], Awaitable[T]], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(work)
         self._loop = loop
+        self._pid = os.getpid()
         self._election: Election | None = None
+        self.answer: asyncio.Future[T] | None = None
+        """What this comes to. Belongs to the loop."""
 
     def carry_out(self, election: Election) -> T:
         self._election = election  # before it is looked whether it was given up
@@ -174,7 +179,7 @@ class _RunOnLoop(Run[T]):
         What it was cancelled for is told as a function would tell it: by its end where the term is to be given back,
         and by the loss where it is over or in doubt.
         """
-        task = _Task(self._work, term, self._loop, election.look_again, election.options.stop_timeout_s)
+        task = _Task(self._work, term, self._loop, self._look_again, election.options.stop_timeout_s)
 
         def has_news() -> bool:
             return task.has_ended or (not task.is_told and (self._is_given_up or term.should_stop))
@@ -194,6 +199,14 @@ class _RunOnLoop(Run[T]):
         if term.leaving.is_set():
             return None
         raise LeadershipLostError(f"the term with token {term.token} could not be proved in time", token=term.token)
+
+    def _look_again(self) -> None:
+        """On the loop: the work has ended. In a child that it has forked nobody looks: the thread is the parent's."""
+        assert self._election is not None
+        if os.getpid() == self._pid:
+            self._election.look_again()
+        elif self.answer is not None and not self.answer.done():
+            self.answer.set_exception(LifecycleError("this process was forked off by work, and does none itself"))
 
 
 def _refuse(term: Term) -> bool:
