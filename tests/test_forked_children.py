@@ -331,6 +331,31 @@ store.close()
     assert ended.returncode == 0, ended
 
 
+def test_a_child_that_awaited_work_has_forked_does_not_wait_for_the_thread_that_watched_over_it() -> None:
+    ended = run("""
+import asyncio
+from slurp_leader import LeaderElection, LifecycleError, SlurpSettings
+from slurp_leader.store.memory import MemoryStore
+parent, store = os.getpid(), MemoryStore()
+settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3})
+
+async def work(term):
+    child = os.fork()
+    return "done" if child == 0 else exit_code_of(child)
+
+async def serve():
+    try:
+        return await LeaderElection("reports", settings, stores=lambda: store).aio.run(work)
+    except LifecycleError as error:  # the loop is the parent's too: a child does not end it
+        os._exit(7 if os.getpid() != parent and "parent" in str(error) else 8)
+
+code = asyncio.run(serve())
+assert os.getpid() == parent and code == 7, code
+store.close()
+""")
+    assert ended.returncode == 0, ended
+
+
 def test_a_child_that_a_listener_of_a_breaker_has_forked_goes_on() -> None:
     ended = run("""
 from slurp_leader.resilience import BreakerOptions, CircuitBreaker

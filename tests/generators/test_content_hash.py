@@ -113,13 +113,15 @@ def test_the_same_hash_means_the_same_node_whatever_happens_around(
         for path in FILES:
             for depth in DEPTHS:
                 request = asked(path, depth)
-                content = shop.content_hash(request)
+                hash_of(shop, path, depth)
+                shop._lapses.clear()  # a change is one, and a new generator has none
+                content = hash_of(shop, path, depth)
                 if content is None:
                     assert not (root / path).exists()
                     continue
                 node = shop.generate(request, RunningJob()).to_wire()
                 assert nodes.setdefault((content, path, depth), node) == node, f"after step {number}"
-                assert FileContextGenerator(root).content_hash(request) == content, "it does not depend on the past"
+                assert FileContextGenerator(root).content_hash(request) == content, "it depends on nothing else"
                 seen.setdefault((path, depth), set()).add(content)
     changed = {key: len(hashes) for key, hashes in seen.items()}
     assert changed["src/shop/cart.py", 0] < changed["src/shop/cart.py", 1] < changed["src/shop/cart.py", 3]
@@ -222,6 +224,45 @@ def test_a_node_of_content_that_was_there_for_a_moment_is_not_that_of_what_was_t
     after = hash_of(generator)
     assert after not in (before, None)
     assert hash_of(generator) == after
+
+
+def test_what_is_worked_on_stays_known_whatever_else_is_asked_about(
+    shop: FileContextGenerator, root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slurp_leader.generators.file_context._FEWEST_LOOKS", 2)
+    generator = FileContextGenerator(root, remembered_files=0)
+    hash_of(generator)
+    hash_of(generator, FILES[1])
+    before = hash_of(generator)
+    hash_of(generator, FILES[2])  # one has to go: not the one that was asked about last
+    text = (root / FILES[0]).read_text()
+    write(FILES[0], "import csv\n")
+    generator.generate(asked(FILES[0]), RunningJob())
+    write(FILES[0], text)
+    assert hash_of(generator) not in (before, None)
+
+
+@pytest.mark.parametrize("path", [FILES[0], "src/shop/price.py", "tests/test_cart.py"])
+def test_a_node_of_content_that_another_role_was_asked_about_meanwhile_is_not_that_of_what_was_there_before(
+    shop: FileContextGenerator, root: Path, write: Write, path: str
+) -> None:
+    """The file itself, or what is around it."""
+    before = hash_of(shop)
+    text = (root / path).read_text()
+    write(path, "import csv\n")
+    assert shop.content_hash(asked(FILES[0], role="tester")) not in (before, None)
+    shop.generate(asked(FILES[0]), RunningJob())  # of what is known by now
+    write(path, text)
+    after = hash_of(shop)
+    assert after not in (before, None)
+    assert hash_of(shop) == after
+
+
+def test_a_change_counts_only_where_it_is_looked_at(shop: FileContextGenerator, write: Write) -> None:
+    before = {depth: hash_of(shop, depth=depth) for depth in DEPTHS}
+    write("src/shop/price.py", '"""Other prices."""\n')  # is read from depth 3 on
+    after = {depth: hash_of(shop, depth=depth) for depth in reversed(DEPTHS)}
+    assert [depth for depth in DEPTHS if before[depth] != after[depth]] == [3]
 
 
 @pytest.mark.parametrize("change", ["file", "folder"])

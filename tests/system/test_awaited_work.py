@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -168,6 +169,27 @@ def test_what_is_not_awaited_is_told_where_it_is(shared: Any) -> None:
     assert asyncio.run(mine.aio.run(work)) == "done"  # type: ignore[arg-type]
 
 
+def test_a_plain_function_that_returns_a_coroutine_is_told_what_to_pass_instead(shared: Any) -> None:
+    async def work(term: Term) -> str:
+        return "done"
+
+    def call(term: Term) -> Any:
+        made.append(work(term))
+        return made[-1]
+
+    async def serve() -> None:
+        await soon(mine.aio.run(call))
+
+    made: list[Any] = []
+    mine = election(shared, "a")
+    with pytest.raises(ConfigurationError, match=r"coroutine.*asyncio\.run\(election\.aio\.run\(work\)\).*partial"):
+        mine.run(call)
+    with pytest.raises(ConfigurationError, match=r"returned a coroutine"):
+        asyncio.run(serve())
+    assert [inspect.getcoroutinestate(each) for each in made] == [inspect.CORO_CLOSED] * 2
+    assert not is_taken(shared)
+
+
 # ---------------------------------------------------------------- the end of a term
 
 
@@ -236,7 +258,7 @@ def test_work_does_not_begin_when_trust_has_ended_before_the_loop_came_to_it() -
 
     async def serve() -> None:
         ended = asyncio.Event()
-        task = _Task(work, term, asyncio.get_running_loop(), ended.set)
+        task = _Task(work, term, asyncio.get_running_loop(), ended.set, WAIT_S)
         task.begin()
         await soon(ended.wait())
         with pytest.raises(LeadershipLostError):
@@ -305,22 +327,56 @@ def test_a_stop_cancels_the_work_and_waits_for_its_end(shared: Any, answer: Any)
 
 
 def test_work_that_swallows_its_cancellation_is_waited_for_no_longer_than_any(shared: Any) -> None:
+    async def work(term: Term) -> None:
+        terms.append(term)
+        began.set()
+        while not may_end.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
     async def serve() -> None:
-        work = Work()
         mine = election(shared, "a", stop_timeout=0.5)
         await mine.aio.start()
         running = asyncio.create_task(mine.aio.run(work))
-        await soon(work.began.wait())
+        await soon(began.wait())
         await soon(mine.aio.stop())
-        assert work.terms[0].lost.is_set()
+        assert terms[0].lost.is_set()
         assert not running.done()
         async with election(shared, "b") as other:
             assert await other.aio.wait_for_leadership(WAIT_S)
-        work.may_end.set()
+        may_end.set()
         with pytest.raises(LifecycleError, match="no work was done to its end"):
             await soon(running)
-        assert work.cancelled == 1
 
+    terms = list[Term]()
+    began, may_end = asyncio.Event(), asyncio.Event()
+    asyncio.run(serve())
+
+
+def test_work_whose_cancellation_was_lost_is_cancelled_again(shared: Any) -> None:
+    """As a wait loses it whose end comes at the same moment."""
+
+    async def work(term: Term) -> str:
+        terms.append(term)
+        began.set()
+        if len(terms) > 1:
+            return "done"
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            assert not terms[0].is_valid
+        return "never"
+
+    async def serve() -> None:
+        running = asyncio.create_task(election(shared, "a", stop_timeout=0.2).aio.run(work))
+        await soon(began.wait())
+        shared.store.call(Delete(KEY), 5).result()
+        assert await soon(running) == "done"
+
+    terms = list[Term]()
+    began = asyncio.Event()
     asyncio.run(serve())
 
 
@@ -497,6 +553,76 @@ def test_a_loop_that_ends_with_all_its_tasks_lets_the_work_end_and_gives_the_ter
     assert ended
     assert tasks[0].cancelled()
     assert not is_taken(shared)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the end of the work was asked for, on the loop."""
+    event, cancel = asyncio.Event(), _Task._cancel
+
+    def ask(task: _Task) -> None:
+        cancel(task)
+        event.set()
+
+    monkeypatch.setattr(_Task, "_cancel", ask)
+    return event
+
+
+def test_a_loop_that_ends_cancels_the_work_once(shared: Any, asked: asyncio.Event) -> None:
+    ended: list[Term] = []
+
+    async def work(term: Term) -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            async with asyncio.timeout(WAIT_S):
+                await asked.wait()
+            ended.append(term)
+
+    async def serve() -> None:
+        tasks.append(asyncio.create_task(election(shared, "a").aio.run(work)))
+        await soon(began.wait())
+
+    began, tasks = asyncio.Event(), list[Any]()
+    asyncio.run(serve())
+    assert ended
+    assert tasks[0].cancelled()
+    assert not is_taken(shared)
+
+
+def test_work_that_is_ended_while_a_timeout_of_its_own_ends_a_part_is_cancelled_after_that(
+    shared: Any, asked: asyncio.Event
+) -> None:
+    steps: list[str] = []
+
+    async def work(term: Term) -> None:
+        try:
+            async with asyncio.timeout(0):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    tidies.set()
+                    async with asyncio.timeout(WAIT_S):
+                        await asked.wait()
+                    steps.append("tidied")
+        except TimeoutError:
+            steps.append("timed out")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("ended")
+
+    async def serve() -> None:
+        running = asyncio.create_task(election(shared, "a").aio.run(work))
+        await soon(tidies.wait())
+        running.cancel()
+        await soon(asyncio.wait([running]))
+        assert running.cancelled()
+
+    tidies = asyncio.Event()
+    asyncio.run(serve())
+    assert steps == ["tidied", "timed out", "ended"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

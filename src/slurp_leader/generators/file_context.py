@@ -105,7 +105,7 @@ class FileContextGenerator:
         self._lock = free_in_child(threading.Lock())  # guards all below
         self._readings: OrderedDict[tuple[str, str], _Reading] = OrderedDict()
         self._looks: OrderedDict[tuple[str, int], Look] = OrderedDict()
-        self._lapses: OrderedDict[str, int] = OrderedDict()
+        self._lapses: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._lapse = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class FileContextGenerator:
         job.check()
         around = self._look_around(file, language, digest, reading, request.max_depth)
         job.check()
-        facts = self._facts(file, language, reading, around)
+        facts = self._facts(file, language, reading, around, request.max_depth)
         job.check()
         return _node(facts, request, digest)
 
@@ -142,7 +142,8 @@ class FileContextGenerator:
 
         It is truthful: what is around is compared answer by answer with what was seen there (`looking`), and the state
         of git is read where git reads it (`repository`). It says too much rather than too little: a name that comes or
-        goes in a folder that is looked at changes it, and so does every commit.
+        goes in a folder that is looked at changes it, and so does every commit. What was another in between, and is as
+        it was again, has another hash than before: a node of what was there in between may be under way.
 
         It takes 0.3 to 1 ms where `generate` takes 6 to 45 ms for a file that it has parsed before, most of it in git
         (20 cases on a busy machine: files of this library and of its samples, `max_depth` 0 to 3; at most 3 ms, where
@@ -165,7 +166,7 @@ class FileContextGenerator:
         if look is None:
             return None
         with self._lock:
-            lapse = self._lapses.get(file.path, 0)
+            lapse = self._lapses.get((file.path, request.max_depth), 0)
         parts = (digest, look.digest.hex(), state, lapse, self._git)
         return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
@@ -179,7 +180,7 @@ class FileContextGenerator:
         workspace = self.workspace if known is None else NotingWorkspace(self.workspace)
         around = look_around(workspace, file.path, language.name, reading.structure, max_depth)
         if isinstance(workspace, NotingWorkspace) and workspace.look(digest) != known:
-            self._note_lapse(file.path)
+            self._note_lapse(file.path, max_depth)
         return around
 
     def _look(self, file: SourceFile, digest: str, max_depth: int) -> Look | None:
@@ -188,6 +189,7 @@ class FileContextGenerator:
         with self._lock:
             look = self._looks.get(key)
         if look is not None and look.of == digest and look.still_holds(self.workspace):
+            self._keep(key, look)
             return look
         noting = NotingWorkspace(self.workspace)
         language = detect(file.path, file.text)
@@ -195,9 +197,16 @@ class FileContextGenerator:
         look_around(noting, file.path, language.name, reading.structure, max_depth)
         look = noting.look(digest)
         if look is not None:
-            with self._lock:
-                _remember(self._looks, key, look, max(self._capacity, _FEWEST_LOOKS))
+            self._keep(key, look)
         return look
+
+    def _keep(self, key: tuple[str, int], look: Look) -> None:
+        """Keep a look that was used just now. Where it takes the place of another one, that is a lapse: a node that is
+        being made may be of what the other saw, and its content may have been what this sees before that."""
+        with self._lock:
+            if self._looks.get(key, look) != look:
+                self._count_lapse(key)
+            _remember(self._looks, key, look, max(self._capacity, _FEWEST_LOOKS))
 
     def _read(self, file: SourceFile, language: Language, digest: str, force: bool) -> _Reading:
         key = (language.name, digest)
@@ -212,20 +221,26 @@ class FileContextGenerator:
             _remember(self._readings, key, reading, self._capacity)
         return reading
 
-    def _note_lapse(self, path: str) -> None:
-        """The node of this file lacks what is there: git failed for a reason that passes, or something around it could
-        not be read or was another for a moment. From here on its content has another hash: a node that was begun before
-        and ends after this is not taken for the one of its content."""
+    def _note_lapse(self, path: str, max_depth: int) -> None:
+        """The node of this file may not be of what is there: git failed for a reason that passes, or the file or
+        something around it could not be read or was another for a moment. From here on its content has another hash: a
+        node that was begun before and ends after this is not taken for the one of its content."""
         with self._lock:
-            self._lapse += 1
-            _remember(self._lapses, path, self._lapse, _MOST_LAPSES)
+            self._count_lapse((path, max_depth))
 
-    def _facts(self, file: SourceFile, language: Language, reading: _Reading, around: Surroundings) -> Facts:
+    def _count_lapse(self, key: tuple[str, int]) -> None:
+        """With the lock held."""
+        self._lapse += 1
+        _remember(self._lapses, key, self._lapse, _MOST_LAPSES)
+
+    def _facts(
+        self, file: SourceFile, language: Language, reading: _Reading, around: Surroundings, max_depth: int
+    ) -> Facts:
         history, note = None, "not asked for"
         if self._git is not None:
             history, note = history_of(self.workspace.root, file.path, file.data, self._git)
             if is_passing(note):
-                self._note_lapse(file.path)
+                self._note_lapse(file.path, max_depth)
         local = {module for module, _ in around.imported}
         structure = reading.structure
         return Facts(

@@ -25,7 +25,7 @@ from slurp_leader.election import (
 from slurp_leader.election.hooks import Hooks
 from slurp_leader.election.observing.changes import WAITING_LIMIT, LeaderChanges
 from slurp_leader.election.observing.observer import Observer
-from slurp_leader.errors import ConfigurationError, LifecycleError
+from slurp_leader.errors import LifecycleError
 from slurp_leader.forks import free_in_child
 from slurp_leader.guard.shared import SharedGuard
 from slurp_leader.health import HealthChecks
@@ -54,7 +54,7 @@ from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_view import Access, LeaderControl
 from slurp_leader.system.leader_work import LeaderWork, StallHint, periodic_of
 from slurp_leader.system.lifetime import ProcessParts, RunsParts
-from slurp_leader.system.running import Run, awaited_run
+from slurp_leader.system.running import Run, awaited_run, not_awaited
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.term import Term
@@ -478,17 +478,14 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         In a coroutine: ``await election.aio.run(work)``, where `work` may be a coroutine function.
 
         Raises:
-            ConfigurationError: `work` is a coroutine function: it would not be awaited here.
+            ConfigurationError: `work` is a coroutine function, or returned a coroutine: it would not be awaited here.
             LifecycleError: The election ended, and `work` had not come to its end within a term. Also in a child that
                 `work` has forked, and that comes back from it.
             Whatever `work` raises, except the loss of its term: a `LeadershipLostError` of its own making, in a term
             that was never in doubt, comes through.
         """
         if inspect.iscoroutinefunction(what_is_called(work)):
-            raise ConfigurationError(
-                f"{work!r} is a coroutine function, which run does not await: in a coroutine write await "
-                f"election.aio.run(work), elsewhere asyncio.run(election.aio.run(work))"
-            )
+            raise not_awaited(f"{work!r} is a coroutine function")
         return self._carry_out(Run(work))
 
     async def _awaited_run(self, work: Callable[[Term], Any]) -> Any:
@@ -512,20 +509,28 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
 
         A coroutine hears of a cancellation when it awaits: before an act that matters it asks ``term.check()``. One
         that swallows it, or does not await, goes on in a term that is not its own any more, like a function that does
-        not look at ``term.should_stop``, and nothing is begun anew before it has ended.
+        not look at ``term.should_stop``, and nothing is begun anew before it has ended. It is cancelled once, and again
+        each time `election.stop_timeout` has passed while it still runs: a cancellation may be lost without its doing,
+        as in `asyncio.wait_for` on Python 3.11, when what it waits for ends at the same moment.
 
-        Cancelling this cancels the work, waits for its end, and gives the term back, before it is cancelled itself. A
-        stop is awaited too (``async with``, ``aio.stop``): one that holds up the loop keeps the work from its end.
-        Arguments of the work's own are bound with `functools.partial`: a lambda is a plain function. With
-        `needs_progress` the work calls ``term.beat()``.
+        Cancelling this cancels the work, waits for its end, and asks for the term to be given back, before it is
+        cancelled itself. It waits a few seconds for that to begin, not until it is done: ``term.lost`` tells that, and
+        a stop of the election waits for it. A stop is awaited too (``async with``, ``aio.stop``): one that holds up the
+        loop keeps the work from its end. Arguments of the work's own are bound with `functools.partial`: a lambda is a
+        plain function. With `needs_progress` the work calls ``term.beat()``.
 
         Raises:
+            ConfigurationError: `work` is a plain function that returned a coroutine, such as a lambda.
             LifecycleError: As `run`; or the loop was closed.
             Whatever `work` raises, as in `run`.
         """
         if not inspect.iscoroutinefunction(what_is_called(work)):
             return await on_own_thread(self.run, work)
-        return await awaited_run(self._carry_out, work)
+        try:
+            return await awaited_run(self._carry_out, work)
+        except LifecycleError:
+            self._refuse_to_child()
+            raise
 
     def _carry_out(self, run: Run[T]) -> T:
         if self._running_parts is None:
@@ -534,9 +539,13 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         try:
             return run.carry_out(self._running())
         except LifecycleError:
-            if self._runs_in_parent:  # this is a child that the work has forked, and that has come back from it
-                self._need_parts()
+            self._refuse_to_child()
             raise
+
+    def _refuse_to_child(self) -> None:
+        """Say so, if this is a child that the work has forked, and that has come back from it."""
+        if self._runs_in_parent:
+            self._need_parts()
 
     def _verb(self, name: str) -> Callable[..., Any]:
         """The method behind a verb of `aio`."""

@@ -8,13 +8,15 @@ All that decides which term, and what its end means, is written once and never w
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from slurp_leader.election import Election
-from slurp_leader.errors import LeadershipLostError, LifecycleError
+from slurp_leader.errors import ConfigurationError, LeadershipLostError, LifecycleError
 from slurp_leader.system.aio import called_on_own_thread
 from slurp_leader.term import Term
 
@@ -73,8 +75,16 @@ class Run(Generic[T]):
         raise LifecycleError(f"the election ended, and no work was done to its end: {reason}")
 
     def _do(self, _election: Election, term: Term) -> Any:
-        """Do the work of one term."""
-        return self._work(term)
+        """Do the work of one term.
+
+        Raises:
+            ConfigurationError: It was a coroutine function after all, as in ``lambda term: work(term)``.
+        """
+        result = self._work(term)
+        if inspect.iscoroutine(result):
+            result.close()
+            raise not_awaited(f"{self._work!r} returned a coroutine")
+        return result
 
     def _has_given_up(self) -> bool:
         return self._is_given_up
@@ -95,18 +105,27 @@ class Run(Generic[T]):
         election.wait_until(lambda: term.lost.is_set() or self._is_given_up)
 
     def _give_back(self, election: Election) -> None:
-        """Give the term back that is in force, if one is, and let nobody wait for us any more."""
+        """Ask for the term to be given back that is in force, if one is, and let nobody wait for us any more."""
         term = election.leave()
         if term is not None:
             term.leaving.wait(_LETTING_GO_S)
         election.remove_owner(self._owner)
 
 
+def not_awaited(what: str) -> ConfigurationError:
+    """Why a coroutine function is no work for a thread, and what to write instead."""
+    return ConfigurationError(
+        f"{what}, which run does not await: in a coroutine write await election.aio.run(work), elsewhere "
+        f"asyncio.run(election.aio.run(work)), where work is the coroutine function itself or a functools.partial of it"
+    )
+
+
 async def awaited_run(carry_out: Callable[[Run[T]], T], work: Callable[[Term], Awaitable[T]]) -> T:
     """A run whose work is a coroutine function: it runs on the loop of the caller, and all that waits elsewhere.
 
-    Cancelled, it cancels the work, waits until that has ended and the term is given back, however often it is
-    cancelled meanwhile, and then is cancelled: unless the work raised something of its own.
+    Cancelled, it cancels the work, waits until that has ended, asks for the term to be given back, waits a few seconds
+    until that begins, however often it is cancelled meanwhile, and then is cancelled: unless the work raised something
+    of its own.
 
     Args:
         carry_out: Has a run carried out by the election; called on a thread.
@@ -114,6 +133,7 @@ async def awaited_run(carry_out: Callable[[Run[T]], T], work: Callable[[Term], A
     """
     run = _RunOnLoop(work, asyncio.get_running_loop())
     answer: asyncio.Future[T] = called_on_own_thread(carry_out, run)
+    run.answer = answer
     is_cancelled = False
     while not answer.done():
         try:
@@ -137,14 +157,18 @@ class _RunOnLoop(Run[T]):
     def __init__(self, work: Callable[[Term], Awaitable[T]], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(work)
         self._loop = loop
+        self._pid = os.getpid()
         self._election: Election | None = None
+        self.answer: asyncio.Future[T] | None = None
+        """What this comes to. Belongs to the loop."""
 
     def carry_out(self, election: Election) -> T:
         self._election = election  # before it is looked whether it was given up
         return super().carry_out(election)
 
     def give_up(self) -> None:
-        """Cancel the work that is under way, begin none any more, and give the term back. Returns at once."""
+        """Have the work cancelled that is under way, begin none any more, and have the term given back. Returns at
+        once."""
         self._is_given_up = True
         if self._election is not None:
             self._election.look_again()
@@ -155,7 +179,7 @@ class _RunOnLoop(Run[T]):
         What it was cancelled for is told as a function would tell it: by its end where the term is to be given back,
         and by the loss where it is over or in doubt.
         """
-        task = _Task(self._work, term, self._loop, election.look_again)
+        task = _Task(self._work, term, self._loop, self._look_again, election.options.stop_timeout_s)
 
         def has_news() -> bool:
             return task.has_ended or (not task.is_told and (self._is_given_up or term.should_stop))
@@ -164,7 +188,7 @@ class _RunOnLoop(Run[T]):
         while not task.has_ended:
             if self._loop.is_closed():
                 raise LifecycleError("the event loop was closed while work of this term was under way on it")
-            if not task.is_told and (self._is_given_up or term.leaving.is_set() or _is_refused(term)):
+            if task.is_told or self._is_given_up or term.leaving.is_set() or _refuse(term):
                 task.cancel()
             # Nobody says when trust ends: that is a matter of the clock.
             election.wait_until(has_news, _LOOK_EVERY_S if task.is_told else min(_LOOK_EVERY_S, term.remaining_s()))
@@ -176,9 +200,18 @@ class _RunOnLoop(Run[T]):
             return None
         raise LeadershipLostError(f"the term with token {term.token} could not be proved in time", token=term.token)
 
+    def _look_again(self) -> None:
+        """On the loop: the work has ended. In a child that it has forked nobody looks: the thread is the parent's."""
+        assert self._election is not None
+        if os.getpid() == self._pid:
+            self._election.look_again()
+        elif self.answer is not None and not self.answer.done():
+            self.answer.set_exception(LifecycleError("this process was forked off by work, and does none itself"))
 
-def _is_refused(term: Term) -> bool:
-    """Whether the term may not be acted in. That counts like a check of the work's own: it has to begin anew."""
+
+def _refuse(term: Term) -> bool:
+    """Refuse to go on in a term that may not be acted in. False: it may. A refusal counts like one that a check of the
+    work's own met: the work has to begin anew."""
     try:
         term.check()
     except LeadershipLostError:
@@ -194,6 +227,7 @@ class _Task:
         term: What it is called with.
         loop: Where it runs.
         ended: Called when it has, on the loop; must not block.
+        patience_s: How long it may take to end once it was cancelled. After that it is cancelled again.
     """
 
     def __init__(
@@ -202,20 +236,26 @@ class _Task:
         term: Term,
         loop: asyncio.AbstractEventLoop,
         ended: Callable[[], None],
+        patience_s: float,
     ) -> None:
         self._work = work
         self._term = term
         self._loop = loop
         self._tell = ended
+        self._patience_s = patience_s
         self._task: asyncio.Task[Any] | None = None
+        self._asked_at: float | None = None  # this and the next belong to the loop
+        self._is_cancelled = False
         self.has_ended = False
         self.is_told = False
-        """Whether it was cancelled from here. That is done once: another one would break off what it does about it."""
+        """Whether its end was asked for from here."""
 
     def begin(self) -> None:
         self._on_loop(self._create)
 
     def cancel(self) -> None:
+        """Have it cancelled. To be called again and again while it runs: it may be that it cannot be cancelled yet, and
+        what swallows its cancellation is cancelled again when its time to end is over."""
         self.is_told = True
         self._on_loop(self._cancel)
 
@@ -241,8 +281,17 @@ class _Task:
         self._task.add_done_callback(self._end)
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        """Cancel it once: another cancellation would break off what it does about the first, whoever that came from.
+        One of its own, as of a timeout, is over soon, and ends a part of it only: so this has to be asked for again."""
+        task, now = self._task, self._term.clock.boottime()
+        if task is None:
+            return
+        if self._asked_at is None:
+            self._asked_at = now
+        is_late = now >= self._asked_at + self._patience_s
+        if is_late or not (self._is_cancelled or task.cancelling()):
+            self._asked_at, self._is_cancelled = now, True
+            task.cancel()
 
     async def _run(self) -> Any:
         self._term.check()  # the loop may have been busy since
