@@ -87,7 +87,7 @@ def _store(store: dict[str, Any]) -> str:
 
     used, size = format_about(store["db_size_in_use"]), format_about(store["db_size"])
     alarms = ", ".join(store["alarms"]) or "no alarms"
-    return f"etcd {store['version']}, {used} in use of {size}, {alarms}, revision {store['revision']}"
+    return f"etcd {store['version']}, {used} in use in a file of {size}, {alarms}, revision {store['revision']}"
 
 
 def _node(node: dict[str, Any]) -> list[str]:
