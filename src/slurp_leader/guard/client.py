@@ -269,12 +269,12 @@ class GuardClient:
             self._listen(self._line)
         return self._ended_by or STARTING if self._problem == STARTING else self._problem
 
-    def _is_unwell(self, now: float) -> None:
+    def _note_unwell(self, now: float) -> None:
         if self._unwell_since is None:
             self._unwell_since = now
 
     def _begin(self, now: float) -> _Line | None:
-        self._is_unwell(now)  # until it has said that it is not
+        self._note_unwell(now)  # until it has said that it is not
         try:
             line = self._inherited(now) or self._spawn(now)
         except (OSError, AttributeError) as error:  # the latter where there are no such sockets
@@ -382,7 +382,7 @@ class GuardClient:
 
     def _put_off(self, problem: str, now: float) -> None:
         """Try again later, and later each time. Warned of once, whatever each one ends of, until a guard has worked."""
-        self._is_unwell(now)
+        self._note_unwell(now)
         self._deaths += 1
         self._next_start_at = now + _PAUSE_S[min(self._deaths, len(_PAUSE_S) - 1)]
         self._problem = self._ended_by = problem
@@ -447,7 +447,7 @@ class GuardClient:
         """What the guard lacks; empty: nothing."""
         if problem and not self._problem:
             self._problem_since = self._clock.boottime()
-            self._is_unwell(self._problem_since)
+            self._note_unwell(self._problem_since)
         self._problem = problem
         if not problem:
             self._ended_by = ""
