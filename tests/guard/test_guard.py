@@ -633,15 +633,23 @@ def _stillborn(theirs: socket.socket) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_guards_that_die_one_after_the_other_are_warned_of_once_until_one_has_worked(
-    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: Any
-) -> None:
-    """And all the time it is said what they die of, also while the next one begins."""
+def begins_sleepers(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """Has guards begun that say nothing of their own; their ends of the line, in order."""
     begun: list[socket.socket] = []
 
     def begin(_client: GuardClient, theirs: socket.socket) -> subprocess.Popen[bytes]:
         begun.append(theirs.dup())
         return subprocess.Popen(["sleep", "1000"])
+
+    monkeypatch.setattr(GuardClient, "_start_child", begin)
+    return begun
+
+
+def test_guards_that_die_one_after_the_other_are_warned_of_once_until_one_has_worked(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """And all the time it is said what they die of, also while the next one begins."""
+    begun = begins_sleepers(monkeypatch)
 
     def die() -> None:
         assert client.guard_pid is not None
@@ -649,7 +657,6 @@ def test_guards_that_die_one_after_the_other_are_warned_of_once_until_one_has_wo
         os.waitid(os.P_PID, client.guard_pid, os.WEXITED | os.WNOWAIT)
         client.beat(1)  # it is missed
 
-    monkeypatch.setattr(GuardClient, "_start_child", begin)
     caplog.set_level(logging.INFO)
     client = GuardClient(route_of(EtcdOptions()), clock)
     client.hold(1, 60, 0)
@@ -692,13 +699,8 @@ def test_where_no_guard_can_run_the_program_goes_on(monkeypatch: pytest.MonkeyPa
 def test_process_1_is_told_once_that_its_guard_dies_along_and_has_it_all_the_same(
     clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    begun: list[socket.socket] = []
+    begun = begins_sleepers(monkeypatch)
 
-    def begin(_client: GuardClient, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        begun.append(theirs.dup())
-        return subprocess.Popen(["sleep", "1000"])
-
-    monkeypatch.setattr(GuardClient, "_start_child", begin)
     monkeypatch.setattr(os, "getpid", lambda: 1)
     client = GuardClient(route_of(EtcdOptions()), clock)
     assert client.trouble is None  # no guard is wanted yet

@@ -534,6 +534,19 @@ def test_cancelling_a_wait_for_the_end_of_a_term_that_others_work_in_ends_it(sha
     asyncio.run(serve())
 
 
+def cancelled_with_its_loop(shared: Any, work: Any, began: asyncio.Event) -> bool:
+    """Whether a run is cancelled by the end of its loop, which comes once its work has begun."""
+    tasks: list[Any] = []
+
+    async def serve() -> None:
+        tasks.append(asyncio.create_task(election(shared, "a").aio.run(work)))
+        await soon(began.wait())
+
+    asyncio.run(serve())
+    cancelled: bool = tasks[0].cancelled()
+    return cancelled
+
+
 def test_a_loop_that_ends_with_all_its_tasks_lets_the_work_end_and_gives_the_term_back(shared: Any) -> None:
     ended: list[Term] = []
 
@@ -544,14 +557,9 @@ def test_a_loop_that_ends_with_all_its_tasks_lets_the_work_end_and_gives_the_ter
         finally:
             ended.append(term)
 
-    async def serve() -> None:
-        tasks.append(asyncio.create_task(election(shared, "a").aio.run(work)))
-        await soon(began.wait())
-
-    began, tasks = asyncio.Event(), list[Any]()
-    asyncio.run(serve())
+    began = asyncio.Event()
+    assert cancelled_with_its_loop(shared, work, began)
     assert ended
-    assert tasks[0].cancelled()
     assert not is_taken(shared)
 
 
@@ -580,14 +588,9 @@ def test_a_loop_that_ends_cancels_the_work_once(shared: Any, asked: asyncio.Even
                 await asked.wait()
             ended.append(term)
 
-    async def serve() -> None:
-        tasks.append(asyncio.create_task(election(shared, "a").aio.run(work)))
-        await soon(began.wait())
-
-    began, tasks = asyncio.Event(), list[Any]()
-    asyncio.run(serve())
+    began = asyncio.Event()
+    assert cancelled_with_its_loop(shared, work, began)
     assert ended
-    assert tasks[0].cancelled()
     assert not is_taken(shared)
 
 
