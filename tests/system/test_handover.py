@@ -265,6 +265,7 @@ def test_under_load_on_real_etcd_no_revision_is_without_a_leader_and_no_job_runs
             for target in ("b", "a", "b", "a"):
                 if second.leader.get(WAIT_S, fresh=True).node_id != target:  # type: ignore[union-attr]
                     when_it_stands(second.leader.transfer, target, timeout=WAIT_S)
+            assert first.wait_for_leadership(WAIT_S)  # who stops while being handed the lead gives it back
             assert first.stop()
             assert second.wait_for_leadership(WAIT_S)
         assert load.failures == []

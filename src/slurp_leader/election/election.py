@@ -185,7 +185,7 @@ class Election:
 
     def stop(self, *, hands_over: bool = True) -> bool:
         """Hand the lead over, or drain and release the key; then end the lease. Safe twice, and before `start`: then it
-        ends as soon as it is started.
+        ends as soon as it is started. A node that is being handed the lead, but does not lead yet, gives the key back.
 
         Blocks at most `stop_timeout` for the work of a term, and a few seconds for the rest.
 
