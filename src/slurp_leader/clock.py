@@ -3,8 +3,8 @@
 Two kinds of time, never mixed:
 
 * **Boot time**: float seconds that never jump and go on counting while the machine is suspended
-  (``CLOCK_BOOTTIME``; ``CLOCK_MONOTONIC`` where there is none). Every decision about leadership and every
-  timeout rests on it, because a machine that was suspended must not wake up trusting an old lease.
+  (``CLOCK_BOOTTIME``; where there is none ``CLOCK_MONOTONIC``, which counts so on macOS). Every decision about
+  leadership and every timeout rests on it, because a machine that was suspended must not wake up trusting an old lease.
 * **Calendar time**: aware UTC dates, for people and for records (`run_at`, retention). Skew between machines
   shifts these; nothing that has to be safe rests on them.
 """
@@ -15,7 +15,8 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""`time.monotonic` is not the same as CLOCK_MONOTONIC everywhere: on macOS it stands still while the machine sleeps."""
 
 
 class Clock(Protocol):

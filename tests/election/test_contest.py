@@ -28,6 +28,7 @@ from slurp_leader.election.ranking.eligible import Cause
 from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Readiness, Stage, TransferRecord
+from slurp_leader.errors import StoreDeniedError
 from slurp_leader.failover.manifest import FailoverKeys
 from slurp_leader.orders import Order
 from slurp_leader.store import Delete, Event, EventKind, Get, KeepAlive, Put, Revoke, prefix_end
@@ -39,13 +40,14 @@ from support.electing import (
     BeliefWatch,
     Node,
     crash,
+    end,
     leader_key,
     leader_record,
     leading_node,
     node,
     order,
 )
-from support.virtual import World, Write, late, writes_key
+from support.virtual import World, Write, failed, late, writes_key
 
 OPS = Order("ops", "maintenance", "2026-01-01T00:00:00Z")
 BUSY, IDLE = Free(0.1, 0.1, 0.1), Free(0.9, 0.9, 0.9)
@@ -257,7 +259,7 @@ def test_a_candidate_counts_what_it_has_led() -> None:
     first = leading_node(world, "a")
     second = node(world, "b")
     world.run_for(20)
-    first.seat.post(ResignWanted(0.0))
+    first.seat.post(ResignWanted(first.term.token, 0.0))
     world.run_until(lambda: second.leads, within_s=5)
     world.run_for(100)
     inputs = candidates(world)["a"].inputs
@@ -352,12 +354,12 @@ def test_who_resigns_in_a_frozen_election_hands_over_and_gives_nothing_back() ->
     leader = leading_node(world, "a", lending=LENDING)
     order(world, lambda orders: orders.freeze(OPS))
     world.run_for(1)
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_for(20)
     assert (leader.leads, len(leader.terms)) == (True, 1)
     other = node(world, "b", lending=LENDING)
     world.run_for(2)
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_until(lambda: other.leads, within_s=2)
 
 
@@ -621,7 +623,7 @@ def test_a_pinned_node_that_has_resigned_keeps_nobody_from_leading_meanwhile() -
     world = World()
     pinned = leading_node(world, "a", lending=LENDING)
     order(world, lambda orders: orders.pin("a", OPS))
-    pinned.seat.post(ResignWanted(60.0))
+    pinned.seat.post(ResignWanted(pinned.term.token, 60.0))
     world.run_until(lambda: leader_key(world) is None, within_s=5)
     other = node(world, "b", lending=LENDING)
     world.run_until(lambda: other.leads, within_s=5)
@@ -639,6 +641,35 @@ def test_a_pinned_node_that_cannot_start_is_handed_the_lead_more_and_more_seldom
     world.run_for(600)
     assert leader.leads
     assert 4 < len(leader.terms) < 10
+
+
+def test_a_pinned_node_without_the_rights_to_lead_keeps_nobody_from_leading() -> None:
+    """A26. It says so, and tries all the same: nobody tells it when it has them."""
+    world = World()
+    leader, other, pinned = leading_node(world, "a"), node(world, "b"), node(world, "c")
+    denied = world.order(failed(StoreDeniedError("no rights")), writes_key(KEYS.leader), host=pinned.host)
+    world.run_for(3)
+    crash(leader)
+    order(world, lambda orders: orders.pin("c", OPS))
+    world.run_until(lambda: other.leads, within_s=15)
+    assert "it may not take the key: no rights" in candidates(world)["c"].unfit
+    crash(other)
+    tried = denied.met
+    world.run_until(lambda: denied.met > tried + 3)
+    end(world, denied)
+    world.run_until(lambda: pinned.leads, within_s=15)
+    world.run_for(2)
+    assert not candidates(world)["c"].unfit
+
+
+def test_a_pinned_node_that_waits_for_more_nodes_keeps_nobody_from_leading() -> None:
+    world = World()
+    order(world, lambda orders: orders.pin("b", OPS))
+    pinned, other = node(world, "b", OPTIONS.but(min_nodes=3)), node(world, "a")
+    world.run_until(lambda: other.leads, within_s=5)
+    third = node(world, "c")
+    world.run_until(lambda: pinned.leads, within_s=15)
+    assert not third.terms
 
 
 def test_a_leader_that_the_lead_is_pinned_to_may_step_down_all_the_same_and_gets_it_back() -> None:
@@ -758,7 +789,7 @@ def test_a_term_given_back_for_an_operator_is_told_of_with_who_wished_it_in_the_
     assert (told.action, told.epoch, told.by, told.why) == ("step_down", 1, "ops", "reboot")
     assert [write.revision for write in released] == [told.revision]
     world.run_until(lambda: len(leader.terms) == 2, within_s=10)
-    leader.seat.post(ResignWanted(0.0))
+    leader.seat.post(ResignWanted(leader.term.token, 0.0))
     world.run_until(lambda: len(leader.terms) == 3, within_s=10)
     assert len(orders_told(world)) == 1  # who gives it back by itself tells nothing of an operator
 
@@ -881,7 +912,7 @@ def test_a_handover_is_told_of_with_who_wanted_it() -> None:
 def test_the_default_successor_is_the_best_candidate() -> None:
     world = World()
     leader, _, rich = three(world, lending=LENDING)
-    leader.seat.post(ResignWanted(0.0))
+    leader.seat.post(ResignWanted(leader.term.token, 0.0))
     world.run_until(lambda: rich.leads, within_s=3)
 
 

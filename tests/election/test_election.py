@@ -9,7 +9,7 @@ import pytest
 
 from election.conftest import OPTIONS, Stand, Standing
 from slurp_leader.clock import SystemClock
-from slurp_leader.election import Election, ElectionEvent, ElectionState, Identity, Reason, StateChanged
+from slurp_leader.election import Election, ElectionEvent, ElectionState, Identity, Lending, Reason, StateChanged
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NoLeaderError, NotLeaderError
 from slurp_leader.store import Delete, Revoke, Store
@@ -229,6 +229,24 @@ def test_an_owner_that_was_taken_back_is_not_awaited(stand: Stand, memory_store:
     assert term.leaving.wait(PATIENCE_S)
     leader.election.remove_owner("timers")
     assert term.lost.wait(PATIENCE_S)
+
+
+def test_an_owner_that_was_taken_back_has_ended_what_was_lent_of_it(
+    stand: Stand, memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    """Else a stop would wait for it as long as it may."""
+    lending = Lending(keyspace.mirrored + b"grant/", lambda: 60.0)
+    leader = leading(stand, memory_store, lending=lending)
+    leader.election.add_owner("jobs")
+    successor = stand(memory_store, "b", lending=lending)
+    successor.heard.until(becomes(ElectionState.CANDIDATE))
+    leader.election.resign(0.0)
+    assert successor.election.wait_for_leadership(PATIENCE_S)
+    leader.election.remove_owner("jobs")
+    stopping = threading.Thread(target=leader.stop)
+    stopping.start()
+    stopping.join(PATIENCE_S)
+    assert not stopping.is_alive()
 
 
 def test_who_resigned_leads_again_when_nobody_else_does(stand: Stand, memory_store: MemoryStore) -> None:

@@ -299,7 +299,7 @@ def test_a_resignation_that_came_to_nothing_is_not_served_later() -> None:
     leader = leading_node(world, "a", lending=LENDING)
     order(world, lambda orders: orders.freeze(Order("ops")))
     world.run_for(1)
-    leader.seat.post(ResignWanted(3600.0))
+    leader.seat.post(ResignWanted(leader.term.token, 3600.0))
     world.run_for(10)
     assert leader.leads  # nobody is there to take it
     order(world, lambda orders: orders.unfreeze())

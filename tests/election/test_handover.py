@@ -80,7 +80,7 @@ def test_the_lead_is_handed_over_without_a_revision_in_which_nobody_leads(leaves
         case "stop":
             leader.stop()
         case _:
-            leader.seat.post(ResignWanted(2.0))
+            leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_until(lambda: other.leads, within_s=0.2)
     assert vacancies(world) == 0
     assert other.last_reason is Reason.HANDOVER
@@ -739,7 +739,7 @@ def test_a_handover_of_a_frozen_election_that_fails_late_leaves_the_lead_where_i
     world.run_for(1)
     token = leader.term.token
     if how == "resign":
-        leader.seat.post(ResignWanted(2.0))
+        leader.seat.post(ResignWanted(leader.term.token, 2.0))
     else:
         wish(world, token, "b")
     world.run_until(lambda: leader.state is ElectionState.DRAINING, within_s=5)
@@ -797,7 +797,7 @@ def test_a_candidate_that_could_not_be_asked_once_is_not_put_behind_the_unfit(hi
     world = World()
     leader, fit, unfit = leading_node(world, "a"), node(world, "b"), node(world, "c")
     world.run_for(3)
-    unfit.elector._service._veto = (math.inf, "could not start")
+    unfit.elector._service._cannot = (math.inf, "could not start")
     world.run_for(8)
     if hiccup:
         lost = world.order(request_lost(), writes_key(KEYS.transfer), host=leader.host)
@@ -816,7 +816,7 @@ def test_a_candidate_that_was_silent_once_is_asked_before_the_unfit() -> None:
     world = World()
     leader, fit, unfit = leading_node(world, "a"), node(world, "b"), node(world, "c")
     world.run_for(3)
-    unfit.elector._service._veto = (math.inf, "could not start")
+    unfit.elector._service._cannot = (math.inf, "could not start")
     world.run_for(8)
     fit.host.deaf = True
     wish(world, leader.term.token, "b")
@@ -835,7 +835,7 @@ def test_who_is_handed_the_lead_by_a_wish_keeps_it_whatever_it_wished_before() -
     world = World()
     first, second = leading_node(world, "a"), node(world, "b")
     world.run_for(8)
-    first.seat.post(ResignWanted(60.0))
+    first.seat.post(ResignWanted(first.term.token, 60.0))
     world.run_until(lambda: second.leads, within_s=5)
     world.run_for(3)
     wish(world, second.term.token, "a")
@@ -844,3 +844,18 @@ def test_who_is_handed_the_lead_by_a_wish_keeps_it_whatever_it_wished_before() -
     world.run_for(60)
     assert first.leads
     assert first.term.token == token
+
+
+def test_a_refused_handover_without_lending_is_not_taken_for_done_by_an_empty_record() -> None:
+    """Nothing is lent, so nothing but the leader key can show that it was applied."""
+    world = World()
+    leader, other = leading_node(world, "a"), node(world, "b")
+    world.run_for(3)
+    slow = world.order(fine(0.1), hands_over, times=1)
+    leader.seat.post(ResignWanted(leader.term.token, 0.0))
+    world.run_until(lambda: slow.met == 1)
+    order(world, lambda orders: orders.require_version("1", Order("ops")))  # it is compared, so this refuses it
+    world.apply(Put(KEYS.transfer, b""))
+    world.run_until(lambda: leader.state is ElectionState.CANDIDATE)
+    assert leader.last_reason is Reason.RESIGNED
+    world.run_until(lambda: other.leads)

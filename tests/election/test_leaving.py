@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from slurp_leader.election import Drained, ElectionState, Finished, Reason, ResignWanted
+from slurp_leader.election import Drained, ElectionState, Finished, FitnessChanged, Reason, ResignWanted
+from slurp_leader.election.ranking.scoring import Free
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreBusyError, StoreClosedError
 from slurp_leader.store import Delete, Get, Grant, Put, Revoke, prefix_end
 from slurp_leader.store.follow import Snapshot
-from support.electing import KEYS, KEYSPACE, OPTIONS, BeliefWatch, leader_key, leading_node, node
+from support.electing import (
+    KEYS,
+    KEYSPACE,
+    LENDING,
+    OPTIONS,
+    BeliefWatch,
+    Node,
+    crash,
+    leader_key,
+    leader_record,
+    leading_node,
+    node,
+)
 from support.virtual import World, answer_lost, failed, fine, late, puts_of, request_lost, writes_key
 
 TAKES_OR_GIVES_BACK = writes_key(KEYS.leader)
@@ -105,7 +119,7 @@ def test_resigning_drains_first_and_keeps_the_key_meanwhile() -> None:
     world = World()
     leader = leading_node(world)
     leader.drains_at_once = False
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_for(20.0)
     assert leader.state is ElectionState.DRAINING
     assert leader.leads  # renewed all the while: what is under way may end
@@ -119,7 +133,7 @@ def test_who_resigns_lets_others_go_first() -> None:
     world.on_write.append(watch)
     world.run_for(1.0)
     world.watch_delay_s = lambda: 0.5  # others hear late
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_until(lambda: other.leads, within_s=3.0)
     assert leader.state is ElectionState.CANDIDATE
     assert watch.violations == []
@@ -128,7 +142,7 @@ def test_who_resigns_lets_others_go_first() -> None:
 def test_who_resigns_with_nobody_there_leads_again_after_the_pause() -> None:
     world = World()
     leader = leading_node(world)
-    leader.seat.post(ResignWanted(3.0))
+    leader.seat.post(ResignWanted(leader.term.token, 3.0))
     world.run_for(2.9)
     assert not leader.leads
     world.run_until(lambda: leader.leads, within_s=0.5)
@@ -140,7 +154,7 @@ def test_trust_ends_before_the_key_is_given_back() -> None:
     watch = BeliefWatch([leader])
     world.on_write.append(watch)
     term = leader.term
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_until(lambda: not term.is_valid, within_s=0.1)  # it has looked for a successor, and there is none
     world.run_for(1.0)
     assert leader_key(world) is None
@@ -151,7 +165,7 @@ def test_a_drain_that_does_not_end_is_ended_after_the_stop_timeout() -> None:
     world = World()
     leader = leading_node(world)
     leader.drains_at_once = False
-    leader.seat.post(ResignWanted(60.0))
+    leader.seat.post(ResignWanted(leader.term.token, 60.0))
     world.run_for(OPTIONS.stop_timeout_s - 0.1)
     assert leader.leads
     world.run_for(0.2)
@@ -163,7 +177,7 @@ def test_drained_of_another_term_does_not_release_this_one() -> None:
     world = World()
     leader = leading_node(world)
     leader.drains_at_once = False
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     leader.seat.post(Drained(leader.term.token - 1))
     world.run_for(1.0)
     assert leader.leads
@@ -184,7 +198,7 @@ def test_a_term_lost_while_draining_says_how_it_was_lost() -> None:
     world = World()
     leader = leading_node(world)
     leader.drains_at_once = False
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.apply(Delete(KEYS.leader))
     world.run_for(0.1)
     assert (ElectionState.CANDIDATE, Reason.FENCED) in leader.states
@@ -195,7 +209,7 @@ def test_a_release_whose_answer_was_lost_is_repeated_and_frees_the_key_once() ->
     leader, other = leading_node(world, "a"), node(world, "b")
     world.run_for(1.0)
     world.order(answer_lost(), TAKES_OR_GIVES_BACK, host=leader.host, times=2)
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_for(10.0)
     assert other.leads
     assert len(other.terms) == 1
@@ -206,7 +220,7 @@ def test_a_copy_of_a_release_that_arrives_late_does_not_hit_the_next_term() -> N
     leader, other = leading_node(world, "a"), node(world, "b")
     world.run_for(1.0)
     world.order(late(6.0), TAKES_OR_GIVES_BACK, host=leader.host, times=1)
-    leader.seat.post(ResignWanted(2.0))
+    leader.seat.post(ResignWanted(leader.term.token, 2.0))
     world.run_until(lambda: other.leads, within_s=4.0)
     world.run_for(10.0)
     assert other.leads
@@ -217,7 +231,7 @@ def test_a_release_that_the_store_would_not_look_at_is_sent_again_and_not_turned
     world = World()
     leader = leading_node(world)
     world.order(failed(StoreBusyError()), TAKES_OR_GIVES_BACK, times=2)
-    leader.seat.post(ResignWanted(5.0))
+    leader.seat.post(ResignWanted(leader.term.token, 5.0))
     world.run_for(2.0)
     assert leader_key(world) is None
     assert Reason.ADOPTED not in [reason for _, reason in leader.states]
@@ -279,7 +293,7 @@ def test_a_stop_while_a_resignation_drains_ends_as_a_stop() -> None:
     world = World()
     leader = leading_node(world)
     leader.drains_at_once = False
-    leader.seat.post(ResignWanted(60.0))
+    leader.seat.post(ResignWanted(leader.term.token, 60.0))
     leader.stop()
     world.run_for(1.0)
     leader.seat.post(Drained(leader.term.token))
@@ -375,3 +389,62 @@ def test_a_heartbeat_that_arrives_after_its_term_is_refused() -> None:
     beats = [event.kv for event in puts_of(world.log, KEYS.heartbeat) if event.kv.mod_revision > over]
     assert beats
     assert all(b'"node":"b"' in kv.value for kv in beats)
+
+
+def test_a_resignation_that_comes_after_its_term_leaves_the_next_one_alone() -> None:
+    world = World()
+    leader = leading_node(world)
+    token = leader.term.token
+    world.apply(Delete(KEYS.leader))
+    world.run_until(lambda: leader.leads and leader.term.token > token)
+    leader.seat.post(ResignWanted(token, 2.0))
+    world.run_for(3.0)
+    assert leader.leads
+    assert len(leader.terms) == 2
+
+
+# ---------------------------------------------------------------- stopping, while what was lent goes on
+
+
+def _lends_for_long(world: World) -> tuple[Node, Node, Node]:
+    """The first has handed the lead to the second, and what it lent does not end; the third would rather not lead."""
+    options = OPTIONS.but(stop_timeout=30)
+    first = leading_node(world, "a", options, lending=LENDING, drains_at_once=False)
+    second = node(world, "b", options, lending=LENDING)
+    world.run_for(5)
+    first.seat.post(ResignWanted(first.term.token, 0.0))
+    world.run_until(lambda: second.leads)
+    third = node(world, "c", options, lending=LENDING, free=Free(0, 0, 0))
+    world.run_for(5)
+    return first, second, third
+
+
+def _is_taken_soon(world: World, *nodes: Node) -> None:
+    """Sooner than it takes until a holder counts as silent."""
+    world.run_until(lambda: any(each.leads for each in nodes), within_s=OPTIONS.takeover_timeout_s - 0.1)
+
+
+def test_a_campaign_that_is_applied_late_keeps_the_key_from_nobody() -> None:
+    """A7a. Its session lives on, so the end of the lease does not free it."""
+    world = World()
+    first, second, third = _lends_for_long(world)
+    third.seat.post(FitnessChanged("slow"))
+    world.run_for(3)
+    campaigns = world.order(late(0.3), TAKES_OR_GIVES_BACK, host=first.host, times=1)
+    crash(second)
+    world.run_until(lambda: campaigns.met == 1)
+    first.stop()
+    _is_taken_soon(world, third)
+
+
+def test_a_handover_that_was_agreed_to_before_the_stop_keeps_the_key_from_nobody() -> None:
+    world = World()
+    first, second, third = _lends_for_long(world)
+    world.order(fine(0.02), writes_key(KEYS.ack), host=first.host, times=1)
+    wish = TransferRecord(Stage.WISHED, second.term.token, "w1", "a", "somebody")
+    world.apply(Put(KEYS.transfer, wish.to_value()))
+    world.run_until(lambda: first.elector._successor._promised)
+    first.stop()
+    world.run_until(lambda: leader_key(world) is not None and leader_record(world).node_id == "a", within_s=1)
+    world.run_for(0.05)
+    _is_taken_soon(world, second, third)

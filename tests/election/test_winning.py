@@ -119,7 +119,7 @@ def test_a_copy_of_a_campaign_that_arrives_when_the_key_is_free_again_is_refused
     world.order(late(8.0), TAKES, times=1)
     winner = node(world)
     world.run_until(lambda: winner.leads)
-    winner.seat.post(ResignWanted(30.0))
+    winner.seat.post(ResignWanted(winner.term.token, 30.0))
     world.run_for(12.0)
     assert len(puts_of(world.log, KEYS.leader)) == 1
     assert leader_key(world) is None

@@ -280,7 +280,8 @@ class SimNode:
                 self.host.world.count(f"circuit:{command.state.value}")
 
     def resign(self) -> None:
-        self.election.post(ResignWanted(1.0))
+        if (term := self.elector.term) is not None:
+            self.election.post(ResignWanted(term.token, 1.0))
 
     def be_fit(self, unfit: str) -> None:
         self.election.post(FitnessChanged(unfit))

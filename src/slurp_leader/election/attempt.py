@@ -17,7 +17,7 @@ from typing import Any
 
 from slurp_leader.election.desk import Backoff, Desk
 from slurp_leader.election.transactions import leader_read
-from slurp_leader.errors import LeaseNotFoundError, Outcome, StoreError
+from slurp_leader.errors import LeaseNotFoundError, Outcome, StoreDeniedError, StoreError
 from slurp_leader.store import Txn, TxnResult
 from slurp_leader.telemetry.events import LogEvent
 
@@ -47,6 +47,7 @@ class Attempts:
         desk: Shared with the elector. Uses the timer "again".
         longest_pause_s: Between two sends of one attempt.
         learn: Takes what an answer tells of the election.
+        on_denied: This node has not the rights to take the key; told why.
         on_lease_gone: Our own lease is gone, and with it every key on it.
     """
 
@@ -55,11 +56,13 @@ class Attempts:
         desk: Desk,
         longest_pause_s: float,
         learn: Callable[[TxnResult, float], None],
+        on_denied: Callable[[str, float], None],
         on_lease_gone: Callable[[float], None],
     ) -> None:
         self._desk = desk
         self._backoff = Backoff(desk, longest_pause_s)
         self._learn = learn
+        self._on_denied = on_denied
         self._on_lease_gone = on_lease_gone
         self._timeout_s = 0.0
         self.current: Attempt | None = None
@@ -104,6 +107,8 @@ class Attempts:
         if attempt.own_value is not None and not attempt.in_doubt:
             self.drop()
             self.not_before = now + pause_s
+            if isinstance(error, StoreDeniedError):
+                self._on_denied(str(error), now)
         else:
             self._desk.timers.set("again", now + pause_s)
 

@@ -170,10 +170,20 @@ class Campaign:
         if self._successor.takes(session, record):
             self._won(session, record, Reason.HANDOVER, leader.value, leader.mod_revision, now)
         elif self._contest.must_clear(session, now):
-            clear = Attempt(transactions.clear(self._keys, leader), None, key_is_free)
-            self._attempts.begin(clear, session.timing.rpc_timeout_s)
+            self._clear(session, leader)
         else:
             self._take(session, Reason.ADOPTED, leader, None, now)
+
+    def clear_own(self, session: Session) -> None:
+        """Of a node that stops, while its session lives on for what it has lent: a key that names it all the same, by a
+        campaign that was applied late or by a handover that it had agreed to, is free for others (A7a)."""
+        leader, record = self._view.leader, self._view.leader_record
+        if leader is not None and record is not None and record.session == session.name:
+            self._clear(session, leader)
+
+    def _clear(self, session: Session, leader: KeyValue) -> None:
+        clear = Attempt(transactions.clear(self._keys, leader), None, key_is_free)
+        self._attempts.begin(clear, session.timing.rpc_timeout_s)
 
     def _tell_held_back(self, session: Session | None, due: float, now: float) -> None:
         """Report what forbids this node a key that is there to be taken, once each; and that nothing does any more."""

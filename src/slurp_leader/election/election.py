@@ -359,10 +359,13 @@ class Election:
             self._owners.add(name)
 
     def remove_owner(self, name: str) -> None:
-        """Await this owner no more, from the next term on; of a draining term, it counts as `drained`."""
+        """Await this owner no more, from the next term on; of a draining term, and of those that were handed over with
+        their work, it counts as `drained`."""
         with self._changed:
             self._owners.discard(name)
             token = self._draining_token
+            for lent in list(self._lent):
+                self._ended_lent(name, lent)
         if token is not None:
             self.drained(name, token)
         with self._changed:
@@ -420,14 +423,13 @@ class Election:
         Raises:
             NotLeaderError: This node does not lead.
         """
-        self.require_term()
-        self._loop.post(ResignWanted(pause_s))
+        self._loop.post(ResignWanted(self.require_term().token, pause_s))
 
     def leave(self, pause_s: float = 2.0) -> Term | None:
         """As `resign`, also of a term that cannot be proved at present. Returns that term; None: there is none."""
         term = self._term
         if term is not None:
-            self._loop.post(ResignWanted(pause_s))
+            self._loop.post(ResignWanted(term.token, pause_s))
         return term
 
     # ------------------------------------------------------------ what the elector says (on its thread)

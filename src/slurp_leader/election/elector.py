@@ -148,7 +148,9 @@ class Elector:
             on_short=self._give_up_session,
             on_closed=self._session_closed,
         )
-        self._attempts = Attempts(self._desk, options.retry_interval_s, self._learn, self._lose_session)
+        self._attempts = Attempts(
+            self._desk, options.retry_interval_s, self._learn, self._service.denied, self._lose_session
+        )
         self._control = ControlView(keys)
         self._successor = Successor(self._desk, keys, self._control, self._service.readiness, self._contest.forbids)
         self._handover = Handover(
@@ -236,7 +238,7 @@ class Elector:
             case Drained():
                 self._on_drained(event, now)
             case ResignWanted():
-                self._on_resign(event.pause_s, now)
+                self._on_resign(event, now)
             case StopWanted():
                 self._on_stop(event.hands_over, now)
             case _:
@@ -258,6 +260,8 @@ class Elector:
         if self._stopping:
             if not self._lent:
                 self._sessions.close(now)
+            elif session is not None and session.live:
+                self._campaign.clear_own(session)
         elif now < self._attempts.not_before:
             self._timers.set(campaign.TIMER, self._attempts.not_before)
         elif session is not None and session.live and self._view.is_known:
@@ -589,13 +593,15 @@ class Elector:
             release = Attempt(transactions.release(self._keys, reign.term, told), None, key_is_free)
             self._attempts.begin(release, session.timing.rpc_timeout_s)
 
-    def _on_resign(self, pause_s: float, now: float) -> None:
+    def _on_resign(self, event: ResignWanted, now: float) -> None:
         """In a frozen election the lead is handed over, or kept: nobody could follow who gives it back (A24)."""
         reign, session = self._reign, self._sessions.current
+        if reign is None or reign.term.token != event.token:
+            return  # it has ended meanwhile
         if self._view.operator.frozen is None:
-            self._leave(Reason.RESIGNED, pause_s, now)
-        elif reign is not None and session is not None and self._state is ElectionState.LEADER:
-            reign.pause_s = pause_s
+            self._leave(Reason.RESIGNED, event.pause_s, now)
+        elif session is not None and self._state is ElectionState.LEADER:
+            reign.pause_s = event.pause_s
             if not self._handover.is_busy:
                 self._handover.begin(session, reign.term, now)
 
@@ -720,7 +726,7 @@ class Elector:
             return
         self._stopping = self._service.is_stopping = True
         if self._reign is None:
-            self._attempts.drop()  # the end of the lease makes it definite
+            self._attempts.drop()  # the end of the lease makes it definite; until then, a key in our name is cleared
             if self._lent:
                 self._timers.set("drain", now + self._options.stop_timeout_s)
             else:

@@ -213,9 +213,10 @@ class StopWanted:
 
 @dataclass(frozen=True, slots=True)
 class ResignWanted:
-    """Hand over, or drain and release, and stay a candidate; others go first for `pause_s` seconds. In a frozen
-    election it is handed over, or kept."""
+    """Hand the term with this token over, or drain and release it, and stay a candidate; others go first for `pause_s`
+    seconds. In a frozen election it is handed over, or kept. Of a term that is over, nothing."""
 
+    token: int
     pause_s: float
 
 

@@ -15,7 +15,7 @@ _WINS_BEFORE_COOL_DOWN, _COOL_DOWN_S = 4, 300.0
 """Who won more than three times in five minutes keeps losing for a reason, and lets others go first."""
 _LEAST_VETO_PAUSE_S = 5.0
 _LONGEST_VETO_S, _MOST_DOUBLINGS = 300.0, 10
-_NO_VETO = (float("-inf"), "")
+_CAN = (float("-inf"), "")
 RESTS = "it has given the lead away, and lets others go first"
 """Why a node is unfit that was asked to be for a while: nothing is wrong with it."""
 _STALLED = "its work does not move"
@@ -53,8 +53,8 @@ class Service:
         self._led_s = 0.0
         self._leads_since: float | None = None
         self._round_trip_s: float | None = None
-        self._veto: tuple[float, str] = _NO_VETO  # until when, and why
-        self._vetoes = 0  # in a row
+        self._cannot: tuple[float, str] = _CAN  # until when it says that it cannot lead, and why
+        self._failures = 0  # in a row, to lead
         self.unfit = ""
         """Why the owner says that this node should not lead; empty: it should."""
         self.rests_until = float("-inf")
@@ -73,7 +73,7 @@ class Service:
             self._wins.append(now)
         else:
             self.rests_until = now
-        self._veto, self._vetoes = _NO_VETO, 0  # it could start
+        self._cannot, self._failures = _CAN, 0
         self._terms += 1
         self._leads_since = now
 
@@ -88,9 +88,17 @@ class Service:
         It calls itself unfit for longer each time: where an operator has pinned the lead to it, whoever leads instead
         would hand it over, and every time for a moment nobody would lead. Alone it tries as often as ever.
         """
+        return self._cannot_lead(f"it was elected and could not start: {why}", now)
+
+    def denied(self, why: str, now: float) -> None:
+        """This node has not the rights to take the key. As of a veto, others need to know; it goes on trying, since
+        nobody tells it when it has been given them."""
+        self._cannot_lead(f"it may not take the key: {why}", now)
+
+    def _cannot_lead(self, why: str, now: float) -> float:
         pause_s = max(_LEAST_VETO_PAUSE_S, 2.5 * self._options.rank_wait_s)
-        self._veto = (now + max(pause_s, min(_LONGEST_VETO_S, pause_s * 2.0**self._vetoes)), why)
-        self._vetoes = min(self._vetoes + 1, _MOST_DOUBLINGS)
+        self._cannot = (now + max(pause_s, min(_LONGEST_VETO_S, pause_s * 2.0**self._failures)), why)
+        self._failures = min(self._failures + 1, _MOST_DOUBLINGS)
         return now + pause_s
 
     def answered(self, round_trip_s: float) -> None:
@@ -119,9 +127,9 @@ class Service:
             return self._lacks or self.unfit or ready.unfit
         if self._is_stalled():
             return _STALLED
-        vetoed_until, veto = self._veto
-        if now < vetoed_until:
-            return f"it was elected and could not start: {veto}"
+        until, why = self._cannot
+        if now < until:
+            return why
         if now < max(session.stands_back_until, self.rests_until):
             return RESTS
         return ""

@@ -11,6 +11,7 @@ from slurp_leader.election.records import ElectionKeys, LeaderRecord, epoch_valu
 from slurp_leader.election.view import View
 from slurp_leader.store import (
     Compare,
+    CompareOp,
     Delete,
     Get,
     GetResult,
@@ -21,6 +22,7 @@ from slurp_leader.store import (
     lease_of,
     mod_revision,
     prefix_end,
+    value_of,
     version_of,
 )
 from slurp_leader.term import Term
@@ -99,9 +101,13 @@ def steal(keys: ElectionKeys, view: View, seen: KeyValue, record: LeaderRecord, 
     """Take the key from a holder that went silent (C').
 
     Safe because trust needs a committed heartbeat: if the holder's heartbeat moved after we looked, this is refused.
+    The value is compared too, as a restored store may come to the same revision with another holder; one that is no
+    record may be too large for that.
     """
+    same_value = () if view.leader_record is None else (value_of(keys.leader, CompareOp.EQUAL, seen.value),)
     silent = (
         mod_revision(keys.leader, seen.mod_revision),
+        *same_value,
         mod_revision(keys.heartbeat, view.heartbeat_revision),
     )
     return _take(keys, view, record, lease_id, silent, told)

@@ -121,7 +121,7 @@ class _Decision:
     txn: Txn
     leader_value: bytes
     grant_key: bytes
-    grant_value: bytes
+    grant_value: bytes | None
     trusted_until: float
     end_by: float
     in_doubt: bool = False
@@ -452,7 +452,7 @@ class Handover:
         )
         left_behind: tuple[Put, ...] = ()
         longest_s = 0.0
-        grant_key, grant_value = self._keys.transfer, b""  # without lending: nothing to be recognised by
+        grant_key, grant_value = self._keys.transfer, None  # without lending: nothing to be recognised by
         if lending is not None:
             longest_s = lending.longest_s()
             grant = Grant(session.name, session.identity.node_id, offer.nonce, longest_s)
@@ -524,6 +524,7 @@ class Handover:
         self.gave = token
         lent = None
         if self._lending is not None:
+            assert decision.grant_value is not None
             lent = Lent(
                 decision.grant_key,
                 decision.grant_value,

@@ -116,6 +116,7 @@ class Circumstances:
                 No order for its node keeps others from that.
         """
         known = list(candidates)
+        live = frozenset(each.node_id for each in known)
         forced = operator.forced
         out = forced.instead_of if forced is not None and forced.epoch == epoch else ""
         if any(each.session == out and each.node_id == operator.pinned_to for each in known):
@@ -126,9 +127,9 @@ class Circumstances:
             if each.session != holder
             and each.node_id not in operator.blocked
             and not each.unfit
+            and each.min_nodes <= len(live)
             and not missing(each.inputs.capabilities, requires)
         )
-        live = frozenset(each.node_id for each in known)
         return cls(operator, requires, live, min_nodes, able, epoch, gave_up)
 
 
