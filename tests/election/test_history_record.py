@@ -232,7 +232,8 @@ def test_whatever_stands_there_is_read_or_counted_as_unreadable(data: Any, at: s
     assert len(entries) + unreadable == 1
     for entry in entries:
         assert isinstance(entry, HistoryRecord)
-        assert read_again(entry) == entry
+        rounded = read_again(entry)  # as it is written; others may have written more digits
+        assert read_again(rounded) == rounded
 
 
 # ---------------------------------------------------------------- actions
