@@ -34,11 +34,11 @@ def test_two_bags_merged_are_one() -> None:
     assert (one.as_dict(), one.count) == (both.as_dict(), 49)
 
 
-def test_it_tells_of_all_and_of_each_role() -> None:
+def test_it_tells_of_all_of_each_role_and_of_each_generator() -> None:
     statistics = Statistics(0.0)
     for number in range(10):
-        statistics.add("x", "completed" if number else "failed", 0.1, 1.0, float(number))
-    statistics.add("y", "cancelled", 3.0, 0.0, 10.0)
+        statistics.add("x", "model 1", "completed" if number else "failed", 0.1, 1.0, float(number))
+    statistics.add("y", "model 2", "cancelled", 3.0, 0.0, 10.0)
     told = statistics.as_dict(20.0)
     assert (told["window_s"], told["per_second"]) == (20.0, 0.55)
     assert told["ended"] == {"completed": 9, "failed": 1, "cancelled": 1}
@@ -46,13 +46,15 @@ def test_it_tells_of_all_and_of_each_role() -> None:
     assert told["roles"]["x"]["run"]["p50_s"] == pytest.approx(1.0, rel=0.05)
     assert told["roles"]["y"]["success_ratio"] is None
     assert told["wait"]["max_s"] == 3.0
+    assert told["generators"]["model 1"] == told["roles"]["x"]
+    assert told["generators"]["model 2"]["ended"] == {"cancelled": 1}
 
 
 def test_what_was_long_ago_counts_no_more() -> None:
     statistics = Statistics(0.0)
-    statistics.add("x", "failed", 9.0, 9.0, 1.0)
+    statistics.add("x", "model 1", "failed", 9.0, 9.0, 1.0)
     assert statistics.as_dict(299.0)["ended"] == {"failed": 1}
-    statistics.add("x", "completed", 1.0, 1.0, 299.0)
+    statistics.add("x", "model 1", "completed", 1.0, 1.0, 299.0)
     told = statistics.as_dict(301.0)
     assert (told["ended"], told["wait"]["max_s"]) == ({"completed": 1}, 1.0)
     assert told["window_s"] == pytest.approx(241.0)
@@ -61,8 +63,8 @@ def test_what_was_long_ago_counts_no_more() -> None:
 
 def test_idle_minutes_count_in_the_rate() -> None:
     statistics = Statistics(0.0)
-    statistics.add("x", "completed", 0.0, 0.0, 1.0)
-    statistics.add("x", "completed", 0.0, 0.0, 5000.0)
+    statistics.add("x", "model 1", "completed", 0.0, 0.0, 1.0)
+    statistics.add("x", "model 1", "completed", 0.0, 0.0, 5000.0)
     told = statistics.as_dict(5000.05)
     assert told["per_second"] < 0.01
     assert told["window_s"] == pytest.approx(240.05)
@@ -71,7 +73,8 @@ def test_idle_minutes_count_in_the_rate() -> None:
 def test_names_without_number_take_no_room_without_end() -> None:
     statistics = Statistics(0.0)
     for number in range(1000):
-        statistics.add(f"role {number}", "completed", 0.1, 0.1, 0.0)
+        statistics.add(f"role {number}", f"model {number}", "completed", 0.1, 0.1, 0.0)
     told = statistics.as_dict(1.0)
     assert len(told["roles"]) == 51
     assert sum(told["roles"][OTHERS]["ended"].values()) == 950
+    assert len(told["generators"]) == 51

@@ -114,6 +114,15 @@ def test_how_a_job_is_run_does_not(shared: Any, fields: dict[str, Any]) -> None:
         assert ask(system, **fields).cached
 
 
+def test_statistics_tell_which_generator_in_which_version_did_the_work(shared: Any) -> None:
+    with system_of(shared, Counting()) as system:
+        ask(system)
+        told = until(lambda: system.status()["statistics"]["generators"])  # counted a moment after it is told
+    (name,) = told
+    assert name.endswith("test_cache.Counting 1")
+    assert told[name]["ended"] == {"completed": 1}
+
+
 def test_another_version_of_the_generator_begins_anew(shared: Any) -> None:
     generator = Counting()
     with system_of(shared, generator) as system:

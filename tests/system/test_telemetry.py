@@ -107,6 +107,8 @@ def test_every_instrument_is_recorded_and_carries_no_label_beyond_its_own(
         assert set(seen[one.name]) <= set(one.attributes), one.name
     assert seen["slurp.queue.jobs"]["status"] == {"pending", "scheduled", "running"}
     assert seen["slurp.jobs.ended"]["outcome"] == {"completed", "failed"}
+    for name in ("slurp.jobs.ended", "slurp.job.run.duration"):
+        assert any("test_telemetry" in str(generator) for generator in seen[name]["generator"]), name
     assert seen["slurp.commit.batch.size"]["side"] == {"leader", "submit"}
     assert {"leader", "draining", "candidate"} <= seen["slurp.election.transitions"]["state"]
     assert seen["slurp.cache.lookups"]["outcome"] == {"hit", "miss"}

@@ -147,7 +147,7 @@ class JobEngine:
         self._collector = Collector(payloads) if payloads else None
         self._failure: BaseException | None = None
         self._token = 0
-        self._meter = Meter(self._scheduler, options, clock, self._metrics, cache)
+        self._meter = Meter(self._scheduler, options, clock, self._metrics, cache, body.name, body.version)
 
     def start(self) -> None:
         measure(NAME, CircuitState.CLOSED, self._metrics)

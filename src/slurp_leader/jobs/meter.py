@@ -34,16 +34,27 @@ class Meter:
         clock: Source of time.
         metrics: Where it goes.
         cache: The result cache, if there is one.
+        generator: Its name.
+        version: And its version.
     """
 
     def __init__(
-        self, scheduler: Scheduler, options: JobsOptions, clock: Clock, metrics: Metrics, cache: ResultCache | None
+        self,
+        scheduler: Scheduler,
+        options: JobsOptions,
+        clock: Clock,
+        metrics: Metrics,
+        cache: ResultCache | None,
+        generator: str,
+        version: str,
     ) -> None:
         self._scheduler = scheduler
         self._options = options
         self._clock = clock
         self._metrics = metrics
         self._cache = cache
+        self._generator = generator
+        self._generator_and_version = f"{generator} {version}".rstrip()
         self._totals: Counter[str] = Counter()
         self._statistics = Statistics(clock.boottime())
         self._statistics_lock = threading.Lock()
@@ -101,7 +112,8 @@ class Meter:
             if use.memory is not None and len(self._memory) < _SAMPLES:
                 self._memory.append(use.memory)
         with self._statistics_lock:
-            self._statistics.add(ended.role, status, ended.wait_s, ended.run_s, self._clock.boottime(), use)
+            now = self._clock.boottime()
+            self._statistics.add(ended.role, self._generator_and_version, status, ended.wait_s, ended.run_s, now, use)
         if len(self._waits_s) < _SAMPLES:
             self._waits_s.append(ended.wait_s)
             self._runs_s.append((ended.run_s, status))
@@ -120,13 +132,14 @@ class Meter:
     def measure(self) -> None:
         """Tell what came since the last time."""
         metrics = self._metrics
+        generator = self._generator
         for status, count in self._ended.items():
-            metrics.add(instruments.JOBS_ENDED, count, outcome=status)
+            metrics.add(instruments.JOBS_ENDED, count, outcome=status, generator=generator)
         self._totals.update(self._ended)
         for wait_s in self._waits_s:
             metrics.record(instruments.JOB_WAIT, wait_s)
         for run_s, status in self._runs_s:
-            metrics.record(instruments.JOB_RUN, run_s, outcome=status)
+            metrics.record(instruments.JOB_RUN, run_s, outcome=status, generator=generator)
         if self._cpu_s:
             metrics.add(instruments.JOBS_CPU, self._cpu_s)
         for memory in self._memory:

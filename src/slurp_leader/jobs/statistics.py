@@ -21,7 +21,7 @@ _LEAST_S = 1e-5
 """What is shorter counts as this long."""
 _GROWTH = math.log(1.1)
 _MOST_GROUPS = 50
-"""Roles that are told apart; names are the callers'. Those beyond are counted together."""
+"""Roles, and generators, that are told apart; names are the callers'. Those beyond are counted together."""
 OTHERS = "(others)"
 _PERCENTILES = (50, 95, 99)
 
@@ -108,7 +108,8 @@ class _Step:
     """A minute of jobs."""
 
     began_at: float
-    groups: dict[str, Group] = field(default_factory=dict)
+    roles: dict[str, Group] = field(default_factory=dict)
+    generators: dict[str, Group] = field(default_factory=dict)
 
 
 class Statistics:
@@ -122,11 +123,21 @@ class Statistics:
         self._began_at = now
         self._steps: deque[_Step] = deque([_Step(now)], maxlen=_STEPS)
 
-    def add(self, role: str, status: str, wait_s: float, run_s: float, now: float, use: Use | None = None) -> None:
+    def add(
+        self,
+        role: str,
+        generator: str,
+        status: str,
+        wait_s: float,
+        run_s: float,
+        now: float,
+        use: Use | None = None,
+    ) -> None:
         """A job has ended.
 
         Args:
             role: Its role.
+            generator: What does the work here, with its version.
             status: How it ended.
             wait_s: From when it could have run until it was claimed.
             run_s: How long its last run took; 0 when there was none.
@@ -134,17 +145,19 @@ class Statistics:
             use: What its last run has taken; None: not known.
         """
         self._turn(now)
-        groups = self._steps[-1].groups
-        group = groups.get(role)
-        if group is None:
-            group = groups.setdefault(role if len(groups) < _MOST_GROUPS else OTHERS, Group())
-        group.add(status, wait_s, run_s, use or _UNKNOWN)
+        step = self._steps[-1]
+        for groups, name in ((step.roles, role), (step.generators, generator)):
+            group = groups.get(name)
+            if group is None:
+                group = groups.setdefault(name if len(groups) < _MOST_GROUPS else OTHERS, Group())
+            group.add(status, wait_s, run_s, use or _UNKNOWN)
 
     def as_dict(self, now: float) -> dict[str, Any]:
-        """Plain data: ``window_s`` (of what time it tells), ``per_second``, the figures of all jobs, and of each role
-        (``roles``)."""
+        """Plain data: ``window_s`` (of what time it tells), ``per_second``, the figures of all jobs, of each role
+        (``roles``), and of each generator and version of it (``generators``)."""
         self._turn(now)
-        roles = _merged(step.groups for step in self._steps)
+        roles = _merged(step.roles for step in self._steps)
+        generators = _merged(step.generators for step in self._steps)
         total = Group()
         for group in roles.values():
             total.merge(group)
@@ -153,7 +166,8 @@ class Statistics:
             "window_s": round(window_s, 3),
             "per_second": round(sum(total.ended.values()) / window_s, 3),
             **total.as_dict(),
-            "roles": {role: group.as_dict() for role, group in sorted(roles.items())},
+            "roles": {name: group.as_dict() for name, group in sorted(roles.items())},
+            "generators": {name: group.as_dict() for name, group in sorted(generators.items())},
         }
 
     def _turn(self, now: float) -> None:
@@ -171,6 +185,6 @@ class Statistics:
 def _merged(steps: Iterable[Mapping[str, Group]]) -> dict[str, Group]:
     merged: dict[str, Group] = {}
     for groups in steps:
-        for role, group in groups.items():
-            merged.setdefault(role, Group()).merge(group)
+        for name, group in groups.items():
+            merged.setdefault(name, Group()).merge(group)
     return merged

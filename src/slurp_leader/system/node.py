@@ -311,7 +311,8 @@ class Node:
     def _facts(self) -> dict[str, Any]:
         """What the heartbeat tells everybody."""
         depth = self.engine.depth()
-        lately = {name: each for name, each in self.engine.statistics().items() if name != "roles"}
+        told = self.engine.statistics()
+        lately = {name: each for name, each in told.items() if name not in ("roles", "generators")}
         facts = {"jobs": depth["jobs"], "running": depth["running"], "slots": depth["slots"], "lately": lately}
         hold = self.engine.hold()
         return facts if hold is None else {**facts, "hold": hold_as_fields(hold, self._clock)}

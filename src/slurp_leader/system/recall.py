@@ -35,7 +35,7 @@ from slurp_leader.jobs.executors.foreign import PoolSource
 from slurp_leader.jobs.options import ExecutorName, JobsOptions
 from slurp_leader.jobs.records import Spec
 from slurp_leader.jobs.request import ContextGenerationRequest
-from slurp_leader.system.work import BatchGeneratorWork, GeneratorWork, matched, read_request, request_or_error
+from slurp_leader.system.work import BatchGeneratorWork, GeneratorWork, matched, name_of, read_request, request_or_error
 from slurp_leader.telemetry.events import LogEvent, log_event
 
 _logger = logging.getLogger("slurp_leader.jobs")
@@ -61,7 +61,7 @@ def cache_for(
         raise in_other_processes()
     if not callable(getattr(generator, "content_hash", None)):
         reason = "it has no content_hash(request), so nothing is kept although jobs.cache_bytes is set"
-        log_event(_logger, logging.WARNING, LogEvent.CACHE_UNUSED, generator=_name_of(generator), reason=reason)
+        log_event(_logger, logging.WARNING, LogEvent.CACHE_UNUSED, generator=name_of(generator), reason=reason)
         return None
     return ResultCache(options.cache_bytes, options.cache_age_s, clock)
 
@@ -87,7 +87,7 @@ class Recall:
     def __init__(self, generator: Any, cache: ResultCache) -> None:
         self._generator = generator
         self._content_hash: Callable[[ContextGenerationRequest], Any] = generator.content_hash
-        self._name = _name_of(generator)
+        self._name = name_of(generator)
         self._cache = cache
 
     def key(self, request: ContextGenerationRequest) -> bytes | Awaitable[bytes | None] | None:
@@ -314,12 +314,6 @@ def _is_on_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _name_of(generator: object) -> str:
-    """The qualified name of a function, or of the class of an object."""
-    named = generator if hasattr(generator, "__qualname__") else type(generator)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -39,7 +39,7 @@ def status_of(
         runs that were told to stop, have not, and hold their workers.
         ``executor``: where jobs run here, and whether one that does not stop is killed; None for a client.
         ``statistics``: of the jobs that ended here in the last minutes: rate, success ratio, how long they waited
-        and ran, and what they took, in all and by role; None for a client.
+        and ran, and what they took, in all, by role, and by generator and its version; None for a client.
         ``cache``: how the result cache stands: hits, misses, entries and bytes; None: there is none.
         ``failover``: what this node found when it was handed the lead, the last time; None: it was not.
         ``commits``: counts since `start`, of jobs ended here and of group commits; None for a client.

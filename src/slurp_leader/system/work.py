@@ -133,6 +133,20 @@ def request_or_error(spec: Spec) -> ContextGenerationRequest | Exception:
         return error
 
 
+def name_of(generator: object) -> str:
+    """The qualified name of a function, or of the class of an object."""
+    named = generator if hasattr(generator, "__qualname__") else type(generator)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _version_of(generator: object) -> str:
+    """Its ``version``; empty where there is none, or none can be told yet."""
+    try:
+        return str(getattr(generator, "version", ""))
+    except Exception:
+        return ""
+
+
 def body_of(generator: object, retry_on: ErrorTypes | None, no_retry_on: ErrorTypes) -> Body:
     """The body that calls a generator.
 
@@ -142,12 +156,13 @@ def body_of(generator: object, retry_on: ErrorTypes | None, no_retry_on: ErrorTy
     retries = Retries(
         None if retry_on is None else _types("retry_on", retry_on), _types("no_retry_on", no_retry_on)
     )  # fmt: skip
+    name, version = name_of(generator), _version_of(generator)
     batch = getattr(generator, "generate_batch", None)
     if not callable(batch):
-        return Body(GeneratorWork(function_of(generator)), retries)
+        return Body(GeneratorWork(function_of(generator)), retries, None, name, version)
     _check_call("generate_batch(requests, jobs)", batch)
     one = function_of(generator) if hasattr(generator, "generate") else OneOfBatch(batch)
-    return Body(GeneratorWork(one), retries, BatchGeneratorWork(batch))
+    return Body(GeneratorWork(one), retries, BatchGeneratorWork(batch), name, version)
 
 
 def refuse_local(choice: ExecutorChoice | None, generator: object) -> None:

@@ -113,7 +113,7 @@ MEMORY_ALLOCATED = Instrument(
 )
 JOBS_SUBMITTED = Instrument("slurp.jobs.submitted", Kind.COUNTER, "{job}", "Jobs accepted by this process")
 JOBS_ENDED = Instrument(
-    "slurp.jobs.ended", Kind.COUNTER, "{job}", "Jobs whose outcome this leader recorded", ("outcome",)
+    "slurp.jobs.ended", Kind.COUNTER, "{job}", "Jobs whose outcome this leader recorded", ("outcome", "generator")
 )
 JOBS_RETRIED = Instrument("slurp.jobs.retried", Kind.COUNTER, "{job}", "Attempts that failed and will be repeated")
 JOBS_INTERRUPTED = Instrument(
@@ -127,7 +127,7 @@ JOBS_CPU = Instrument(
     "slurp.jobs.cpu.time", Kind.COUNTER, "s", "Processor time of runs that ended their jobs, where known"
 )
 JOB_MEMORY = Instrument("slurp.job.memory", Kind.HISTOGRAM, "By", "The most memory that a run in a process took")
-JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome",))
+JOB_RUN = Instrument("slurp.job.run.duration", Kind.HISTOGRAM, "s", "Run of one attempt", ("outcome", "generator"))
 CACHE_LOOKUPS = Instrument(
     "slurp.cache.lookups", Kind.COUNTER, "{job}", "Jobs that this leader looked up in its result cache", ("outcome",)
 )

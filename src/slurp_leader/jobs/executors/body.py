@@ -63,6 +63,10 @@ class Body:
     retries: Retries = field(default_factory=Retries)
     batch: BatchWork | None = None
     """Does many at once; None: one at a time."""
+    name: str = ""
+    """Of the generator, for metrics; empty: it has none."""
+    version: str = ""
+    """Of the generator when it was set, for statistics; empty: it has none."""
 
     @property
     def is_coroutine(self) -> bool:
