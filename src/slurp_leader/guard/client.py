@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurp_leader.clock import Clock, SystemClock
@@ -96,7 +96,9 @@ class _Lease:
 
     hold: Hold
     said_at: float | None = None
-    """Boottime before a guard was last told that its owner moves. None: no guard knows of it."""
+    """Boottime before a guard that counts its silence was last told that its owner moves. None: no guard counts it."""
+    is_expected: bool = False
+    """Its owner knows that silence may cost it, although no guard counts it yet."""
     asks: int = 0
     """The question that has to be answered before anything may be concluded; 0: none is open."""
     is_given_back: bool = False
@@ -151,14 +153,15 @@ class GuardClient:
             Whether a guard knows it now, so that silence may cost the lease.
         """
         with self._lock:
-            self._leases[lease_id] = lease = _Lease(Hold(self._who, lease_id, ttl_s, stall_s))
             line = self._line_now()
-            if line is not None and lease.said_at is None:  # a guard that has just begun was told of all that is held
-                self._say_hold(line, lease)
-            return Told.YES if lease.said_at is not None else Told.NOBODY
+            self._leases[lease_id] = lease = _Lease(Hold(self._who, lease_id, ttl_s, stall_s))
+            return Told.YES if line is not None and self._say_hold(line, lease) else Told.NOBODY
 
     def beat(self, lease_id: int) -> Told:
         """Say that the owner of this lease moves.
+
+        A guard that has begun since the last beat counts the silence of this lease from the next one on: by then its
+        owner has heard of it.
 
         Returns:
             What that is worth. After a silence in which the guard may have given the lease back, `Told.UNHEARD` until
@@ -174,12 +177,17 @@ class GuardClient:
                 return Told.GIVEN_BACK
             if line is None:
                 return Told.UNHEARD if self._has_parent or self._ending is not None else Told.NOBODY
+            if lease.said_at is None and lease.is_expected:
+                return Told.YES if self._say_hold(line, lease) else self._unsaid(lease)
             if lease.was_silent(now):
                 self._questions += 1
                 lease.asks = self._questions
             if not self._say(line, Beat(self._who, lease_id, lease.asks)):
                 return self._unsaid(lease)
-            lease.said_at = now
+            if lease.said_at is None:
+                lease.is_expected = True
+            else:
+                lease.said_at = now
             return Told.UNHEARD if lease.asks else Told.YES
 
     def drop(self, lease_id: int) -> None:
@@ -292,7 +300,7 @@ class GuardClient:
                 self._lost(line, f"the connection to it is gone: {error}")
                 return None
         for lease in list(self._leases.values()):
-            if not self._say_hold(line, lease):
+            if not self._say_held(line, lease):
                 return None
         if self._group and not self._say(line, Group(self._who, self._group)):
             return None
@@ -403,6 +411,15 @@ class GuardClient:
         return Told.UNHEARD if self._has_parent or self._ending is not None else Told.NOBODY
 
     # ------------------------------------------------------------ the socket
+
+    def _say_held(self, line: _Line, lease: _Lease) -> bool:
+        """Tell a guard that has just begun of a lease that is held. Where none counted its silence up to now, this one
+        does not either before the owner knows: he trusts without that bound, and may stand still before his next beat.
+        """
+        if lease.said_at is not None:  # it is our parent, to which we come again
+            return self._say_hold(line, lease)
+        lease.is_expected = False
+        return self._say(line, replace(lease.hold, stall_s=0))
 
     def _say_hold(self, line: _Line, lease: _Lease) -> bool:
         now = self._clock.boottime()

@@ -24,6 +24,7 @@ class Told(Enum):
     """What became of a word to the guard."""
 
     YES = "yes"
+    """A guard heard it: from now on silence may cost the lease."""
     NOBODY = "nobody"
     """There is no guard at present, so none acts."""
     UNHEARD = "unheard"
