@@ -13,11 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.forks import free_in_child
+from slurp_leader.guard.groups import own_namespace
 from slurp_leader.guard.inherited import guard_door, without_settings
 from slurp_leader.guard.messages import (
     LARGEST_PACKET,
@@ -204,7 +206,7 @@ class GuardClient:
             self._group = group
             line = self._line_now()
             if line is not None:
-                self._say(line, Group(self._who, group))
+                self._say_group(line)
 
     @property
     def is_running(self) -> bool:
@@ -302,7 +304,7 @@ class GuardClient:
         for lease in list(self._leases.values()):
             if not self._say_held(line, lease):
                 return None
-        if self._group and not self._say(line, Group(self._who, self._group)):
+        if self._group and not self._say_group(line):
             return None
         return line
 
@@ -346,16 +348,12 @@ class GuardClient:
 
     def _introduce(self, way: socket.socket, descriptors: list[int]) -> None:
         """Say who we are, and hand over what our death is seen by: no number that could be another one's by then."""
-        try:
-            own = [os.pidfd_open(self._pid)]
-        except (OSError, AttributeError):
-            own = []  # an old kernel, or forbidden: the end of the socket and the silence have to do
+        own = _pidfds_of(self._pid)  # where there is none, the end of the socket and the silence have to do
         try:
             hello = encode(Hello(self._who, self._route, self._pid))
             socket.send_fds(way, [hello], [*descriptors, *own], socket.MSG_DONTWAIT)
         finally:
-            for descriptor in own:
-                os.close(descriptor)
+            _close(own)
 
     def _start_child(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         places = [str(Path(place).absolute()) for place in [*filter(None, sys.path), str(Path(__file__).parents[2])]]
@@ -431,9 +429,17 @@ class GuardClient:
         lease.said_at = now
         return True
 
-    def _say(self, line: _Line, message: Message) -> bool:
+    def _say_group(self, line: _Line) -> bool:
+        """Tell of the group, and hand over its leader: the guard may know it by another number."""
+        leader = _pidfds_of(self._group) if self._group > 0 else []
         try:
-            line.end.send(encode(message))
+            return self._say(line, Group(self._who, self._group, own_namespace()), leader)
+        finally:
+            _close(leader)
+
+    def _say(self, line: _Line, message: Message, descriptors: Sequence[int] = ()) -> bool:
+        try:
+            socket.send_fds(line.end, [encode(message)], descriptors)
         except BlockingIOError:
             self._lost(line, "it does not read what it is told")
             return False
@@ -494,6 +500,19 @@ def _line() -> tuple[socket.socket, socket.socket]:
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     return ours, theirs
+
+
+def _pidfds_of(pid: int) -> list[int]:
+    """One; none on an old kernel, where it is forbidden, or for who is gone."""
+    try:
+        return [os.pidfd_open(pid)]
+    except (OSError, AttributeError):
+        return []
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:
