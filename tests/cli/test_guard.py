@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +133,28 @@ def test_a_program_that_stands_still_is_guarded_on(start: Start) -> None:
     os.close(stopped)
     out, _ = guarded.communicate(timeout=WAIT_S)
     assert out == "on\n"
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Our end, which is what a person sees and types, and the programs'."""
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("cmd", ["true", "sh -c 'kill -9 $$'"])
+def test_who_called_it_in_a_terminal_reads_on_after_it(terminal: tuple[int, int], cmd: str) -> None:
+    ours, theirs = terminal
+    command = ["setsid", "--ctty", "sh", "-c", f'"$@" {cmd}; read -r word && exit $word', "sh", *PROGRAM, "guard", "--"]
+    shell = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        os.write(ours, b"7\n")
+        assert shell.wait(WAIT_S) == 7
+    finally:
+        shell.kill()
+        shell.wait()
 
 
 _UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]

@@ -48,6 +48,21 @@ def test_an_older_token_is_refused_and_the_error_says_all(fence: FenceGate) -> N
     assert (caught.value.token, caught.value.newest, caught.value.resource) == (7, 9, "ledger")
 
 
+def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return {column[0].upper(): value for column, value in zip(cursor.description, row, strict=True)}
+
+
+@pytest.mark.parametrize("rows", [sqlite3.Row, _as_dict])
+def test_rows_of_any_form_are_read(fence: SqlFence, connection: sqlite3.Connection, rows: Any) -> None:
+    connection.row_factory = rows
+    assert fence.newest("ledger") is None
+    fence.admit(9, "ledger")
+    assert fence.newest("ledger") == 9
+    with pytest.raises(StaleTokenError) as caught:
+        fence.admit(7, "ledger")
+    assert caught.value.newest == 9
+
+
 def test_equal_and_newer_tokens_pass(fence: SqlFence) -> None:
     for token in (7, 7, 9, 9, 2**63 - 1):
         fence.admit(token, "ledger")

@@ -23,8 +23,9 @@ from slurp_leader.clock import SystemClock
 from slurp_leader.etcd import EtcdOptions
 from slurp_leader.etcd.route import route_of
 from slurp_leader.guard.client import GuardClient, GuardTrouble
+from slurp_leader.guard.holdings import TICK_S, Holdings, Revocation
 from slurp_leader.guard.inherited import GUARD_SOCKET, guard_door, name_of_door
-from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Ready, Told, decode, encode
+from slurp_leader.guard.messages import LARGEST_PACKET, STARTING, Hello, Hold, Message, Ready, Told, decode, encode
 from slurp_leader.store import EventKind, Get, Grant, Store
 from slurp_leader.store.follow import Changes, Follower
 from slurp_leader.telemetry.events import LogEvent
@@ -500,6 +501,8 @@ def beats_until(guard: GuardClient, lease_id: int, *wanted: Told, pause_s: float
 
 def test_who_was_silent_for_too_long_learns_that_the_lease_is_given_back(client: GuardClient) -> None:
     """No etcd has to be reached for that: what was sent to it may arrive at any time later."""
+    client.hold(new_lease_id(), 60, 0)
+    until(lambda: not client.problem)  # else it might begin to count after the silence
     lease_id = new_lease_id()
     assert client.hold(lease_id, 60, 0.5) is Told.YES
     threading.Event().wait(1.2)
@@ -679,6 +682,70 @@ def test_guards_that_die_one_after_the_other_are_warned_of_once_until_one_has_wo
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     lost = ("WARNING", "guard.lost problem='it ended with -9'")
     assert told == [lost, ("INFO", "guard.state works=True"), lost]
+    client.close()
+    for line in begun:
+        line.close()
+
+
+def _taken(line: socket.socket, holdings: Holdings) -> list[Message]:
+    """What a sleeping guard was told since the last look, as it would have taken it."""
+    told: list[Message] = []
+    line.setblocking(False)
+    while True:
+        try:
+            told.append(decode(line.recv(LARGEST_PACKET)))
+        except BlockingIOError:
+            return told
+        holdings.take(told[-1])
+
+
+def _stalled_after(holdings: Holdings, seconds: float) -> list[int]:
+    """The leases that are given back when nothing is said for so long."""
+    actions = [action for _ in range(round(seconds / TICK_S)) for action in holdings.tick()]
+    return [action.lease_id for action in actions if isinstance(action, Revocation)]
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        pytest.param(lambda client: client.beat(1), id="the beat of another"),
+        pytest.param(lambda client: client.hold(3, 60, 0), id="another lease"),
+        pytest.param(lambda client: client.kill_group(0), id="a group"),
+    ],
+)
+def test_a_guard_that_replaces_another_counts_the_silence_of_a_lease_when_its_owner_knows(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, begin: Callable[[GuardClient], object]
+) -> None:
+    """He was told that nobody acts, and trusts for as long as the lease lasts, until he has heard of this one."""
+    begun = begins_sleepers(monkeypatch)
+    client = GuardClient(route_of(EtcdOptions()), clock)
+    for lease_id in (1, 2):
+        assert client.hold(lease_id, 60, 5) is Told.YES
+    assert client.guard_pid is not None
+    os.kill(client.guard_pid, signal.SIGKILL)
+    os.waitid(os.P_PID, client.guard_pid, os.WEXITED | os.WNOWAIT)
+    assert client.beat(2) is Told.NOBODY
+    clock.now += 31
+    begin(client)
+    assert len(begun) == 2
+    new = Holdings()
+    assert {told.lease_id for told in _taken(begun[1], new) if isinstance(told, Hold)} >= {1, 2}
+    assert _stalled_after(new, 30) == []
+    clock.now += 30
+    assert (
+        client.beat(2) is Told.YES
+    )  # with which he is back in his cycle, and may still stand still before he hears it
+    _taken(begun[1], new)
+    assert _stalled_after(new, 30) == []
+    clock.now += 30
+    assert client.beat(2) is Told.YES
+    _taken(begun[1], new)
+    assert _stalled_after(new, 5) == []
+    assert client.beat(2) is Told.YES
+    _taken(begun[1], new)
+    assert _stalled_after(new, 5.1) == [2]
+    clock.now += 5.1
+    assert client.beat(2) is Told.UNHEARD
     client.close()
     for line in begun:
         line.close()

@@ -31,7 +31,8 @@ class CrashGuard(Protocol):
         ...
 
     def beat(self, lease_id: int) -> Told:
-        """Say that the owner of this lease moves. Returns what that is worth."""
+        """Say that the owner of this lease moves. Returns what that is worth. After `Told.NOBODY` no silence is counted
+        before `Told.YES` was returned and the next beat is said: until then the owner trusts without that bound."""
         ...
 
     def drop(self, lease_id: int) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -168,7 +168,8 @@ class SqlFence:
             row = cursor.fetchone()
         finally:
             cursor.close()
-        return int(row[0]) if row and row[0] else None
+        token = _only_value(row) if row else None
+        return int(token) if token else None
 
     def _deciding_statement(self) -> str:
         table = self._table
@@ -206,6 +207,11 @@ class SqlFence:
         if self._style in ("named", "pyformat"):
             return text, parameters
         return text, tuple(parameters[name] for name in order)
+
+
+def _only_value(row: Any) -> Any:
+    """What is in a row of one column. Connections may be set to give rows as dicts, and databases to shout names."""
+    return next(iter(row.values())) if isinstance(row, Mapping) else row[0]
 
 
 def _known_style(style: str) -> str:

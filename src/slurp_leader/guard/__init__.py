@@ -22,6 +22,7 @@ After a silence beyond that the program believes nothing before the guard has an
 container the program has to be the child: ``slurp guard -- CMD``. NOTES.md has what else could surprise.
 
 `messages` is the language of the two, `holdings` decides (pure), `etcd` revokes (gRPC and nothing else: the guard has
-to stay small, so neither protobuf nor pydantic is loaded), `watch` is the loop of the process, `child` and `parent` its
-two forms, `client` the program's side. `starter` waits to become a program whose group the guard is to know before.
+to stay small, so neither protobuf nor pydantic is loaded), `groups` kills what a program has started, `watch` is the
+loop of the process, `child` and `parent` its two forms, `client` the program's side. `starter` waits to become a
+program whose group the guard is to know before.
 """

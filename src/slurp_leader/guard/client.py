@@ -13,11 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurp_leader.clock import Clock, SystemClock
 from slurp_leader.forks import free_in_child
+from slurp_leader.guard.groups import own_namespace
 from slurp_leader.guard.inherited import guard_door, without_settings
 from slurp_leader.guard.messages import (
     LARGEST_PACKET,
@@ -96,7 +98,9 @@ class _Lease:
 
     hold: Hold
     said_at: float | None = None
-    """Boottime before a guard was last told that its owner moves. None: no guard knows of it."""
+    """Boottime before a guard that counts its silence was last told that its owner moves. None: no guard counts it."""
+    is_expected: bool = False
+    """Its owner knows that silence may cost it, although no guard counts it yet."""
     asks: int = 0
     """The question that has to be answered before anything may be concluded; 0: none is open."""
     is_given_back: bool = False
@@ -151,14 +155,15 @@ class GuardClient:
             Whether a guard knows it now, so that silence may cost the lease.
         """
         with self._lock:
-            self._leases[lease_id] = lease = _Lease(Hold(self._who, lease_id, ttl_s, stall_s))
             line = self._line_now()
-            if line is not None and lease.said_at is None:  # a guard that has just begun was told of all that is held
-                self._say_hold(line, lease)
-            return Told.YES if lease.said_at is not None else Told.NOBODY
+            self._leases[lease_id] = lease = _Lease(Hold(self._who, lease_id, ttl_s, stall_s))
+            return Told.YES if line is not None and self._say_hold(line, lease) else Told.NOBODY
 
     def beat(self, lease_id: int) -> Told:
         """Say that the owner of this lease moves.
+
+        A guard that has begun since the last beat counts the silence of this lease from the next one on: by then its
+        owner has heard of it.
 
         Returns:
             What that is worth. After a silence in which the guard may have given the lease back, `Told.UNHEARD` until
@@ -174,12 +179,17 @@ class GuardClient:
                 return Told.GIVEN_BACK
             if line is None:
                 return Told.UNHEARD if self._has_parent or self._ending is not None else Told.NOBODY
+            if lease.said_at is None and lease.is_expected:
+                return Told.YES if self._say_hold(line, lease) else self._unsaid(lease)
             if lease.was_silent(now):
                 self._questions += 1
                 lease.asks = self._questions
             if not self._say(line, Beat(self._who, lease_id, lease.asks)):
                 return self._unsaid(lease)
-            lease.said_at = now
+            if lease.said_at is None:
+                lease.is_expected = True
+            else:
+                lease.said_at = now
             return Told.UNHEARD if lease.asks else Told.YES
 
     def drop(self, lease_id: int) -> None:
@@ -196,7 +206,7 @@ class GuardClient:
             self._group = group
             line = self._line_now()
             if line is not None:
-                self._say(line, Group(self._who, group))
+                self._say_group(line)
 
     @property
     def is_running(self) -> bool:
@@ -292,9 +302,9 @@ class GuardClient:
                 self._lost(line, f"the connection to it is gone: {error}")
                 return None
         for lease in list(self._leases.values()):
-            if not self._say_hold(line, lease):
+            if not self._say_held(line, lease):
                 return None
-        if self._group and not self._say(line, Group(self._who, self._group)):
+        if self._group and not self._say_group(line):
             return None
         return line
 
@@ -338,16 +348,12 @@ class GuardClient:
 
     def _introduce(self, way: socket.socket, descriptors: list[int]) -> None:
         """Say who we are, and hand over what our death is seen by: no number that could be another one's by then."""
-        try:
-            own = [os.pidfd_open(self._pid)]
-        except (OSError, AttributeError):
-            own = []  # an old kernel, or forbidden: the end of the socket and the silence have to do
+        own = _pidfds_of(self._pid)  # where there is none, the end of the socket and the silence have to do
         try:
             hello = encode(Hello(self._who, self._route, self._pid))
             socket.send_fds(way, [hello], [*descriptors, *own], socket.MSG_DONTWAIT)
         finally:
-            for descriptor in own:
-                os.close(descriptor)
+            _close(own)
 
     def _start_child(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         places = [str(Path(place).absolute()) for place in [*filter(None, sys.path), str(Path(__file__).parents[2])]]
@@ -404,6 +410,15 @@ class GuardClient:
 
     # ------------------------------------------------------------ the socket
 
+    def _say_held(self, line: _Line, lease: _Lease) -> bool:
+        """Tell a guard that has just begun of a lease that is held. Where none counted its silence up to now, this one
+        does not either before the owner knows: he trusts without that bound, and may stand still before his next beat.
+        """
+        if lease.said_at is not None:  # it is our parent, to which we come again
+            return self._say_hold(line, lease)
+        lease.is_expected = False
+        return self._say(line, replace(lease.hold, stall_s=0))
+
     def _say_hold(self, line: _Line, lease: _Lease) -> bool:
         now = self._clock.boottime()
         if lease.was_silent(now):  # of a guard that is our parent, to which we come again
@@ -414,9 +429,17 @@ class GuardClient:
         lease.said_at = now
         return True
 
-    def _say(self, line: _Line, message: Message) -> bool:
+    def _say_group(self, line: _Line) -> bool:
+        """Tell of the group, and hand over its leader: the guard may know it by another number."""
+        leader = _pidfds_of(self._group) if self._group > 0 else []
         try:
-            line.end.send(encode(message))
+            return self._say(line, Group(self._who, self._group, own_namespace()), leader)
+        finally:
+            _close(leader)
+
+    def _say(self, line: _Line, message: Message, descriptors: Sequence[int] = ()) -> bool:
+        try:
+            socket.send_fds(line.end, [encode(message)], descriptors)
         except BlockingIOError:
             self._lost(line, "it does not read what it is told")
             return False
@@ -477,6 +500,19 @@ def _line() -> tuple[socket.socket, socket.socket]:
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     return ours, theirs
+
+
+def _pidfds_of(pid: int) -> list[int]:
+    """One; none on an old kernel, where it is forbidden, or for who is gone."""
+    try:
+        return [os.pidfd_open(pid)]
+    except (OSError, AttributeError):
+        return []
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:

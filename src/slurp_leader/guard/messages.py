@@ -2,7 +2,8 @@
 
 Packets (``SOCK_SEQPACKET``) arrive whole. Each names who speaks by a random number, not by a pid: a process may speak
 of two etcds, and in a container its pid is another one than the guard sees. With its first packet a program hands over
-a ``pidfd`` of its own, and, to a guard that is its parent, a socket for itself: the inherited one is only the door.
+a ``pidfd`` of its own, and, to a guard that is its parent, a socket for itself: the inherited one is only the door. A
+``pidfd`` comes with `Group`, too.
 Secrets travel here and nowhere else: not in arguments, not in the environment.
 """
 
@@ -24,6 +25,7 @@ class Told(Enum):
     """What became of a word to the guard."""
 
     YES = "yes"
+    """A guard heard it: from now on silence may cost the lease."""
     NOBODY = "nobody"
     """There is no guard at present, so none acts."""
     UNHEARD = "unheard"
@@ -102,10 +104,16 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Kill this process group when I die, before any lease is revoked. 0: none any more."""
+    """Kill this process group when I die, before any lease is revoked. 0: none any more. With it comes the ``pidfd`` of
+    the group's leader, where there is one.
+
+    Attributes:
+        namespace: The PID namespace in which that is its number; 0: not known.
+    """
 
     who: int
     group: int
+    namespace: int = 0
 
 
 @dataclass(frozen=True, slots=True)

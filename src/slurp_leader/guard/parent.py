@@ -129,6 +129,7 @@ class _Parent:
             if is_command:
                 code = os.waitstatus_to_exitcode(status)
                 self._code = code if code >= 0 else 128 - code
+                self._take_terminal_back(pid)
 
     def _on_stop(self, number: int) -> None:
         """Stand still with the command until somebody lets the job go on. Process 1 cannot be stopped: it goes on."""
@@ -143,6 +144,12 @@ class _Parent:
             if _in_front() == os.getpgrp():
                 self._put_in_front(self._process.pid)
         self._pass_on(signal.SIGCONT, None)
+
+    def _take_terminal_back(self, command: int) -> None:
+        """The command has ended: who called us, in our group, may read on, and Ctrl-C reaches us while we give back.
+        Not from anybody else: a shell has it where we were sent to the background."""
+        if _in_front() == command:
+            self._put_in_front(os.getpgrp())
 
     def _put_in_front(self, group: int) -> None:
         if self._has_terminal:

@@ -9,15 +9,17 @@ import socket
 import stat
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slurp_leader.clock import SystemClock
+from slurp_leader.guard.groups import kill_group, number_here
 from slurp_leader.guard.holdings import TICK_S, Holdings, Kill, Revocation
 from slurp_leader.guard.messages import (
     LARGEST_PACKET,
     Beat,
     Bye,
+    Group,
     Heard,
     Hello,
     Message,
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 
 _AGAIN_TICKS = 10
 _MOST_DESCRIPTORS = 8
-_LONGEST_DEATH_S = 0.5
-"""A process that hangs in the kernel does not keep the lease for longer."""
+_NO_SUCH_GROUP = "the process group that is to end with the program has no number in this PID namespace"
 
 
 @dataclass(slots=True)
@@ -45,11 +46,13 @@ class _Revoking:
 
 @dataclass(slots=True)
 class _Client:
-    """A program: how it is spoken to (None: no more), and how its death is seen (None: by other means)."""
+    """A program: how it is spoken to (None: no more), how its death is seen (None: by other means), and what cannot be
+    done for it alone."""
 
     line: int | None
     pidfd: int | None
     pid: int
+    problem: str = ""
 
 
 class Watch:
@@ -150,7 +153,7 @@ class Watch:
     def _perform(self, actions: Iterable[Kill | Revocation]) -> None:
         for action in actions:
             if isinstance(action, Kill):
-                _kill_group(action.group)
+                kill_group(action.group)
             else:
                 self._revoke(action)
 
@@ -186,7 +189,11 @@ class Watch:
         if isinstance(message, Hello):
             self._meet(line, message, descriptors)
         else:
-            _close(descriptors)
+            try:
+                if isinstance(message, Group):
+                    message = self._as_called_here(message, descriptors)
+            finally:
+                _close(descriptors)
         if message is not None:
             self._holdings.take(message)
         if isinstance(message, Beat) and message.asks:
@@ -212,6 +219,13 @@ class Watch:
         self._clients[hello.who] = _Client(line, pidfd, hello.pid)
         self._said.pop(line, None)
         self._connection(hello.route)
+
+    def _as_called_here(self, group: Group, descriptors: list[int]) -> Group:
+        number = number_here(group, descriptors)
+        client = self._clients.get(group.who)
+        if client is not None:
+            client.problem = _NO_SUCH_GROUP if group.group and not number else ""
+        return replace(group, group=number)
 
     def _receive(self, line: int) -> tuple[bytes, list[int]] | None:
         """The next packet, and the descriptors in it; None when there is none at present, or never will be."""
@@ -243,10 +257,10 @@ class Watch:
                     self._died(who)
 
     def _tell(self) -> None:
-        """Tell the programs how etcd is reached, when that has changed."""
+        """Tell the programs what keeps us from our work, when that has changed: mostly how etcd is reached."""
         problems = {each.problem for each in self._connections.values()} | {self._refused}
-        problem = "; ".join(sorted(problems - {""}))
         for who, client in self._clients.items():
+            problem = "; ".join(sorted((problems | {client.problem}) - {""}))
             if client.line is not None and self._said.get(client.line) != problem:
                 self._said[client.line] = problem
                 self._say(who, Ready(problem[:500]))
@@ -319,23 +333,6 @@ def _empty(descriptor: int) -> None:
             pass
     except BlockingIOError:
         pass
-
-
-def _kill_group(group: int) -> None:
-    """Kill a group, and wait a moment until its leader is really gone: the next leader's work begins right after."""
-    try:
-        leader = os.pidfd_open(group)
-    except (OSError, AttributeError):
-        leader = -1
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
-    if leader >= 0:
-        gone = select.poll()
-        gone.register(leader, select.POLLIN)
-        gone.poll(_LONGEST_DEATH_S * 1000)
-        os.close(leader)
 
 
 def ignore(signals: Iterable[signal.Signals]) -> None:
