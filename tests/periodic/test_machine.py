@@ -14,7 +14,7 @@ from periodic.rig import KEY, all_dues, leading, record, recorded_due, worker
 from slurp_leader.election import ElectionState
 from slurp_leader.periodic.messages import Drained, Lead, Note, Skipped, SkipReason
 from slurp_leader.periodic.schedule import Cron, Interval
-from slurp_leader.store import Delete, Put, Request
+from slurp_leader.store import Delete, Get, Put, Request
 from slurp_leader.telemetry.events import LogEvent
 from support.electing import KEYS
 from support.virtual import World, answer_lost, connection_refused, fine, full, late, request_lost, writes_key
@@ -446,18 +446,43 @@ def test_a_next_leader_whose_date_is_an_hour_back_begins_nothing_again(schedule:
 # ---------------------------------------------------------------- what others wrote
 
 
-@pytest.mark.parametrize("value", [b"{", b"[]", b'{"schema": 2}', b'{"schema": 1}', b'{"schema": 1, "due": "today"}'])
-def test_a_record_that_cannot_be_read_is_kept_and_the_work_waits_for_an_operator(value: bytes) -> None:
+@pytest.mark.parametrize("schedule", [Interval(60), MINUTELY], ids=["interval", "cron"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"{",
+        b"[]",
+        b'{"schema": 2}',
+        b'{"schema": 1}',
+        b'{"schema": 1, "due": "today"}',
+        b'{"schema": 1, "due": "0001-01-01T00:00:00Z"}',
+        b'{"schema": 1, "due": "0001-01-01T00:00:00+01:00"}',
+        b'{"schema": 1, "due": "9999-12-31T23:59:59-01:00"}',
+    ],
+)
+def test_a_record_that_cannot_be_read_is_kept_and_the_work_waits_for_an_operator(
+    value: bytes, schedule: Interval | Cron
+) -> None:
     world = World()
     world.apply(Put(KEY, value))
-    a = leading(world)
+    a = leading(world, schedule=schedule)
     world.run_for(200)
     assert a.begun == []
     notes = [said for said in a.said if getattr(said, "event", None) is LogEvent.RECORD_PARKED]
     assert notes
+    assert [kv.value for kv in world.apply(Get(KEY)).kvs] == [value]
     world.apply(Delete(KEY))
+    world.run_until(lambda: len(a.begun) == 1, within_s=121)  # looked at each minute, and due in the next one
+
+
+@pytest.mark.parametrize("schedule", [Interval(60), MINUTELY], ids=["interval", "cron"])
+@pytest.mark.parametrize("due", ["0002-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_date_near_an_end_of_the_calendar_is_gone_on_from(due: str, schedule: Interval | Cron) -> None:
+    world = World()
+    world.apply(Put(KEY, to_json({"schema": 1, "due": due})))
+    a = leading(world, schedule=schedule)
     world.run_for(61)
-    assert len(a.begun) == 1
+    assert len(a.begun) >= 1
 
 
 def test_a_record_that_an_operator_wrote_is_gone_on_from() -> None:
