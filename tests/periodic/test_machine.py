@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from periodic.rig import KEY, all_dues, leading, record, recorded_due, worker
 from slurp_leader.election import ElectionState
-from slurp_leader.periodic.messages import Drained, Lead, Note, Skipped, SkipReason
+from slurp_leader.periodic.messages import Drained, Ended, Lead, Note, RunOutcome, Skipped, SkipReason
 from slurp_leader.periodic.schedule import Cron, Interval
 from slurp_leader.store import Delete, Get, Put, Request
 from slurp_leader.telemetry.events import LogEvent
@@ -275,6 +275,48 @@ def test_the_term_is_given_back_when_what_runs_has_ended() -> None:
     a.end_run()
     world.run_for(1)
     assert a.node.finished is not None
+
+
+def test_a_run_that_its_term_did_not_let_begin_waits_for_the_term() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    a.node.term.trust.until = float("-inf")
+    a.refuse_run()
+    world.run_for(0.1)
+    assert len(a.begun) == 1
+    world.run_until(lambda: a.node.term.is_valid)
+    world.run_for(1)
+    assert a.dues == [a.dues[0]] * 2
+    assert a.begun[0][1].run_id != a.begun[1][1].run_id
+    a.end_run()
+    world.run_for(0.1)
+    assert [said.outcome for said in a.said if isinstance(said, Ended)] == [RunOutcome.COMPLETED]
+    assert a.skipped == []
+
+
+def test_a_run_that_its_term_did_not_let_begin_is_given_back_with_the_term() -> None:
+    world = World()
+    a, b = leading(world, holds=True), worker(world, "b")
+    a.node.stop()
+    world.run_for(0.1)
+    a.refuse_run()
+    world.run_until(lambda: b.node.leads)
+    world.run_for(1)
+    assert len(b.begun) == 1
+    assert b.dues[0] - a.dues[0] < timedelta(seconds=59)
+
+
+def test_a_run_that_did_not_begin_before_its_term_was_lost_is_said_to_be_lost() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    world.apply(Delete(a.node.term.key))
+    world.run_until(lambda: a.cancelled != [])
+    a.refuse_run()
+    world.run_for(0.1)
+    lost = [said for said in a.said if isinstance(said, Skipped)]
+    assert [(each.reason, each.due) for each in lost] == [(SkipReason.LOST, a.dues[0])]
+    assert 0 < lost[0].late_s < 2
+    assert not any(isinstance(said, Ended) for said in a.said)
 
 
 def test_the_loss_of_the_term_cancels_what_runs_and_the_next_term_begins_nothing_beside_it() -> None:
