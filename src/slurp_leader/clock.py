@@ -47,11 +47,11 @@ def format_utc(moment: datetime) -> str:
     """Write an aware date as it stands in records: ``2026-01-31T12:00:00.123Z``.
 
     Raises:
-        ValueError: The date has no time zone.
+        ValueError: The date has no time zone, or is beyond the calendar in UTC.
     """
     if moment.tzinfo is None:
         raise ValueError(f"a date without time zone: {moment!r}")
-    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    in_utc = moment if moment.tzinfo is UTC else _to_utc(moment)
     return in_utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
@@ -59,9 +59,16 @@ def parse_utc(text: str) -> datetime:
     """Read a date written by `format_utc`, or any ISO 8601 date with a time zone.
 
     Raises:
-        ValueError: Not a date, or one without a time zone.
+        ValueError: Not a date, one without a time zone, or one that is beyond the calendar in UTC.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"a date without time zone: {text!r}")
-    return moment.astimezone(UTC)
+    return _to_utc(moment)
+
+
+def _to_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # who reads what others wrote looks out for `ValueError`
+        raise ValueError(f"a date beyond the calendar: {moment.isoformat()}") from None

@@ -127,6 +127,7 @@ def test_dates_and_times_of_a_job_are_kept_with_it(slurp: Slurp, cluster: str) -
     assert slurp("submit", "a.py", "--deadline", "2h").code == 0
     assert slurp("submit", "a.py", "--deadline", "tomorrow").code == 2
     assert slurp("submit", "a.py", "--run-at", "2099-01-01T00:00:00").code == 2
+    assert slurp("submit", "a.py", "--run-at", "9999-12-31T23:59:59-01:00").code == 2
 
 
 def test_patterns_and_paths_from_standard_input_are_submitted(

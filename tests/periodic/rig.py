@@ -83,7 +83,11 @@ class Worker:
 
     def end_run(self) -> None:
         """Let the newest run end."""
-        self.seat.post(RunEnded(self.begun[-1][1].run_id, RunOutcome.COMPLETED, 0.0))
+        self._say_ended(RunOutcome.COMPLETED)
+
+    def refuse_run(self) -> None:
+        """Let the newest run find its term not valid before it calls anything."""
+        self._say_ended(None)
 
     def set_date(self, hours: float) -> None:
         """Set the date of this machine forward, or back."""
@@ -95,6 +99,9 @@ class Worker:
     def restart(self) -> None:
         self.start()
         self.node.start()
+
+    def _say_ended(self, outcome: RunOutcome | None) -> None:
+        self.seat.post(RunEnded(self.begun[-1][1].run_id, outcome, 0.0))
 
     def _hear(self, command: Any) -> None:
         self.said.append(command)

@@ -12,9 +12,9 @@ from pydantic_core import to_json
 
 from periodic.rig import KEY, all_dues, leading, record, recorded_due, worker
 from slurp_leader.election import ElectionState
-from slurp_leader.periodic.messages import Drained, Lead, Note, Skipped, SkipReason
+from slurp_leader.periodic.messages import Drained, Ended, Lead, Note, RunOutcome, Skipped, SkipReason
 from slurp_leader.periodic.schedule import Cron, Interval
-from slurp_leader.store import Delete, Put, Request
+from slurp_leader.store import Delete, Get, Put, Request
 from slurp_leader.telemetry.events import LogEvent
 from support.electing import KEYS
 from support.virtual import World, answer_lost, connection_refused, fine, full, late, request_lost, writes_key
@@ -277,6 +277,48 @@ def test_the_term_is_given_back_when_what_runs_has_ended() -> None:
     assert a.node.finished is not None
 
 
+def test_a_run_that_its_term_did_not_let_begin_waits_for_the_term() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    a.node.term.trust.until = float("-inf")
+    a.refuse_run()
+    world.run_for(0.1)
+    assert len(a.begun) == 1
+    world.run_until(lambda: a.node.term.is_valid)
+    world.run_for(1)
+    assert a.dues == [a.dues[0]] * 2
+    assert a.begun[0][1].run_id != a.begun[1][1].run_id
+    a.end_run()
+    world.run_for(0.1)
+    assert [said.outcome for said in a.said if isinstance(said, Ended)] == [RunOutcome.COMPLETED]
+    assert a.skipped == []
+
+
+def test_a_run_that_its_term_did_not_let_begin_is_given_back_with_the_term() -> None:
+    world = World()
+    a, b = leading(world, holds=True), worker(world, "b")
+    a.node.stop()
+    world.run_for(0.1)
+    a.refuse_run()
+    world.run_until(lambda: b.node.leads)
+    world.run_for(1)
+    assert len(b.begun) == 1
+    assert b.dues[0] - a.dues[0] < timedelta(seconds=59)
+
+
+def test_a_run_that_did_not_begin_before_its_term_was_lost_is_said_to_be_lost() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    world.apply(Delete(a.node.term.key))
+    world.run_until(lambda: a.cancelled != [])
+    a.refuse_run()
+    world.run_for(0.1)
+    lost = [said for said in a.said if isinstance(said, Skipped)]
+    assert [(each.reason, each.due) for each in lost] == [(SkipReason.LOST, a.dues[0])]
+    assert 0 < lost[0].late_s < 2
+    assert not any(isinstance(said, Ended) for said in a.said)
+
+
 def test_the_loss_of_the_term_cancels_what_runs_and_the_next_term_begins_nothing_beside_it() -> None:
     world = World()
     a = leading(world, schedule=Interval(5), holds=True)
@@ -446,18 +488,43 @@ def test_a_next_leader_whose_date_is_an_hour_back_begins_nothing_again(schedule:
 # ---------------------------------------------------------------- what others wrote
 
 
-@pytest.mark.parametrize("value", [b"{", b"[]", b'{"schema": 2}', b'{"schema": 1}', b'{"schema": 1, "due": "today"}'])
-def test_a_record_that_cannot_be_read_is_kept_and_the_work_waits_for_an_operator(value: bytes) -> None:
+@pytest.mark.parametrize("schedule", [Interval(60), MINUTELY], ids=["interval", "cron"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"{",
+        b"[]",
+        b'{"schema": 2}',
+        b'{"schema": 1}',
+        b'{"schema": 1, "due": "today"}',
+        b'{"schema": 1, "due": "0001-01-01T00:00:00Z"}',
+        b'{"schema": 1, "due": "0001-01-01T00:00:00+01:00"}',
+        b'{"schema": 1, "due": "9999-12-31T23:59:59-01:00"}',
+    ],
+)
+def test_a_record_that_cannot_be_read_is_kept_and_the_work_waits_for_an_operator(
+    value: bytes, schedule: Interval | Cron
+) -> None:
     world = World()
     world.apply(Put(KEY, value))
-    a = leading(world)
+    a = leading(world, schedule=schedule)
     world.run_for(200)
     assert a.begun == []
     notes = [said for said in a.said if getattr(said, "event", None) is LogEvent.RECORD_PARKED]
     assert notes
+    assert [kv.value for kv in world.apply(Get(KEY)).kvs] == [value]
     world.apply(Delete(KEY))
+    world.run_until(lambda: len(a.begun) == 1, within_s=121)  # looked at each minute, and due in the next one
+
+
+@pytest.mark.parametrize("schedule", [Interval(60), MINUTELY], ids=["interval", "cron"])
+@pytest.mark.parametrize("due", ["0002-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_date_near_an_end_of_the_calendar_is_gone_on_from(due: str, schedule: Interval | Cron) -> None:
+    world = World()
+    world.apply(Put(KEY, to_json({"schema": 1, "due": due})))
+    a = leading(world, schedule=schedule)
     world.run_for(61)
-    assert len(a.begun) == 1
+    assert len(a.begun) >= 1
 
 
 def test_a_record_that_an_operator_wrote_is_gone_on_from() -> None:

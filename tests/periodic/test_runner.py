@@ -42,8 +42,16 @@ class Bench:
         self.tasks[f"work-{run_id}"] = Task.of(function)
         self.runner.begin(Begin(run_id, f"work-{run_id}", DUE, self.term))
 
-    def outcome(self) -> RunOutcome:
+    def outcome(self) -> RunOutcome | None:
         return self.ended.get(timeout=WAIT_S).outcome
+
+    def turn_loop(self) -> None:
+        """Wait until the loop has done all that was there to be done, and what that led to."""
+        assert self.runner._loop is not None
+        for _ in range(10):
+            turned = threading.Event()
+            self.runner._loop.call_soon_threadsafe(turned.set)
+            assert turned.wait(WAIT_S)
 
 
 @pytest.fixture
@@ -84,12 +92,112 @@ def test_a_coroutine_and_a_function_that_raise_have_failed_and_say_so(
     assert "in a function" in caplog.text
 
 
+async def leaves_at_once(error: BaseException) -> None:
+    raise error
+
+
+async def leaves_in_a_task(error: BaseException) -> None:
+    await asyncio.create_task(leaves_at_once(error))
+
+
+async def leaves_in_a_callback(error: BaseException) -> None:
+    def leave() -> None:
+        raise error
+
+    asyncio.get_running_loop().call_soon(leave)
+    await asyncio.sleep(0)
+    raise error
+
+
+async def stops_the_loop(error: BaseException) -> None:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+    raise error
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=["exit", "interrupt"])
+@pytest.mark.parametrize("leave", [leaves_at_once, leaves_in_a_task, leaves_in_a_callback, stops_the_loop])
+def test_what_ends_programs_ends_one_coroutine_and_none_beside_it(
+    bench: Bench, leave: Callable[[BaseException], Any], error: BaseException
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    async def beside() -> None:
+        began.set()
+        await asyncio.get_running_loop().run_in_executor(None, go_on.wait, WAIT_S)
+
+    bench.begin(beside, 1)
+    assert began.wait(WAIT_S)
+    bench.begin(functools.partial(leave, error), 2)
+    first = bench.ended.get(timeout=WAIT_S)
+    assert (first.run_id, first.outcome) == (2, RunOutcome.FAILED)
+    go_on.set()
+    assert bench.outcome() is RunOutcome.COMPLETED
+    bench.begin(beside, 3)
+    assert bench.outcome() is RunOutcome.COMPLETED
+
+
+def test_what_ends_programs_does_not_keep_the_loop_from_its_end(bench: Bench) -> None:
+    began = threading.Event()
+
+    async def leaves_when_cancelled() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise SystemExit(3)
+
+    async def work() -> None:
+        left = asyncio.create_task(leaves_when_cancelled())
+        await asyncio.sleep(0)
+        began.set()
+        await asyncio.Event().wait()
+        await left
+
+    bench.begin(work)
+    assert began.wait(WAIT_S)
+    assert bench.runner.stop(WAIT_S)
+    assert bench.runner._loop is not None
+    assert bench.runner._loop.is_closed()
+
+
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+def test_nothing_is_called_once_the_term_is_not_valid_any_more(bench: Bench, kind: str) -> None:
+    called: list[Term] = []
+
+    async def coroutine(term: Term) -> None:
+        called.append(term)
+
+    bench.term.trust.until = float("-inf")
+    bench.begin(called.append if kind == "function" else coroutine)
+    assert bench.outcome() is None
+    assert called == []
+
+
+def test_a_coroutine_behind_one_that_blocks_looks_at_the_term_when_its_turn_has_come(bench: Bench) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    called: list[Term] = []
+
+    async def blocks() -> None:
+        began.set()
+        go_on.wait(WAIT_S)
+
+    async def work(term: Term) -> None:
+        called.append(term)
+
+    bench.begin(blocks, 1)
+    assert began.wait(WAIT_S)
+    bench.begin(work, 2)
+    bench.term.trust.until = float("-inf")
+    go_on.set()
+    assert [bench.outcome(), bench.outcome()] == [RunOutcome.COMPLETED, None]
+    assert called == []
+
+
 @pytest.mark.parametrize("is_over", [True, False])
 def test_the_loss_of_the_term_is_an_interruption_and_anything_else_a_failure(bench: Bench, is_over: bool) -> None:
-    if is_over:
-        bench.term.trust.until = float("-inf")
-
     def work(term: Term) -> None:
+        if is_over:
+            term.trust.until = float("-inf")
         term.check()
         other = Term("other", 1, 1, "a", "s", "t", b"k", b"v", SystemClock())
         other.check()
@@ -198,6 +306,73 @@ def test_stop_cancels_coroutines_and_waits_for_functions(bench: Bench) -> None:
     assert not bench.runner.stop(0)
     go_on.set()
     assert bench.runner.stop(WAIT_S)
+
+
+def test_stop_cancels_coroutines_before_it_waits_for_functions(bench: Bench) -> None:
+    began = threading.Barrier(3)
+    go_on = threading.Event()
+
+    def function() -> None:
+        began.wait(WAIT_S)
+        go_on.wait(WAIT_S * 2)
+
+    async def coroutine() -> None:
+        began.wait(WAIT_S)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            go_on.set()
+
+    bench.begin(function, 1)
+    bench.begin(coroutine, 2)
+    began.wait(WAIT_S)
+    assert bench.runner.stop(WAIT_S)
+
+
+@pytest.mark.parametrize("was_lost", [True, False])
+def test_stop_lets_a_coroutine_clean_up_that_was_cancelled_before_with_the_tasks_it_uses(
+    bench: Bench, was_lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    began, cleaning, may_end = threading.Event(), threading.Event(), threading.Event()
+    cleaned: list[bool] = []
+
+    async def close() -> bool:
+        return await asyncio.get_running_loop().run_in_executor(None, may_end.wait, WAIT_S)
+
+    async def work() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            cleaned.append(await asyncio.create_task(close()))
+
+    bench.begin(work)
+    assert began.wait(WAIT_S)
+    if was_lost:
+        bench.term.trust.until = float("-inf")
+        bench.runner.cancel(1)
+        assert cleaning.wait(WAIT_S)
+    assert not bench.runner.stop(0)
+    assert cleaning.wait(WAIT_S)
+    bench.turn_loop()
+    assert not bench.runner.stop(0)
+    bench.turn_loop()
+    may_end.set()
+    assert bench.runner.stop(WAIT_S)
+    assert cleaned == [True]
+    assert [said.getMessage() for said in caplog.records if said.name == "asyncio"] == []
+
+
+def test_a_coroutine_that_stops_its_own_runner_does_not_wait_for_itself(bench: Bench) -> None:
+    stopped: list[bool] = []
+
+    async def work() -> None:
+        stopped.append(bench.runner.stop(WAIT_S))
+
+    bench.begin(work)
+    bench.outcome()
+    assert stopped == [False]
 
 
 class Caller:

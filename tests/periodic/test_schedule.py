@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import MINYEAR, UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -273,6 +273,14 @@ def test_due_times_are_those_of_a_search_through_every_minute(
 def test_the_newest_of_many_missed_runs_is_found_without_counting_them() -> None:
     cron = Cron.of("* * * * *")
     assert cron.due(NOON - timedelta(days=3650), NOON + seconds(5)) == NOON
+
+
+@pytest.mark.parametrize("hours", [-23, 0, 23])
+def test_what_is_counted_from_the_earliest_date_that_is_read_ends_with_the_newest(hours: int) -> None:
+    cron = Cron.of("0 12 29 2 *", timezone(timedelta(hours=hours)))
+    earliest = datetime(MINYEAR + 1, 1, 1, tzinfo=UTC)
+    assert cron.due(earliest, NOON) == datetime(2024, 2, 29, 12, tzinfo=UTC) - timedelta(hours=hours)
+    assert cron.newest_in(earliest, earliest + timedelta(days=30)) is None
 
 
 def test_a_date_that_was_set_back_repeats_nothing() -> None:

@@ -246,6 +246,7 @@ def test_a_system_runs_periodic_work_beside_its_jobs(shared: Any) -> None:
     [
         (lambda mine: mine.every(0.5), "1 second or more"),
         (lambda mine: mine.every("soon"), "interval = 'soon'"),
+        (lambda mine: mine.every(timedelta(days=9000 * 365)), "shorter than a hundred years"),
         (lambda mine: mine.every(60, grace=0), "grace = 0"),
         (lambda mine: mine.cron("x"), "five fields"),
         (lambda mine: mine.cron("@daily", timezone="Mars/Base"), "timezone = 'Mars/Base'"),

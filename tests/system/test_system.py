@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -123,6 +123,7 @@ def test_many_requests_are_answered_each_on_its_own(make_system: Any) -> None:
         ("a.py", {"max_attempts": 0}, "max_attempts"),
         ("a.py", {"idempotency_key": ""}, "idempotency_key"),
         ("a.py", {"run_at": datetime(2030, 1, 1)}, "run_at"),  # noqa: DTZ001 - that is the mistake
+        ("a.py", {"run_at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))}, "run_at"),
         ("a.py", {"run_at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 5}, "delay"),
         ("a.py", {"ucxl_address": "http://x"}, "ucxl_address"),
         ("a.py", {"run_at": "tomorrow"}, "run_at"),

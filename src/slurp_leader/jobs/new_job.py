@@ -218,4 +218,4 @@ def _date(name: str, moment: datetime) -> str:
     try:
         return format_utc(moment)
     except ValueError as error:
-        raise RequestInvalidError(f"{name}: {error}; give it one, such as UTC", field=name) from error
+        raise RequestInvalidError(f"{name}: {error}; give one in UTC", field=name) from error

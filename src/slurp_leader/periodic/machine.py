@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import RecordError, StoreError
@@ -73,6 +73,14 @@ class _Claim:
     value: bytes
 
 
+class _Run(NamedTuple):
+    """A run under way."""
+
+    run_id: int
+    token: int
+    claimed: _Claim
+
+
 @dataclass(slots=True, eq=False)
 class _Writing:
     """A transaction that has to become definite. `own_value` is what stands there once it was applied; None: the one
@@ -89,8 +97,8 @@ class _Task:
 
     work: Work
     key: bytes
-    run: tuple[int, int] | None = None
-    """Id and token of the run under way. It outlives its term: a thread cannot be ended from outside."""
+    run: _Run | None = None
+    """It outlives its term: a thread cannot be ended from outside."""
     kept: Kept | None = None
     """What etcd has; None: not known yet."""
     last: datetime | None = None
@@ -186,7 +194,7 @@ class PeriodicMachine:
         """Once nothing runs and nothing is claimed or in doubt. Saying it twice does no harm."""
         if self._leaving and self._term is not None:
             token = self._term.token
-            busy = (t.writing or t.claimed or (t.run and t.run[1] == token) for t in self._tasks.values())
+            busy = (t.writing or t.claimed or (t.run and t.run.token == token) for t in self._tasks.values())
             if not any(busy):
                 self._out.append(Drained(token))
 
@@ -199,14 +207,14 @@ class PeriodicMachine:
         for task in self._tasks.values():
             if task.claimed is not None:
                 self._skip(task, SkipReason.LOST, task.claimed.due, now - task.claimed.due_at)
-            if task.run is not None and task.run[1] == token:
-                self._out.append(Cancel(task.run[0]))
+            if task.run is not None and task.run.token == token:
+                self._out.append(Cancel(task.run.run_id))
             task.forget_term()
         self._say_let_go(token)
 
     def _say_let_go(self, token: int) -> None:
         """Once no run of a term that is over goes on: whoever handed it over may be waiting for just that."""
-        if not any(task.run is not None and task.run[1] == token for task in self._tasks.values()):
+        if not any(task.run is not None and task.run.token == token for task in self._tasks.values()):
             self._out.append(Drained(token))
 
     # ------------------------------------------------------------ what is kept
@@ -331,7 +339,7 @@ class PeriodicMachine:
             self._skip(task, SkipReason.LATE, claimed.due, late_s)
         else:
             self._runs += 1
-            task.run = (self._runs, term.token)
+            task.run = _Run(self._runs, term.token, claimed)
             self._out.append(Begin(self._runs, task.work.name, claimed.due, term))
         self._look(task, now)
 
@@ -343,13 +351,24 @@ class PeriodicMachine:
 
     def _ended(self, event: RunEnded, now: float) -> None:
         for task in self._tasks.values():
-            if task.run is not None and task.run[0] == event.run_id:
-                token, task.run = task.run[1], None
-                self._out.append(Ended(task.work.name, event.outcome, event.duration_s))
+            if task.run is not None and task.run.run_id == event.run_id:
+                run, task.run = task.run, None
+                if event.outcome is None:
+                    self._was_not_begun(task, run, now)
+                else:
+                    self._out.append(Ended(task.work.name, event.outcome, event.duration_s))
                 self._look(task, now)
-                if not self._is_in_force(token):
-                    self._say_let_go(token)
+                if not self._is_in_force(run.token):
+                    self._say_let_go(run.token)
         self._say_drained()
+
+    def _was_not_begun(self, task: _Task, run: _Run, now: float) -> None:
+        """Between our look at the term and that of the run it ceased to be valid. Its claim is what it was before: it
+        waits for the term, is given back with it, or is lost with it."""
+        if self._is_in_force(run.token):
+            task.claimed = run.claimed
+        else:
+            self._skip(task, SkipReason.LOST, run.claimed.due, now - run.claimed.due_at)
 
     # ------------------------------------------------------------ calls
 

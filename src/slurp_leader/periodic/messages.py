@@ -79,10 +79,14 @@ class Lose:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """A run has ended."""
+    """A run has ended.
+
+    Attributes:
+        outcome: What it came to; None: the function was not called, as its term was not valid any more.
+    """
 
     run_id: int
-    outcome: RunOutcome
+    outcome: RunOutcome | None
     duration_s: float
 
 

@@ -11,7 +11,7 @@ Under ``b/``: read by key when a term begins, and by nobody else, so no candidat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import MINYEAR, datetime
 
 from pydantic_core import from_json, to_json
 
@@ -37,13 +37,21 @@ def read_due(key: bytes, value: bytes) -> datetime:
     """The due time of the newest run that was begun.
 
     Raises:
-        RecordError: It cannot be read, or is of a newer version.
+        RecordError: It cannot be read, is of a newer version, or its due time is in the first year of the calendar: no
+            clock of ours wrote it, and a schedule that looks for local dates before it finds none.
     """
     data = read_object(key, value)
     try:
-        return parse_utc(data["due"])
+        due = parse_utc(data["due"])
     except (KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"periodic record: {error!r}", key=key.decode("ascii", "replace")) from error
+        raise _bad(key, repr(error)) from error
+    if due.year == MINYEAR:
+        raise _bad(key, f"due = {data['due']}: nothing can be counted from so early a date")
+    return due
+
+
+def _bad(key: bytes, why: str) -> RecordError:
+    return RecordError(f"periodic record: {why}", key=key.decode("ascii", "replace"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from slurp_leader.clock import Clock
 from slurp_leader.errors import ConfigurationError, LeadershipLostError
+from slurp_leader.loops import run_until
 from slurp_leader.periodic.messages import Begin, RunEnded, RunOutcome
 from slurp_leader.telemetry.events import LogEvent, log_event
 from slurp_leader.term import Term
@@ -67,23 +69,29 @@ class _Coroutine:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[BaseException | None] | None = None
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._cancel)
-        except RuntimeError:
-            pass  # the loop was closed: nothing runs on it any more
+        _call(self._loop, self._cancel)
 
     def _cancel(self) -> None:
-        self.is_cancelled = True
-        if self.task is not None:
-            self.task.cancel()
+        """Once: what it awaits while it cleans up is not cancelled again."""
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            if self.task is not None:
+                self.task.cancel()
+
+
+class _NotBegun(Exception):  # noqa: N818 - a way out, not a fault
+    """The term was not valid any more when the function was to be called."""
 
 
 class Runner:
     """Runs what it is told, and says how it ended. Whatever a function raises ends that run, and nothing else.
+
+    The term is looked at once more where the function is called: a thread may be slow to start, and a coroutine waits
+    for one that blocks the loop.
 
     Args:
         tasks: The functions, by name.
@@ -100,7 +108,7 @@ class Runner:
         self._under_way: dict[int, threading.Thread | _Coroutine] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
-        self._is_ending = False
+        self._loop_end: asyncio.Future[None] | None = None
 
     def begin(self, begin: Begin) -> None:
         """Begin a run. Never blocks, never raises."""
@@ -129,18 +137,15 @@ class Runner:
         """
         with self._lock:
             under_way = dict(self._under_way)
-            loop, thread = self._loop, self._loop_thread
-            # Once only: a second word would stop the loop while it waits for what was cancelled.
-            ends_loop, self._is_ending = loop is not None and not self._is_ending, loop is not None
+            loop, end, loop_thread = self._loop, self._loop_end, self._loop_thread
         until = self._clock.boottime() + timeout_s
-        for run_id, each in under_way.items():
+        for run_id in under_way:
             self.cancel(run_id)
-            if isinstance(each, threading.Thread) and each is not threading.current_thread():
-                each.join(max(0.0, until - self._clock.boottime()))
-        if loop is not None and thread is not None:
-            if ends_loop:
-                loop.call_soon_threadsafe(loop.stop)
-            thread.join(max(0.0, until - self._clock.boottime()))
+        if loop is not None and end is not None:
+            _call(loop, partial(_set, end))
+        for thread in (*under_way.values(), loop_thread):
+            if isinstance(thread, threading.Thread) and thread is not threading.current_thread():
+                thread.join(max(0.0, until - self._clock.boottime()))
         with self._lock:
             return not self._under_way
 
@@ -150,6 +155,7 @@ class Runner:
         def run() -> None:
             error = None
             try:
+                _look_at(begin.term)
                 task.call(begin.term)
             except BaseException as raised:  # SystemExit too: it would end this thread only, and unseen
                 error = raised
@@ -178,9 +184,33 @@ class Runner:
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        self._loop_thread = threading.Thread(target=_run_loop, args=(loop,), name="slurp-periodic-loop", daemon=True)
+        self._loop_end = loop.create_future()
+        self._loop_thread = threading.Thread(
+            target=self._serve, args=(loop, self._loop_end), name="slurp-periodic-loop", daemon=True
+        )
         self._loop_thread.start()
         return loop
+
+    def _serve(self, loop: asyncio.AbstractEventLoop, end: asyncio.Future[None]) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            run_until(loop, end, _logger)
+            run_until(loop, loop.create_task(self._wind_down(loop)), _logger)
+        finally:
+            loop.close()
+
+    async def _wind_down(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for the runs, each of which was cancelled, and only then cancel what they have left behind: some of it
+        may serve their cleaning up."""
+        with self._lock:
+            under_way = [each.task for each in self._under_way.values() if isinstance(each, _Coroutine) and each.task]
+        await asyncio.gather(*under_way, return_exceptions=True)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()
 
     # ------------------------------------------------------------ the end
 
@@ -188,6 +218,9 @@ class Runner:
         with self._lock:
             self._under_way.pop(begin.run_id, None)
         duration_s = self._clock.boottime() - start.at
+        if isinstance(error, _NotBegun):
+            self._tell(RunEnded(begin.run_id, None, duration_s))
+            return
         outcome = _outcome_of(error, begin.term, start.refusals)
         facts: dict[str, Any] = {"work": begin.name, "token": begin.term.token, "due": begin.due}
         facts |= {"outcome": outcome.value, "duration_s": round(duration_s, 3)}
@@ -217,23 +250,32 @@ def _outcome_of(error: BaseException | None, term: Term, refusals: int) -> RunOu
     return RunOutcome.INTERRUPTED if was_stopped else RunOutcome.FAILED
 
 
-def _error_of(done: asyncio.Task[None]) -> BaseException | None:
-    return asyncio.CancelledError() if done.cancelled() else done.exception()
-
-
-async def _await(task: Task, term: Term) -> None:
-    await task.call(term)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
+def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:
     try:
-        loop.run_forever()
-        left = asyncio.all_tasks(loop)
-        for each in left:
-            each.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-    finally:
-        loop.close()
+        loop.call_soon_threadsafe(what)
+    except RuntimeError:
+        pass  # the loop was closed: nothing runs on it any more
+
+
+def _set(end: asyncio.Future[None]) -> None:
+    if not end.done():
+        end.set_result(None)
+
+
+def _look_at(term: Term) -> None:
+    if not term.is_valid:
+        raise _NotBegun
+
+
+async def _await(task: Task, term: Term) -> BaseException | None:
+    """How it ended. Nothing is raised: `SystemExit` out of a task would come out of the loop too."""
+    try:
+        _look_at(term)
+        await task.call(term)
+    except BaseException as error:
+        return error
+    return None
+
+
+def _error_of(done: asyncio.Task[BaseException | None]) -> BaseException | None:
+    return _NotBegun() if done.cancelled() else done.result()  # cancelled as such: before its first step

@@ -16,6 +16,7 @@ from slurp_leader.clock import Clock
 from slurp_leader.jobs.decisions import RunReport
 from slurp_leader.jobs.executors.body import Body, perform_awaited
 from slurp_leader.jobs.executors.port import INTERRUPTED, Launch
+from slurp_leader.loops import run_until
 
 _logger = logging.getLogger("slurp_leader.jobs")
 
@@ -43,6 +44,7 @@ class Coroutines:
         self._thread = threading.Thread(target=self._serve, name="slurp-job-loop", daemon=True)
         self._idle = threading.Event()  # nothing runs, as seen by `close`
         self._loop: asyncio.AbstractEventLoop | None = None  # from `open` on
+        self._stopped: asyncio.Future[None] | None = None  # likewise
         # Of the loop's thread:
         self._tasks: dict[int, tuple[asyncio.Task[RunReport], Launch]] = {}
         self._told: set[int] = set()
@@ -51,6 +53,7 @@ class Coroutines:
 
     def open(self, lost: Callable[[BaseException], None], ready: Callable[[], None]) -> None:
         self._loop = asyncio.new_event_loop()
+        self._stopped = self._loop.create_future()
         self._thread.start()
 
     def scale(self, count: int) -> None:
@@ -84,19 +87,15 @@ class Coroutines:
     # ------------------------------------------------------------ on the loop's thread
 
     def _serve(self) -> None:
-        loop = self._loop
+        loop, stopped = self._loop, self._stopped
         assert loop is not None
+        assert stopped is not None
         asyncio.set_event_loop(loop)
         try:
-            while True:
-                try:
-                    loop.run_forever()
-                    break
-                except BaseException:  # SystemExit out of a task that a body has begun: it ends that task alone
-                    _logger.exception("a task on the loop of jobs raised what ends programs; the loop goes on")
+            run_until(loop, stopped, _logger)
             for task in asyncio.all_tasks(loop):
                 task.cancel()
-            loop.run_until_complete(loop.shutdown_asyncgens())
+            run_until(loop, loop.create_task(loop.shutdown_asyncgens()), _logger)
         finally:
             asyncio.set_event_loop(None)
             loop.close()
@@ -138,7 +137,9 @@ class Coroutines:
             running[0].cancel()
 
     def _stop_loop(self) -> None:
-        asyncio.get_running_loop().stop()
+        assert self._stopped is not None
+        if not self._stopped.done():
+            self._stopped.set_result(None)
 
     def _cancel_all(self) -> None:
         self._is_closing = True
