@@ -100,9 +100,11 @@ class Service:
 
     # ------------------------------------------------------------ what is said of it
 
-    def readiness(self) -> Readiness:
-        """Whether this node could take over, if it were asked to."""
-        return Readiness(unfit=_STALLED) if self._is_stalled() else self._ready()
+    def readiness(self, now: float) -> Readiness:
+        """Whether this node could take over, if it were asked to. Not soon after it could not start: that would
+        cost a gap in which nobody leads."""
+        unfit = _STALLED if self._is_stalled() else self._why_vetoed(now)
+        return Readiness(unfit=unfit) if unfit else self._ready()
 
     def condition(self, session: Session, now: float) -> Condition:
         """Whether this node should lead, and whether it could at once."""
@@ -119,12 +121,15 @@ class Service:
             return self._lacks or self.unfit or ready.unfit
         if self._is_stalled():
             return _STALLED
-        vetoed_until, veto = self._veto
-        if now < vetoed_until:
-            return f"it was elected and could not start: {veto}"
+        if veto := self._why_vetoed(now):
+            return veto
         if now < max(session.stands_back_until, self.rests_until):
             return RESTS
         return ""
+
+    def _why_vetoed(self, now: float) -> str:
+        until, why = self._veto
+        return f"it was elected and could not start: {why}" if now < until else ""
 
     def _is_cooling(self, now: float) -> bool:
         """Whether it won so often of late that others should go first. Not while it leads: to give that up would be one
