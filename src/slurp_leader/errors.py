@@ -177,7 +177,8 @@ class HandoverError(LeadershipError):
     stands), ``busy`` (another handover is under way), ``unfit`` (the candidate is not ready), ``silent`` (it did not
     answer), ``blocked``, ``pinned_elsewhere``, ``capability`` (an order, or what the election requires, forbids it),
     ``refused`` (etcd refused the transaction: something had changed), ``changed`` (the term it was meant for is over),
-    ``leaving`` (the leader gives the term back), ``timeout``.
+    ``leaving`` (the leader gives the term back), ``vetoed`` (it was handed over, and the new leader gave it back before
+    it led: its `on_elected` hook refused), ``timeout``.
     """
 
     retryable = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from cli.conftest import Slurp
 from slurp_leader import SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli import orders
-from slurp_leader.cli.asking import Asked, asking
+from slurp_leader.cli.asking import Asked, Lead, asking
 from slurp_leader.cli.options import Invocation
 from slurp_leader.election import ElectionKeys
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreTimeoutError
 from slurp_leader.store import Grant, Put, Store
 from slurp_leader.store.keyspace import Keyspace
@@ -254,7 +256,7 @@ def test_an_order_that_stands_is_told_of_where_etcd_does_not_say_who_leads_after
     def silent(_: Asked) -> None:
         raise StoreTimeoutError("nothing was heard")
 
-    monkeypatch.setattr(Asked, "leader", silent)
+    monkeypatch.setattr(Asked, "lead", silent)
     told = slurp("leader", *order, "--json")
     assert (told.code, told.json["changed"], "leader" in told.json) == (0, True, False)
     assert "the order stands, but etcd did not say who leads now: nothing was heard" in told.err
@@ -275,3 +277,119 @@ def test_a_wish_that_nobody_obeys_in_time_is_taken_back(slurp: Slurp, cluster: s
     told = slurp("leader", "transfer", "--to", "node-b", "--timeout", 4, "--json")
     assert (told.code, told.error["reason"], told.error["outcome"]) == (75, "timeout", "not_applied")
     assert get(etcd_store, keys.transfer) is None
+
+
+def test_a_node_that_refuses_the_lead_makes_no_handover(slurp: Slurp, node: SlurpLeaderSystem) -> None:
+    refusing = SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"}))
+
+    @refusing.on_elected
+    def mounted(term: Any) -> bool:
+        return False
+
+    with refusing:
+        until(lambda: len(node.leader.simulate().rows) == 2)
+        refused = slurp("leader", "transfer", "--to", "node-b", "--json")
+        assert (refused.code, refused.error["reason"]) == (75, "vetoed")
+        assert refused.error["message"].startswith("node-b was handed the lead and refused it: on_elected ")
+        assert refused.error["message"].endswith(" returned False")
+        assert node.wait_for_leadership(WAIT_S)
+        (veto,) = [each for each in history(slurp) if each["kind"] == "veto"]
+        assert (veto["epoch"], veto["what"]) == (2, "node-b")
+        assert veto["why"].endswith(" returned False")
+        assert "  refused " in slurp("leader", "history").out
+        told = slurp("leader", "explain", "--epoch", 2).out
+        assert told.startswith("node-b was to lead in epoch 2")
+        assert "gave the term of epoch 2 back before it led" in told
+        until(lambda: slurp("leader", "transfer", "--to", "node-b", "--dry-run").code)  # it has published it
+        for dry_run in ([], ["--dry-run"]):
+            again = slurp("leader", "transfer", "--to", "node-b", "--json", *dry_run)
+            assert (again.code, again.error["reason"]) == (75, "unfit")
+            assert "node-b is not fit: it was elected and could not start" in again.error["message"]
+        assert node.require_term().epoch == 3
+
+
+def test_who_holds_the_lead_and_does_not_lead_yet_is_not_said_to_lead(
+    slurp: Slurp, node: SlurpLeaderSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "_LONGEST_LOOK_S", 1.0)
+    asked, answered = threading.Event(), threading.Event()
+    slow = SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"}))
+
+    @slow.on_elected
+    def mounted(term: Any) -> None:
+        asked.set()
+        answered.wait(WAIT_S)
+
+    with slow:
+        until(lambda: len(node.leader.simulate().rows) == 2)
+        pinned = slurp("leader", "pin", "node-b")
+        assert asked.wait(WAIT_S)
+        assert pinned.out.splitlines()[1].startswith("node-b holds the lead, and does not lead yet (epoch 2, ")
+        assert "that has not changed yet" in pinned.err
+        shown = slurp("leader", "show", "--json").json
+        assert (shown["leader"]["node_id"], shown["starting"], shown["handover"]) == ("node-b", True, None)
+        assert "it does not lead yet" in slurp("leader", "show").out
+        answered.set()
+        assert slow.wait_for_leadership(WAIT_S)
+        until(lambda: not slurp("leader", "show", "--json").json["starting"])
+        assert "starting" not in slurp("leader", "show").out
+
+
+def test_pin_waits_for_the_node_to_lead_that_holds_the_lead(
+    slurp: Slurp, node: SlurpLeaderSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, seen_starting = Asked.lead, threading.Event()
+
+    def watched(asked: Asked) -> Lead:
+        lead = look(asked)
+        if not lead.has_begun:
+            seen_starting.set()
+        return lead
+
+    slow = SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"}))
+
+    @slow.on_elected
+    def mounted(term: Any) -> bool:
+        return seen_starting.wait(WAIT_S)
+
+    with slow:
+        until(lambda: len(node.leader.simulate().rows) == 2)
+        monkeypatch.setattr(Asked, "lead", watched)
+        pinned = slurp("leader", "pin", "node-b")
+        assert pinned.out.splitlines()[1].startswith("node-b leads (epoch 2, ")
+        assert pinned.err == ""
+
+
+def test_a_handover_that_is_under_way_is_shown(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
+    keys = ElectionKeys.of(Keyspace(cluster), "slurp")
+    lease = do(etcd_store, Grant(secrets.randbits(62), 60)).lease_id
+    leader = LeaderRecord("node-a", "s-node-a", "ab" * 16, 60, 1)
+    token = do(etcd_store, Put(keys.leader, leader.to_value(), lease=lease)).header.revision
+    offer = TransferRecord(Stage.OFFERED, token, "w", "node-b", "ops", "new disk", node_id="node-b")
+    do(etcd_store, Put(keys.epoch, b"1"))
+    do(etcd_store, Put(keys.transfer, offer.to_value()))
+    said = "node-b is asked to take over, by ops: new disk"
+    assert f"handover  {said}\n" in slurp("leader", "show").out
+    assert slurp("leader", "show", "--json").json["handover"] == {
+        "offered_to": "node-b",
+        "steps_down": False,
+        "to": "node-b",
+        "by": "ops",
+        "why": "new disk",
+    }
+    assert f"A handover is under way: {said}." in slurp("leader", "explain", "--json").json["notes"]
+
+
+@pytest.mark.parametrize(("order", "default_s"), [("transfer", 30.0), ("step-down", 60.0)])
+def test_a_handover_is_waited_for_as_long_as_by_the_library(
+    slurp: Slurp, cluster: str, monkeypatch: pytest.MonkeyPatch, order: str, default_s: float
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Asked, "say_who_stands", lambda asked, *_: waits.append(asked.call.timeout_s))
+    slurp("leader", order)
+    slurp("leader", order, "--timeout", 5)
+    slurp("--timeout", 6, "leader", order)
+    assert waits == [default_s, 5, 6]
+    told = " ".join(slurp("leader", order, "--help").out.replace("│", " ").split())
+    assert "or the lead has not been" in told
+    assert f"(default: {default_s:g})" in told

@@ -23,6 +23,7 @@ from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import Circumstances
 from slurp_leader.election.ranking.scoring import ScoreInputs, Weights
 from slurp_leader.election.records import LeaderRecord
+from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.store import KeyValue
 from support.electing import KEYS
 
@@ -645,3 +646,39 @@ def test_a_simulation_is_plain_data_whatever_is_tried(
     assert fields["first_before"] == next((row["node"] for row in fields["candidates"] if row["place_before"] == 0), "")
     assert len(fields["candidates"]) == len(candidates)
     assert fields["sentence"].endswith(".")
+
+
+def test_a_node_that_refused_its_term_did_not_lead_in_it() -> None:
+    veto = ActionRecord("veto", 8, "n-a", "no disk", what="n-a")
+    handed = record_of(A, reason="handover", before="n-z")
+    told = why("n-a", vacant(A, B), veto, record=handed)
+    assert told.sentence == (
+        "n-a was to lead in epoch 8, from 2026-01-31T12:00:00.000Z on: n-z handed the lead over to it."
+    )
+    assert told.notes == ("n-a gave the term of epoch 8 back before it led: no disk.",)
+    assert not told.leads
+    assert not any(row.leads for row in told.rows)
+    assert why("n-z", vacant(A, B), veto, record=handed).notes == told.notes
+    assert why("n-a", led_by(handed, A, B), record=handed).leads
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (TransferRecord(Stage.WISHED, 5, "w", "n-b", "ops", "new disk"), "hand over to n-b, by ops: new disk"),
+        (TransferRecord(Stage.WISHED, 5, "w"), "the leader is asked to hand over to another"),
+        (TransferRecord(Stage.WISHED, 5, "w", by="ops", steps_down=True), "the leader is asked to step down, by ops"),
+        (TransferRecord(Stage.OFFERED, 5, "w", by="ops", node_id="n-b"), "n-b is asked to take over, by ops"),
+        (TransferRecord(Stage.REFUSED, 5, "w", "n-b"), ""),
+        (TransferRecord(Stage.OFFERED, 4, node_id="n-b"), ""),  # of another term
+    ],
+)
+def test_a_handover_that_is_under_way_is_noted(record: TransferRecord, says: str) -> None:
+    standing = KeyValue(KEYS.transfer, record.to_value(), 8, 8, 1)
+    notes = why("n-a", led_by(record_of(A, B), A, B, transfer=standing)).notes
+    assert [note.startswith("A handover is under way: ") and f"{says}." in note for note in notes] == [True] * bool(
+        says
+    )
+    earlier = record_of(A, B, epoch=7)
+    now = led_by(record_of(A, B), A, B, transfer=standing)
+    assert why("n-a", now, record=earlier).notes == ()

@@ -15,13 +15,17 @@ from election.test_eligible import CANDIDATES, NO_ORDERS, OPS, ORDERS, RULES, ca
 from election.test_scoring import WEIGHTS
 from slurp_leader.election.history.entries import (
     KEPT,
+    STEP_DOWN,
+    VETO,
     ActionRecord,
     HistoryRecord,
     action_key,
     action_keys,
     election_key,
+    end_key,
     read_entries,
     remember,
+    remember_end,
 )
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.ranking.candidates import Candidate
@@ -318,6 +322,16 @@ def test_dashes_in_names_make_no_action_of_an_election() -> None:
 def test_actions_are_named_the_oldest_first() -> None:
     kvs = [action(b"", 9, "a"), kv(b"", 5), action(b"", 7, "b")]
     assert action_keys(kvs) == [action_key(KEYS, 7, "b"), action_key(KEYS, 7, "a")]
+
+
+def test_a_veto_takes_no_room_of_what_operators_ordered_and_makes_its_own() -> None:
+    veto = KeyValue(end_key(KEYS, 8, VETO), b"", 1, 1, 1)
+    given_back = KeyValue(end_key(KEYS, 8, STEP_DOWN), b"", 2, 2, 1)
+    assert action_keys([veto, given_back]) == [given_back.key]
+    put, oldest = remember_end(KEYS, ActionRecord(VETO, KEPT + 8))
+    assert isinstance(put, Put)
+    assert put.key == end_key(KEYS, KEPT + 8, VETO)
+    assert oldest == Delete(veto.key)
 
 
 def test_keys_are_in_the_order_of_epochs() -> None:

@@ -10,10 +10,13 @@ import pytest
 
 from slurp_leader.election import Consent, ElectionState, Reason
 from slurp_leader.election.events import ConsentWanted, Published
+from slurp_leader.election.history.entries import ActionRecord, read_entries
 from slurp_leader.election.hooks import HookKind, Hooks
-from slurp_leader.store import Delete
+from slurp_leader.election.records import has_begun
+from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.store import Delete, EventKind, Get, KeyValue, Put, prefix_end
 from support.calls import Recorder
-from support.electing import KEYS, OPTIONS, Node, leader_key, node
+from support.electing import KEYS, OPTIONS, Node, leader_key, leading_node, node
 from support.logs import events
 from support.virtual import World
 
@@ -109,6 +112,71 @@ def test_what_is_said_of_an_earlier_term_does_not_count_for_the_next_one(late: s
     world.run_for(0.01)
     assert standing.leads
     assert standing.term.token == asked.term.token
+
+
+def _heartbeat(world: World) -> KeyValue:
+    (kv,) = world.apply(Get(KEYS.heartbeat)).kvs
+    return kv
+
+
+def test_heartbeats_say_that_a_node_does_not_lead_yet_and_at_once_that_it_does() -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    world.run_for(OPTIONS.renew_interval_s + 0.5)
+    assert _heartbeat(world).version > 1
+    assert not has_begun(asked.term.token, _heartbeat(world))
+    standing.seat.post(Consent(asked.term.token, ""))
+    world.run_for(0.1)
+    assert standing.leads
+    assert has_begun(asked.term.token, _heartbeat(world))
+
+
+def test_who_asks_nobody_leads_from_the_first_heartbeat_on() -> None:
+    world = World()
+    leader = leading_node(world, "a")
+    assert _heartbeat(world).version == 1
+    assert has_begun(leader.term.token, _heartbeat(world))
+    assert not has_begun(_heartbeat(world).mod_revision, _heartbeat(world))  # of an earlier term
+
+
+@pytest.mark.parametrize("how", ["veto", "silence"])
+def test_the_transaction_that_gives_a_vetoed_term_back_tells_the_history_why(how: str) -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    if how == "veto":
+        standing.seat.post(Consent(asked.term.token, "no disk"))
+    world.run_until(lambda: leader_key(world) is None, within_s=OPTIONS.hook_timeout_s + 0.5)
+    entries, _ = read_entries(world.apply(Get(KEYS.history, prefix_end(KEYS.history))).kvs)
+    term, told = entries
+    assert isinstance(told, ActionRecord)
+    assert told.is_veto
+    assert (told.epoch, told.what) == (term.epoch, standing.node_id)
+    assert told.why == ("no disk" if how == "veto" else f"no answer within {OPTIONS.hook_timeout_s:g} s")
+    deleted = [write.revision for write in world.log if any(each.kind is EventKind.DELETE for each in write.events)]
+    assert deleted == [told.revision]
+
+
+def _transfer(world: World) -> TransferRecord:
+    (kv,) = world.apply(Get(KEYS.transfer)).kvs
+    return TransferRecord.from_value(kv.key, kv.value)
+
+
+def test_who_could_not_start_refuses_an_offer_for_as_long_as_it_says_so() -> None:
+    world = World()
+    standing, asked = _asked_node(world)
+    standing.seat.post(Consent(asked.term.token, "no disk"))
+    other = node(world, "b")
+    world.run_until(lambda: other.leads)
+    for number in ("w1", "w2"):
+        record = TransferRecord(Stage.WISHED, other.term.token, number, standing.node_id)
+        world.apply(Put(KEYS.transfer, record.to_value()))
+        world.run_until(lambda: _transfer(world).stage is Stage.REFUSED, within_s=5)
+        assert _transfer(world).reason == "unfit"
+    assert other.leads
+    assert len(other.terms) == 1
+    world.run_for(300)
+    world.apply(Put(KEYS.transfer, TransferRecord(Stage.WISHED, other.term.token, "w3", standing.node_id).to_value()))
+    world.run_until(lambda: _wants(standing) is not asked, within_s=1)
 
 
 # ---------------------------------------------------------------- the hooks

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 
 from slurp_leader.cli.connection import DeadlineStore
 from slurp_leader.clock import SystemClock
-from slurp_leader.election import ElectionKeys, Wish
+from slurp_leader.election import ElectionKeys, Identity, Wish
+from slurp_leader.election.history.entries import VETO, ActionRecord, remember_end
 from slurp_leader.election.ranking.candidates import Candidate
-from slurp_leader.election.records import LeaderRecord
-from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.election.records import LeaderRecord, heartbeat_value
+from slurp_leader.election.service import RESTS
+from slurp_leader.election.transfer import AckRecord, Stage, TransferRecord
 from slurp_leader.errors import HandoverError, Outcome, StoreDeniedError, StoreError, StoreTimeoutError
-from slurp_leader.store import Grant, Put, Request, Store, Txn
+from slurp_leader.store import Delete, Grant, Put, Request, Store, Txn
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
 from support.calls import do, get, put
+from support.waiting import WAIT_S
 
 R = TypeVar("R")
 SHORT_S = 1.0
@@ -160,3 +165,150 @@ def test_a_wish_hits_no_other_term_than_the_one_it_was_meant_for(memory_store: M
         wish.transfer("b", "", SHORT_S)
     assert (caught.value.reason, caught.value.outcome) == ("changed", Outcome.NOT_APPLIED)
     assert get(memory_store, keys.transfer) is None
+
+
+# ---------------------------------------------------------------- what becomes of it
+
+
+class Then(Listening):
+    """Lets something happen to the election as soon as a wish stands."""
+
+    def __init__(self, store: MemoryStore, *steps: Callable[[], Any]) -> None:
+        super().__init__(store)
+        self._steps = list(steps)
+
+    def call(self, request: Request[R], timeout_s: float) -> Future[R]:
+        answer = super().call(request, timeout_s)
+        if isinstance(request, Txn) and any(isinstance(step, Put) for step in request.success):
+            answer.result(WAIT_S)
+            for step in self._steps:
+                step()
+        return answer
+
+
+def wishing(store: MemoryStore, keyspace: Keyspace, *steps: Callable[[], Any]) -> Wish:
+    return Wish(Then(store, *steps), ElectionKeys.of(keyspace, "slurp"), "slurp", SystemClock(), 5.0, "ops")
+
+
+def handed(store: MemoryStore, keys: ElectionKeys) -> None:
+    new = LeaderRecord("b", "s-b", "cd" * 16, 60, 2, reason="handover")
+    do(store, Txn(success=(Put(keys.leader, new.to_value()), Delete(keys.transfer))))
+
+
+def beat(store: MemoryStore, keys: ElectionKeys, *, starting: bool) -> None:
+    put(store, keys.heartbeat, heartbeat_value(Identity("b", "s-b"), 2, 0, {}, starting=starting))
+
+
+@pytest.mark.parametrize("steps_down", [False, True])
+def test_it_is_met_once_the_successor_leads_and_not_while_that_asks_its_hooks(
+    memory_store: MemoryStore, keyspace: Keyspace, steps_down: bool
+) -> None:
+    wish_of(memory_store, keyspace)
+    keys = ElectionKeys.of(keyspace, "slurp")
+
+    def ask(*steps: Callable[[], Any]) -> Any:
+        wish = wishing(memory_store, keyspace, lambda: handed(memory_store, keys), *steps)
+        return wish.step_down("", SHORT_S) if steps_down else wish.transfer(None, "", SHORT_S)
+
+    with pytest.raises(HandoverError, match="b was handed the lead and does not lead yet") as caught:
+        ask(lambda: beat(memory_store, keys, starting=True))
+    assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.UNKNOWN)
+    wish_of(memory_store, keyspace)
+    done = ask(lambda: beat(memory_store, keys, starting=True), lambda: beat(memory_store, keys, starting=False))
+    assert done.leader.node_id == "b"
+
+
+@pytest.mark.parametrize("steps_down", [False, True])
+@pytest.mark.parametrize("why", ["no disk", ""], ids=["vetoes", "dies"])
+def test_a_successor_that_gives_the_lead_back_before_it_led_is_no_success(
+    memory_store: MemoryStore, keyspace: Keyspace, steps_down: bool, why: str
+) -> None:
+    wish_of(memory_store, keyspace)
+    keys = ElectionKeys.of(keyspace, "slurp")
+    told = remember_end(keys, ActionRecord(VETO, 2, "b", why)) if why else ()
+    wish = wishing(
+        memory_store,
+        keyspace,
+        lambda: handed(memory_store, keys),
+        lambda: beat(memory_store, keys, starting=True),
+        lambda: do(memory_store, Txn(success=(Delete(keys.leader), *told))),
+    )
+    with pytest.raises(HandoverError) as caught:
+        wish.step_down("", WAIT_S) if steps_down else wish.transfer("b", "", WAIT_S)
+    says = "b was handed the lead and refused it: no disk" if why else "b was handed the lead and lost it before it led"
+    assert (str(caught.value), caught.value.reason) == (says, "vetoed" if why else "changed")
+
+
+def test_a_candidate_that_says_it_is_not_fit_is_not_asked_and_one_that_rests_is(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    wish = wish_of(memory_store, keyspace)
+    keys = ElectionKeys.of(keyspace, "slurp")
+    lease = do(memory_store, Grant(secrets.randbits(62), 60)).lease_id
+
+    def says(unfit: str) -> None:
+        standing = Candidate("b", "s-b", lease, 60, unfit=unfit)
+        do(memory_store, Put(keys.candidate("s-b"), standing.to_value(), lease=lease))
+
+    says("it could not start")
+    for dry_run in (True, False):
+        with pytest.raises(HandoverError, match="b is not fit: it could not start") as caught:
+            wish.transfer("b", "", SHORT_S, dry_run=dry_run)
+        assert (caught.value.reason, caught.value.outcome) == ("unfit", Outcome.NOT_APPLIED)
+    assert get(memory_store, keys.transfer) is None
+    says(RESTS)
+    assert wish.transfer("b", "", SHORT_S, dry_run=True).node_id == "b"
+
+
+def test_a_leader_that_stepped_down_has_taken_the_wish_along(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+    """A term that ended otherwise, as with the lease of a process that hangs, is nothing that it did."""
+    keys = ElectionKeys.of(keyspace, "slurp")
+    gone, with_wish = Delete(keys.leader), Delete(keys.transfer)
+
+    def ask(*steps: Delete | Put) -> Any:
+        wish_of(memory_store, keyspace)
+        end = lambda: do(memory_store, Txn(success=steps))  # noqa: E731
+        return wishing(memory_store, keyspace, end).step_down("", WAIT_S)
+
+    assert ask(gone, with_wish).leader is None
+    by_force = Put(keys.operator, b"{}")
+    for steps in ((gone,), (gone, with_wish, by_force)):
+        with pytest.raises(HandoverError, match="a did not step down: its term ended before it had answered") as caught:
+            ask(*steps)
+        assert caught.value.reason == "changed"
+        do(memory_store, with_wish)
+
+
+def test_what_may_still_happen_is_not_said_not_to_have_happened(memory_store: MemoryStore, keyspace: Keyspace) -> None:
+    wish_of(memory_store, keyspace)
+    keys = ElectionKeys.of(keyspace, "slurp")
+
+    def offered() -> None:
+        standing = get(memory_store, keys.transfer)
+        assert standing is not None
+        record = TransferRecord.from_value(keys.transfer, standing.value)
+        put(memory_store, keys.transfer, replace(record, stage=Stage.OFFERED, node_id="b").to_value())
+
+    with pytest.raises(HandoverError) as caught:
+        wishing(memory_store, keyspace, offered).transfer("b", "", SHORT_S)
+    assert (caught.value.reason, caught.value.outcome) == ("timeout", Outcome.UNKNOWN)
+    assert str(caught.value) == "it was not decided in time whether the lead is handed over; that may still happen"
+
+
+def test_a_candidate_that_answers_that_it_is_not_fit_is_told_of_in_its_own_words(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    """Its record may not say so yet."""
+    wish_of(memory_store, keyspace)
+    keys = ElectionKeys.of(keyspace, "slurp")
+
+    def refused() -> None:
+        standing = get(memory_store, keys.transfer)
+        assert standing is not None
+        record = TransferRecord.from_value(keys.transfer, standing.value)
+        put(memory_store, keys.ack, AckRecord("n1", "s-b", 1, 1, "it could not start").to_value())
+        put(memory_store, keys.transfer, replace(record, node_id="b", nonce="n1").refused("unfit").to_value())
+
+    with pytest.raises(HandoverError, match="b is not fit: it could not start") as caught:
+        wishing(memory_store, keyspace, refused).transfer("b", "", WAIT_S)
+    assert caught.value.reason == "unfit"

@@ -105,7 +105,7 @@ def test_a_leader_whose_health_check_fails_hands_over_and_may_lead_again_when_it
             (told,) = _control(second).history(1)
             assert (told.reason, told.before) == ("handover", "a")
             assert told.why == "a: it is not fit: health checks fail: disk"
-            with pytest.raises(HandoverError, match="not ready to take over"):
+            with pytest.raises(HandoverError, match="a is not fit: health checks fail: disk"):
                 _control(second).transfer("a")
             is_well.set()
             _when_it_is_well(_control(second), "a")

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slurp_leader.cli.connection import DeadlineStore, reading
 from slurp_leader.cli.exits import UsageError
@@ -21,11 +21,27 @@ if TYPE_CHECKING:
     from slurp_leader.election import LeaderInfo, Wish
     from slurp_leader.election.orders import Orders
     from slurp_leader.election.records import ElectionKeys
+    from slurp_leader.election.transfer import TransferRecord
     from slurp_leader.settings import SlurpSettings
     from slurp_leader.store import KeyValue
     from slurp_leader.store.keyspace import Keyspace
 
 _MOST_NAMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """How the lead stands.
+
+    Attributes:
+        leader: Who holds it; None: nobody.
+        has_begun: Whether that node leads: its term is proved, and its hooks agree.
+        handover: The handover that is under way; None: there is none.
+    """
+
+    leader: LeaderInfo | None = None
+    has_begun: bool = True
+    handover: TransferRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +88,20 @@ class Asked:
         rpc_timeout_s = self.settings.election.rpc_timeout_s
         return Wish(self.store, self.keys, self.name, SystemClock(), rpc_timeout_s, self.by)
 
-    def leader(self) -> LeaderInfo | None:
-        """Who leads."""
-        from slurp_leader.election.records import leader_info
-        from slurp_leader.store import Get
+    def lead(self) -> Lead:
+        """Who leads, and whether that is about to change."""
+        from slurp_leader.election.records import has_begun, leader_info
+        from slurp_leader.election.transfer import under_way
+        from slurp_leader.store import Get, Txn
 
-        kvs = self.store.call(Get(self.keys.leader), self.call.timeout_s).result().kvs
-        return leader_info(kvs[0]) if kvs else None
+        keys = self.keys
+        look = Txn(success=(Get(keys.leader), Get(keys.heartbeat), Get(keys.transfer)))
+        reads: Any = self.store.call(look, self.call.timeout_s).result().results
+        leader, heartbeat, transfer = (read.kvs[0] if read.kvs else None for read in reads)
+        if leader is None:
+            return Lead()
+        token = leader.mod_revision
+        return Lead(leader_info(leader), has_begun(token, heartbeat), under_way(transfer, token))
 
     def say_who_stands(self, *named: str) -> list[str]:
         """Say on standard error what hints at a wrong name: nobody stands here, or not those that are named.

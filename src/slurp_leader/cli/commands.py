@@ -5,18 +5,26 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import typer
 
 from slurp_leader.cli.entry import PipeClosed
 from slurp_leader.cli.exits import INTERNAL_HINT, report
 from slurp_leader.cli.groups import gathered, spread
-from slurp_leader.cli.options import COMMON, ElectionOption, Invocation
+from slurp_leader.cli.options import COMMON, ElectionOption, Invocation, timeout_option
 
 Body = Callable[..., int | None]
 """Takes the `Invocation` first, then its own options and groups of them by name. Returns the exit code; None is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a command waits for beyond the answers of etcd: how ``--timeout`` reads, and what it is by default."""
+
+    help: str
+    default_s: float
 
 
 def command(
@@ -26,6 +34,7 @@ def command(
     json: bool = True,
     election: bool = False,
     timeout: bool = True,
+    waits: Waits | None = None,
     **typer_options: Any,
 ) -> Callable[[Body], Body]:
     """Make a command of a function. Its docstring is the help.
@@ -36,12 +45,15 @@ def command(
         json: Whether it has data to write, and so takes ``--json``.
         election: Whether it is about one election, and so takes ``--election``.
         timeout: Whether it gives up when etcd does not answer, and so takes ``--timeout``.
+        waits: What else ``--timeout`` bounds, and how long that is by default; None: nothing.
         typer_options: Passed to ``Typer.command``.
     """
 
     def register(body: Body) -> Body:
         takes = {"as_json": json, "election": election, "timeout": timeout}
         common = {name: value for name, value in COMMON.items() if takes.get(name, True)}
+        if waits is not None:
+            common["timeout"] = Annotated[float | None, timeout_option(waits.help, waits.default_s)], None
         _, *own = inspect.signature(body, eval_str=True).parameters.values()
 
         def run(ctx: typer.Context, **given: Any) -> None:
@@ -49,7 +61,10 @@ def command(
             if not timeout and before.timeout is not None:
                 raise typer.BadParameter("it takes no --timeout: it does not give up", ctx)
             after = {name: given.pop(name) if name in common else default for name, (_, default) in COMMON.items()}
-            code = perform(before.merged(after), body, gathered(own, given))
+            call = before.merged(after)
+            if waits is not None and call.timeout is None:
+                call = replace(call, timeout=waits.default_s)
+            code = perform(call, body, gathered(own, given))
             if code:
                 raise typer.Exit(code)
 

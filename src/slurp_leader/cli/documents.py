@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slurp_leader.election import LeaderInfo
+    from slurp_leader.election.transfer import TransferRecord
 
 _NAMES = {"node": "node_id", "ttl": "ttl_s"}
 _LEFT_OUT = ("lease",)
@@ -55,10 +56,19 @@ def leader_as_json(info: LeaderInfo | None) -> dict[str, Any] | None:
     return {**described, "endpoint": described["endpoint"] or None, **more}
 
 
-def leads(info: LeaderInfo | None) -> str:
-    """Who leads, in words."""
+def handover_as_json(record: TransferRecord | None) -> dict[str, Any] | None:
+    """A handover that is under way. `offered_to`: who is asked to take over; null: nobody yet."""
+    if record is None:
+        return None
+    told = {"to": record.to, "by": record.by, "why": record.why}
+    return {"offered_to": record.node_id or None, "steps_down": record.steps_down, **as_document(told)}
+
+
+def leads(info: LeaderInfo | None, *, has_begun: bool = True) -> str:
+    """Who leads, in words. `has_begun`: whether it does so already."""
     if info is None:
         return "nobody leads"
     if info.record is None:
         return f"somebody leads whose record cannot be read (token {info.token})"
-    return f"{info.record.node_id} leads (epoch {info.record.epoch}, token {info.token})"
+    verb = "leads" if has_begun else "holds the lead, and does not lead yet"
+    return f"{info.record.node_id} {verb} (epoch {info.record.epoch}, token {info.token})"

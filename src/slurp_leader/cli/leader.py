@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slurp_leader.cli import elections, orders, why
-from slurp_leader.cli.asking import asking
+from slurp_leader.cli.asking import Lead, asking
 from slurp_leader.cli.commands import about_one_election, command
 from slurp_leader.cli.connection import check_live, client
-from slurp_leader.cli.documents import leader_as_json, leads
+from slurp_leader.cli.documents import handover_as_json, leader_as_json, leads
 from slurp_leader.cli.options import Invocation
 from slurp_leader.clock import SystemClock, format_utc
 from slurp_leader.errors import LifecycleError
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     about_one_election(leader)
     command(leader, "show", election=True)(show)
     command(leader, "watch", election=True)(watch)
-    command(leader, "transfer", election=True)(orders.transfer)
+    command(leader, "transfer", election=True, waits=orders.TRANSFER_WAITS)(orders.transfer)
     command(leader, "ls")(elections.ls)
     why.register(leader)
     orders.register(leader)
@@ -49,17 +49,26 @@ def show(
 
     settings = call.settings()
     with asking(call, settings=settings) as asked:
-        info, name = asked.leader(), asked.name
+        lead, name = asked.lead(), asked.name
+        info = lead.leader
         if info is None:
             asked.say_who_stands()
     if info is None and wait_for:
         with client(call, settings) as system, suppress(NoLeaderError):
             info = system.leader.wait(wait_for)
+            lead = Lead(info)
     if info is None:
         raise NoLeaderError(f"nobody leads the election {name!r} of cluster {settings.node.cluster_id!r}")
     output = call.output()
     if output.as_json:
-        output.json({"election": name, "leader": leader_as_json(info)})
+        output.json(
+            {
+                "election": name,
+                "leader": leader_as_json(info),
+                "starting": not lead.has_begun,
+                "handover": handover_as_json(lead.handover),
+            }
+        )
         return
     record = info.record
     output.fields(
@@ -71,6 +80,8 @@ def show(
             ("lease", f"{record.ttl_s} s" if record else ""),
             ("endpoint", record.endpoint if record else ""),
             ("reason", record.reason if record else ""),
+            ("starting", "" if lead.has_begun else "it does not lead yet"),
+            ("handover", str(lead.handover) if lead.handover else ""),
         ]
     )
 

@@ -39,17 +39,23 @@ ConfigOption = Annotated[
     typer.Option("--config", metavar="FILE", help=f"Settings file, TOML or YAML. (default: {PLACES})",
                  rich_help_panel=_PANEL, show_default=False),
 ]  # fmt: skip
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(
+
+
+def timeout_option(help_text: str, default_s: float) -> Any:
+    """``--timeout``, as a command means it."""
+    return typer.Option(
         "--timeout",
         metavar="SECONDS",
         min=0.1,
         max=3600,
-        help=f"Give up when etcd has not answered within this time. (default: {DEFAULT_TIMEOUT_S:g})",
+        help=f"{help_text} (default: {default_s:g})",
         rich_help_panel=_PANEL,
         show_default=False,
-    ),
+    )
+
+
+TimeoutOption = Annotated[
+    float | None, timeout_option("Give up when etcd has not answered within this time.", DEFAULT_TIMEOUT_S)
 ]
 VerboseOption = Annotated[
     int,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slurp_leader.cli.asking import Asked, asking
-from slurp_leader.cli.commands import command
+from slurp_leader.cli.asking import Asked, Lead, asking
+from slurp_leader.cli.commands import Waits, command
 from slurp_leader.cli.documents import as_document, leader_as_json, leads
 from slurp_leader.cli.exits import UsageError
 from slurp_leader.cli.options import Invocation
@@ -29,6 +29,10 @@ By = Annotated[
 ]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Node id.", show_default=False)]
 
+_HANDOVER_WAIT = "Give up when etcd has not answered, or the lead has not been handed over, within this time."
+TRANSFER_WAITS = Waits(_HANDOVER_WAIT, 30.0)
+"""As long as the library waits: the work of the term may have to end first."""
+_STEP_DOWN_WAITS = Waits(_HANDOVER_WAIT.replace("handed over", "given away"), 60.0)
 _LONGEST_LOOK_S = 5.0
 """How long an order that moves the lead waits to tell where it went. A vacancy is over sooner, or it lasts."""
 _LOOK_EVERY_S = 0.05
@@ -43,7 +47,7 @@ def register(leader: typer.Typer) -> None:
     command(leader, "block", election=True)(block)
     command(leader, "unblock", election=True)(unblock)
     command(leader, "require-version", election=True)(require_version)
-    command(leader, "step-down", election=True)(step_down)
+    command(leader, "step-down", election=True, waits=_STEP_DOWN_WAITS)(step_down)
     command(leader, "force", election=True)(force)
 
 
@@ -171,7 +175,10 @@ def transfer(
     by: By = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell who would be asked first.")] = False,
 ) -> None:
-    """Hand the lead over to another node, without a moment in which nobody leads. Jobs in flight go on."""
+    """Hand the lead over to another node, without a moment in which nobody leads. Jobs in flight go on.
+
+    Waits until the other node leads. Fails when it refuses, or when that is not decided in time.
+    """
     with asking(call, by) as asked:
         asked.say_who_stands(*([to] if to else []))
         done = asked.wish().transfer(to, why, asked.store.remaining_s(), dry_run=dry_run)
@@ -195,7 +202,10 @@ def transfer(
 
 
 def step_down(call: Invocation, why: Why = "", by: By = None) -> None:
-    """Have the leader hand over to the best candidate; where nobody can take over, give the term back."""
+    """Have the leader hand over to the best candidate; where nobody can take over, give the term back.
+
+    Waits until the other node leads, or the term is given back. Fails when that node refuses.
+    """
     with asking(call, by) as asked:
         asked.say_who_stands()
         pinned_to = asked.orders().situation().operator.pinned_to
@@ -239,7 +249,7 @@ def force(
         _ask(f"end the term of the election {settings.election.name!r} by force?")
     with asking(call, by, settings) as asked:
         asked.say_who_stands(*([to] if to else []))
-        before, pinned_to = asked.leader(), asked.orders().situation().operator.pinned_to
+        before, pinned_to = asked.lead().leader, asked.orders().situation().operator.pinned_to
         done = asked.orders().force(to, why)
         output = call.output()
         if not output.as_json:
@@ -250,7 +260,7 @@ def force(
     if output.as_json:
         output.json({**_as_json(done, asked.name), **seen.to_fields()})
     elif seen.is_known:
-        output.line(leads(seen.leader) if seen.leader else "nobody leads yet")
+        output.line(leads(seen.leader, has_begun=seen.has_begun) if seen.leader else "nobody leads yet")
 
 
 # ---------------------------------------------------------------- what they share
@@ -299,8 +309,8 @@ def _give(
     if output.as_json:
         output.json({**_as_json(done, asked.name), **(seen.to_fields() if seen else {})})
     elif until and seen and seen.is_known:
-        output.line(leads(seen.leader))
-        if not until(seen.leader):
+        output.line(leads(seen.leader, has_begun=seen.has_begun))
+        if not (seen.has_begun and until(seen.leader)):
             output.say(f"that has not changed yet: `slurp leader explain {named[0]}` tells why")
 
 
@@ -323,36 +333,39 @@ class _Seen:
     """What was seen of the lead after an order.
 
     Attributes:
-        leader: Who leads; None: nobody.
+        leader: Who holds it; None: nobody.
         is_known: Whether etcd said so.
+        has_begun: Whether that node leads already.
     """
 
     leader: LeaderInfo | None = None
     is_known: bool = True
+    has_begun: bool = True
 
     def to_fields(self) -> dict[str, Any]:
         """As plain data; nothing where nothing is known."""
-        return {"leader": leader_as_json(self.leader)} if self.is_known else {}
+        return {"leader": leader_as_json(self.leader), "starting": not self.has_begun} if self.is_known else {}
 
 
 def _leader_once(asked: Asked, is_it: Callable[[LeaderInfo | None], bool], *, waits: bool = True) -> _Seen:
     """Who leads once that is as wanted; after a short time, or at once unless it `waits`, who leads anyway, if anybody.
+    Whoever holds the lead and does not lead yet is waited for: it may refuse.
 
     The order stands, whatever happens here: where etcd falls silent, that is said, and is no failure of it.
     """
     pause, tries = threading.Event(), int(min(_LONGEST_LOOK_S, asked.store.remaining_s()) / _LOOK_EVERY_S)
-    leader = None
+    lead = Lead()
     try:
         for look in range(max(1, tries if waits else 1)):
             if look:
                 pause.wait(_LOOK_EVERY_S)
-            leader = asked.leader()
-            if is_it(leader):
-                return _Seen(leader)
+            lead = asked.lead()
+            if lead.has_begun and is_it(lead.leader):
+                break
     except StoreError as error:
         asked.call.output().say(f"the order stands, but etcd did not say who leads now: {error}")
         return _Seen(is_known=False)
-    return _Seen(leader)
+    return _Seen(lead.leader, has_begun=lead.has_begun)
 
 
 def _ask(question: str) -> None:

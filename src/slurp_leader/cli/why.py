@@ -159,6 +159,8 @@ def _entry_as_row(entry: Entry, output: Output) -> list[str]:
     from slurp_leader.election.history.entries import ActionRecord
 
     at = output.time(entry.at)
+    if isinstance(entry, ActionRecord) and entry.is_veto:
+        return [str(entry.epoch), at, "refused", entry.what, "", "", "", entry.why]
     if isinstance(entry, ActionRecord):
         action = entry.action.replace("_", " ")
         return [str(entry.epoch), at, f"ordered: {action}", entry.what, "", "", entry.by, entry.why]
@@ -170,5 +172,6 @@ def _entry_as_json(entry: Entry) -> dict[str, Any]:
     from slurp_leader.election.history.entries import ActionRecord
 
     if isinstance(entry, ActionRecord):
-        return {"kind": "order", "revision": entry.revision, **as_document(entry.to_fields())}
+        kind = "veto" if entry.is_veto else "order"
+        return {"kind": kind, "revision": entry.revision, **as_document(entry.to_fields())}
     return {"kind": "term", "token": entry.token, **as_document(entry.to_fields())}

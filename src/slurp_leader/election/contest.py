@@ -12,7 +12,14 @@ from dataclasses import replace
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election.candidacy import Candidacy
 from slurp_leader.election.desk import Desk
-from slurp_leader.election.history.entries import ActionRecord, HistoryRecord, remember, remember_step_down
+from slurp_leader.election.history.entries import (
+    STEP_DOWN,
+    VETO,
+    ActionRecord,
+    HistoryRecord,
+    remember,
+    remember_end,
+)
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.ranking.candidates import Candidate, CandidateView, read_candidates
 from slurp_leader.election.ranking.eligible import (
@@ -31,6 +38,7 @@ from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.election.view import View
 from slurp_leader.store import Event, KeyValue
+from slurp_leader.term import Term
 
 _KEEPS_FROM_LEADING = frozenset({Cause.BLOCKED, Cause.CAPABILITY, Cause.PINNED_ELSEWHERE})
 """What keeps a node from holding the key. The others only forbid to begin an election, or put back in one."""
@@ -185,10 +193,20 @@ class Contest:
         judged = standings(candidates, self._circumstances(candidates), self._options.weights)
         return self._remember(record, judged, by=wish.by, why=wish.why)
 
-    def tell_given_back(self, epoch: int, wish: TransferRecord) -> Told:
-        """What the transaction that gives a term back writes of it: who had the leader step down, and why."""
+    def tell_given_back(self, term: Term, wish: TransferRecord | None, veto: str) -> Told:
+        """What the transaction that gives a term back writes of it.
+
+        Args:
+            term: The one that ends.
+            wish: By which an operator had the leader step down; None: nobody did.
+            veto: Why this node could not start; empty: it did.
+        """
         at = format_utc(self._clock.utcnow())
-        return remember_step_down(self._keys, ActionRecord("step_down", epoch, wish.by, wish.why, at))
+        if veto:
+            return remember_end(self._keys, ActionRecord(VETO, term.epoch, term.node_id, veto, at, term.node_id))
+        if wish is not None:
+            return remember_end(self._keys, ActionRecord(STEP_DOWN, term.epoch, wish.by, wish.why, at))
+        return ()
 
     def _remember(self, record: LeaderRecord, judged: list[Standing], **more: object) -> Told:
         view = self._view

@@ -418,7 +418,7 @@ class Elector:
             value=value,
             clock=self._clock,
         )
-        self._reign = Reign(term, reason, prove_by=now + session.timing.ttl_s)
+        self._reign = Reign(term, reason, prove_by=now + session.timing.ttl_s, agreed=not self._needs_consent())
         self._timers.set("held", self._reign.held_until)
         self._start_round(now)
 
@@ -452,6 +452,7 @@ class Elector:
         term = reign.term
         self._timers.set("held", reign.held_until)
         if first and self._needs_consent():
+            reign.agreed = False
             self._timers.set("consent", now + self._options.hook_timeout_s)
             self._desk.say(ConsentWanted(term))
         elif first:
@@ -491,10 +492,13 @@ class Elector:
         else:
             reign.agreed = True
             self._announce(reign, now)
+            self._start_round(now)  # whoever waits for this node to lead learns it from the next heartbeat
 
     def _veto(self, why: str, now: float) -> None:
         """Others go first: this node could not start, and would win again at once (A17)."""
         self._desk.note(logging.WARNING, LogEvent.ELECTION_VETOED, why=why)
+        if self._reign is not None:
+            self._reign.veto = why
         if self._sessions.current is not None:
             self._sessions.current.stands_back_until = self._service.vetoed(why, now)
         self._end_term(Reason.VETOED, now, holds_key=True)
@@ -589,7 +593,7 @@ class Elector:
         if self._stopping:
             self._timers.set("stop", now + _LETTING_GO_S)
         if holds_key:
-            told = self._contest.tell_given_back(reign.term.epoch, reign.wished) if reign.wished is not None else ()
+            told = self._contest.tell_given_back(reign.term, reign.wished, reign.veto)
             release = Attempt(transactions.release(self._keys, reign.term, told), None, key_is_free)
             self._attempts.begin(release, session.timing.rpc_timeout_s)
 

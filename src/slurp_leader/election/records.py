@@ -10,7 +10,8 @@
 ``m/election/{name}/candidates/{session}``  (leased) `ranking.candidates.Candidate`; by each candidate, now and then
 ``b/history/{name}/{epoch}``              `history.entries.HistoryRecord`: in the transaction that begins the term
 ``b/history/{name}/{epoch}-{id}``         `history.entries.ActionRecord`: in the transaction that an order is; or, under
-                                          ``{epoch}-step-down``, that gives a term back as an operator wished
+                                          ``{epoch}-step-down``, that gives a term back as an operator wished; under
+                                          ``{epoch}-veto``, as its own node could not start
 ``m/nodes/{node_id}/{session}`` (leased)  `node_value`; by each candidate
 ========================================  =========================================================
 
@@ -187,11 +188,34 @@ def stands_in(kv: KeyValue, election: str) -> bool:
         return True
 
 
-def heartbeat_value(identity: Identity, epoch: int, beat: int, facts: dict[str, Any]) -> bytes:
-    """The value of the heartbeat key. `facts` are the leader's own figures, such as the depth of its queue."""
-    return to_json(
-        {**facts, "schema": SCHEMA, "node": identity.node_id, "session": identity.session, "epoch": epoch, "beat": beat}
-    )
+def heartbeat_value(
+    identity: Identity, epoch: int, beat: int, facts: dict[str, Any], *, starting: bool = False
+) -> bytes:
+    """The value of the heartbeat key.
+
+    Args:
+        identity: Who leads.
+        epoch: Of the term.
+        beat: How many the term had before.
+        facts: The leader's own figures, such as the depth of its queue.
+        starting: The term is proved, but its node asks its hooks whether it may lead, and does not lead yet.
+    """
+    own = {"schema": SCHEMA, "node": identity.node_id, "session": identity.session, "epoch": epoch, "beat": beat}
+    return to_json({**facts, **own, **({"starting": True} if starting else {})})
+
+
+def is_starting(heartbeat: KeyValue) -> bool:
+    """Whether the node that wrote this heartbeat did not lead yet. One that cannot be read says nothing of the sort."""
+    try:
+        return read_object(heartbeat.key, heartbeat.value).get("starting") is True
+    except RecordError:
+        return False
+
+
+def has_begun(token: int, heartbeat: KeyValue | None) -> bool:
+    """Whether the node that holds the key under this token leads, as far as etcd tells: a heartbeat has proved the
+    term, and its node does not ask its hooks any more."""
+    return heartbeat is not None and heartbeat.mod_revision > token and not is_starting(heartbeat)
 
 
 def epoch_value(epoch: int) -> bytes:

@@ -33,6 +33,7 @@ class Reign:
         leaving: Why it will be given back; None: it will not.
         pause_s: How long this node stands back after that.
         wished: By whose wish; None: by its own.
+        veto: Why its node could not start; empty: it did, or was not asked yet.
         heartbeat_revision: Of the last heartbeat; None while one is under way, or in doubt.
         resume_by: After a handover that failed, the key is kept so long for the heartbeat that proves the term again.
     """
@@ -51,6 +52,7 @@ class Reign:
     leaving: Reason | None = None
     pause_s: float = 0.0
     wished: TransferRecord | None = None
+    veto: str = ""
     heartbeat_revision: int | None = None
     resume_by: float = float("-inf")
 

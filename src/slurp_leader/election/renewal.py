@@ -109,7 +109,9 @@ class Renewal:
             self._send_heartbeat(this, this.reign, session)
 
     def _send_heartbeat(self, this: Round, reign: Reign, session: Session) -> None:
-        value = heartbeat_value(session.identity, reign.term.epoch, reign.beats, self._facts())
+        value = heartbeat_value(
+            session.identity, reign.term.epoch, reign.beats, self._facts(), starting=not reign.agreed
+        )
         txn = transactions.heartbeat(self._keys, reign.term, value)
         reign.heartbeat_revision = None
         self._desk.call(txn, session.timing.rpc_timeout_s, partial(self._beat, this, reign, session))

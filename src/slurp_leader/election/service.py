@@ -108,9 +108,11 @@ class Service:
 
     # ------------------------------------------------------------ what is said of it
 
-    def readiness(self) -> Readiness:
-        """Whether this node could take over, if it were asked to."""
-        return Readiness(unfit=_STALLED) if self._is_stalled() else self._ready()
+    def readiness(self, now: float) -> Readiness:
+        """Whether this node could take over, if it were asked to. Not soon after it could not start: that would
+        cost a gap in which nobody leads."""
+        unfit = _STALLED if self._is_stalled() else self._why_it_cannot(now)
+        return Readiness(unfit=unfit) if unfit else self._ready()
 
     def condition(self, session: Session, now: float) -> Condition:
         """Whether this node should lead, and whether it could at once."""
@@ -127,12 +129,15 @@ class Service:
             return self._lacks or self.unfit or ready.unfit
         if self._is_stalled():
             return _STALLED
-        until, why = self._cannot
-        if now < until:
+        if why := self._why_it_cannot(now):
             return why
         if now < max(session.stands_back_until, self.rests_until):
             return RESTS
         return ""
+
+    def _why_it_cannot(self, now: float) -> str:
+        until, why = self._cannot
+        return why if now < until else ""
 
     def _is_cooling(self, now: float) -> bool:
         """Whether it won so often of late that others should go first. Not while it leads: to give that up would be one

@@ -21,6 +21,7 @@ from pydantic_core import to_json
 from slurp_leader.election.fields import text, whole
 from slurp_leader.errors import RecordError
 from slurp_leader.orders import LONGEST_TEXT
+from slurp_leader.store import KeyValue
 from slurp_leader.store.records import SCHEMA, read_object, unknown
 
 _TEXTS = ("wish", "to", "by", "why", "session", "nonce", "reason")
@@ -101,6 +102,16 @@ class TransferRecord:
     def refused(self, reason: str) -> TransferRecord:
         return replace(self, stage=Stage.REFUSED, reason=reason)
 
+    def __str__(self) -> str:
+        """What is under way, for people."""
+        if self.stage is Stage.OFFERED:
+            what = f"{self.node_id} is asked to take over"
+        else:
+            what = "the leader is asked to " + (
+                "step down" if self.steps_down else f"hand over to {self.to or 'another'}"
+            )
+        return what + (f", by {self.by}" if self.by else "") + (f": {self.why}" if self.why else "")
+
 
 @dataclass(frozen=True, slots=True)
 class AckRecord:
@@ -153,6 +164,20 @@ class Readiness:
 
     revision: int | None = None
     unfit: str = ""
+
+
+def under_way(kv: KeyValue | None, token: int) -> TransferRecord | None:
+    """The handover of the term with this token that is wished for or offered; None: there is none.
+
+    Args:
+        kv: ``control/transfer``; None: it is not there. What cannot be read means nothing.
+        token: Of the term in force.
+    """
+    try:
+        record = TransferRecord.from_value(kv.key, kv.value) if kv is not None else None
+    except RecordError:
+        return None
+    return record if record is not None and record.token == token and record.stage is not Stage.REFUSED else None
 
 
 def _bad(what: str, key: bytes, error: Exception) -> RecordError:

@@ -454,11 +454,12 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             why: For people; it stands in the history of the next term.
             by: Who wishes it, for the history; empty: ``node.id`` of this process.
             dry_run: Only tell who would be asked first. Nothing is written.
-            timeout: Seconds to wait until the successor has proved its term.
+            timeout: Seconds to wait until the successor leads: it has proved its term, and its hooks agree.
 
         Raises:
             NoLeaderError: Nobody leads.
-            HandoverError: It was not handed over; `reason` says why, `outcome` whether it still may be.
+            HandoverError: It was not handed over, or the successor refused it (``vetoed``); `reason` says why,
+                `outcome` whether it still may be.
             StoreError: etcd did not answer, or refused. `outcome` says whether the wish may stand all the same.
             LifecycleError: Not started.
         """

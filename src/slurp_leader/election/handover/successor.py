@@ -34,7 +34,7 @@ class Successor:
         desk: Shared with the elector. Uses the timer "answer".
         keys: Of the election.
         control: What is known of the offer.
-        ready: Asks the owner; must not block.
+        ready: Whether this node could take over at this time; must not block.
         forbids: What keeps this node from leading at all, by its own rules; those of the leader may be others.
     """
 
@@ -43,7 +43,7 @@ class Successor:
         desk: Desk,
         keys: ElectionKeys,
         control: ControlView,
-        ready: Callable[[], Readiness],
+        ready: Callable[[float], Readiness],
         forbids: Callable[[Session, float], str],
     ) -> None:
         self._desk = desk
@@ -74,7 +74,7 @@ class Successor:
         if self._control.ack is not None and self._control.ack.nonce == offer.nonce:
             return  # written already: a second copy would move the revision that the leader compares
         forbidden = self._forbids(session, now)
-        ready = Readiness(unfit=forbidden) if forbidden else self._ready()
+        ready = Readiness(unfit=forbidden) if forbidden else self._ready(now)
         if not ready.unfit and ready.revision is not None and ready.revision < at:
             self._desk.timers.set(TIMER, now + _SEEN_SOON_S)  # the owner is a moment behind
             return

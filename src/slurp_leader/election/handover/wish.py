@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.election.history.entries import VETO, ActionRecord, end_key
 from slurp_leader.election.history.situation import Ask, Situation, look_at
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import choose_successor
-from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord
-from slurp_leader.election.transfer import Stage, TransferRecord
+from slurp_leader.election.records import ElectionKeys, LeaderInfo, LeaderRecord, has_begun
+from slurp_leader.election.service import RESTS
+from slurp_leader.election.transfer import AckRecord, Stage, TransferRecord, under_way
 from slurp_leader.errors import ConfigurationError, HandoverError, NoLeaderError, Outcome, RecordError, StoreError
 from slurp_leader.store import (
     Delete,
@@ -57,6 +59,7 @@ _MESSAGES = {
     "leaving": "the leader is about to give the term away by itself",
     "timeout": "it was not decided in time",
 }
+_STILL_MAY = "it was not decided in time whether the lead is handed over; that may still happen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Transferred:
         leader: Who leads now. Of a dry run: who leads, and would hand over.
         node_id: Who was handed the lead, or would be asked first.
         before: Who led before; None: a record that cannot be read.
-        took_s: From the wish to the successor's first heartbeat. 0 of a dry run.
+        took_s: From the wish until the successor led. 0 of a dry run.
         is_dry_run: Nothing was done.
     """
 
@@ -85,7 +88,7 @@ class SteppedDown:
     Attributes:
         leader: Who was handed the lead; None: nobody could take over, so the term was given back.
         before: Who led before; None: a record that cannot be read.
-        took_s: From the wish to the successor's first heartbeat, or to the end of the term.
+        took_s: From the wish until the successor led, or to the end of the term.
     """
 
     leader: LeaderInfo | None
@@ -117,7 +120,7 @@ class Wish:
         self._id = secrets.token_hex(8)
 
     def transfer(self, to: str | None, why: str, timeout_s: float, *, dry_run: bool = False) -> Transferred:
-        """Have the lead handed over, and wait until the successor has proved it.
+        """Have the lead handed over, and wait until the successor leads: it has proved the term, and its hooks agree.
 
         Args:
             to: Node id of the successor; None: the best candidate.
@@ -186,6 +189,8 @@ class Wish:
         asked, reason = choose_successor(situation.others, situation.by_the_leader, situation.weights, to or "")
         if not asked:
             raise _refused(reason)
+        if all(each.unfit not in ("", RESTS) for each in asked):  # who only rests takes it all the same
+            raise _refused("unfit", about=_unfit(asked[0].node_id, asked[0].unfit))
         return asked
 
     # ------------------------------------------------------------ the wish
@@ -193,7 +198,7 @@ class Wish:
     def _write(self, situation: Situation, leader: KeyValue, wish: TransferRecord, deadline: float) -> int:
         """Write it; the same again until it is definite. Returns its revision."""
         keys, standing = self._keys, situation.transfer
-        if _is_under_way(standing, leader.mod_revision):
+        if under_way(standing, leader.mod_revision) is not None:
             raise _refused("busy")
         txn = Txn(
             compares=(
@@ -238,20 +243,24 @@ class Wish:
     # ------------------------------------------------------------ what becomes of it
 
     def _follow(self, leader: KeyValue, since: int, deadline: float, *, steps_down: bool) -> LeaderInfo | None:
-        """Wait for the successor's first heartbeat. None: a leader that stepped down has given the key back."""
+        """Wait until the successor leads. None: a leader that stepped down has given the key back."""
         notices: queue.SimpleQueue[Any] = queue.SimpleQueue()
         prefix = self._keys.prefix
         watch = self._store.watch(prefix, prefix_end(prefix), since + 1, notices.put)
         successor: LeaderInfo | None = None
         try:
             while True:
-                for event in self._next(notices, deadline, successor):
+                events = self._next(notices, deadline, successor)
+                for event in events:
                     if event.kv.key == self._keys.leader:
-                        if steps_down and event.kind is EventKind.DELETE and event.kv.mod_revision > since:
+                        if successor is not None:
+                            raise self._never_led(successor)
+                        if steps_down and self._is_given_back(event, events):
                             return None
-                        successor = self._new_leader(event, leader)
+                        successor = self._new_leader(event, leader, steps_down=steps_down)
                     elif event.kv.key == self._keys.heartbeat and successor is not None:
-                        return successor
+                        if has_begun(successor.token, event.kv):
+                            return successor
                     elif event.kv.key == self._keys.transfer:
                         self._check_refusal(event)
         finally:
@@ -274,22 +283,57 @@ class Wish:
             raise _refused("timeout", Outcome.UNKNOWN)
         return ()
 
-    def _new_leader(self, event: Event, leader: KeyValue) -> LeaderInfo:
+    def _is_given_back(self, event: Event, beside: tuple[Event, ...]) -> bool:
+        """Whether the leader itself has given the key back: in one transaction with the wish. Where the lease has ended
+        the key alone goes, and who ends a term by force writes that into the orders."""
+        at = event.kv.mod_revision
+        changed = {each.kv.key for each in beside if each.kv.mod_revision == at}
+        return event.kind is EventKind.DELETE and self._keys.transfer in changed and self._keys.operator not in changed
+
+    def _never_led(self, successor: LeaderInfo) -> HandoverError:
+        """Whoever was handed the lead holds the key no more, and has not led."""
+        name = successor.node_id or "the successor"
+        epoch = successor.record.epoch if successor.record else 0
+        try:
+            told = self._call(Get(end_key(self._keys, epoch, VETO))).kvs
+            why = ActionRecord.from_value(told[0]).why if told else ""
+        except (StoreError, RecordError):
+            why = ""
+        if why:
+            return HandoverError(f"{name} was handed the lead and refused it: {why}", reason="vetoed")
+        return HandoverError(f"{name} was handed the lead and lost it before it led", reason="changed")
+
+    def _new_leader(self, event: Event, leader: KeyValue, *, steps_down: bool) -> LeaderInfo:
         record = _record_of(event.kv) if event.kind is EventKind.PUT else None
         if record is None or record.reason != "handover" or event.kv.mod_revision <= leader.mod_revision:
-            raise _refused("changed", Outcome.UNKNOWN)
+            before = _record_of(leader)
+            name = before.node_id if before else "the leader"
+            about = f"{name} did not step down: its term ended before it had answered" if steps_down else ""
+            raise HandoverError(about or _message("changed"), reason="changed", outcome=Outcome.UNKNOWN)
         return LeaderInfo(event.kv.mod_revision, record)
 
     def _check_refusal(self, event: Event) -> None:
         record = _read(event.kv) if event.kind is EventKind.PUT else None
         if record is not None and record.wish == self._id and record.stage is Stage.REFUSED:
+            about = self._why_unfit(record) if record.reason == "unfit" else ""
             self._clear(event.kv.mod_revision)
-            raise _refused(record.reason)
+            raise _refused(record.reason, about=about)
+
+    def _why_unfit(self, refused: TransferRecord) -> str:
+        """What the last candidate that was asked said, while its answer stands."""
+        try:
+            kvs = self._call(Get(self._keys.ack)).kvs
+            ack = AckRecord.from_value(kvs[0].key, kvs[0].value) if kvs else None
+        except (StoreError, RecordError):
+            return ""
+        is_its = ack is not None and ack.nonce == refused.nonce
+        return _unfit(refused.node_id, ack.unfit) if is_its and ack is not None and ack.unfit else ""
 
     def _too_late(self, successor: LeaderInfo | None) -> HandoverError:
         """Take the wish back, if nobody has begun to obey it."""
         if successor is not None:
-            return _refused("timeout", Outcome.UNKNOWN)
+            message = f"{successor.node_id} was handed the lead and does not lead yet; it may still begin to"
+            return HandoverError(message, reason="timeout", outcome=Outcome.UNKNOWN)
         try:
             standing = self._call(Get(self._keys.transfer)).kvs
             record = _read(standing[0]) if standing else None
@@ -347,11 +391,15 @@ def _read(kv: KeyValue) -> TransferRecord | None:
         return None
 
 
-def _is_under_way(standing: KeyValue | None, token: int) -> bool:
-    record = _read(standing) if standing is not None else None
-    return record is not None and record.token == token and record.stage is not Stage.REFUSED
+def _refused(reason: str, outcome: Outcome = Outcome.NOT_APPLIED, about: str = "") -> HandoverError:
+    """`about`: what is to be said of the reason, if it is more than usual."""
+    is_open = (reason, outcome) == ("timeout", Outcome.UNKNOWN)
+    return HandoverError(_STILL_MAY if is_open else _message(reason, about), reason=reason, outcome=outcome)
 
 
-def _refused(reason: str, outcome: Outcome = Outcome.NOT_APPLIED) -> HandoverError:
-    message = f"the lead was not handed over: {_MESSAGES.get(reason, reason)}"
-    return HandoverError(message, reason=reason, outcome=outcome)
+def _unfit(node_id: str, why: str) -> str:
+    return f"{node_id} is not fit: {why}"
+
+
+def _message(reason: str, about: str = "") -> str:
+    return f"the lead was not handed over: {about or _MESSAGES.get(reason, reason)}"

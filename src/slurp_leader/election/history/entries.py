@@ -1,8 +1,8 @@
 """What is kept of elections, for people: who was elected, who else stood, why, and what operators did. Pure values.
 
 Written in the very transaction that begins a term, that an operator's order is, or that gives a term back because one
-wished for it: what is in force has its entry, and nothing else has one. The newest `KEPT` of each kind stay. Nothing is
-decided by it.
+wished for it or its node could not start: what is in force has its entry, and nothing else has one. The newest `KEPT`
+of each kind stay. Nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _LARGEST = 64 * 1024
 could be elected, whatever the reason. So it tells less instead."""
 _LONGEST_S = 1e12
 _COMPONENTS = tuple(Weights().to_fields())
-_STEP_DOWN = "step-down"
+STEP_DOWN = "step_down"
+VETO = "veto"
+"""Actions that are told of by the transaction that gives a term back."""
+_OF_A_VETO = b"-" + VETO.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +151,12 @@ class HistoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class ActionRecord:
-    """What an operator ordered.
+    """What an operator ordered, or how a node ended a term that it could not start.
 
     Attributes:
         action: freeze, unfreeze, pin, unpin, block, unblock, require_version, force, or step_down where nobody could
-            take over, so that the term was given back (else the next term tells of it).
+            take over, so that the term was given back (else the next term tells of it). And veto, which nobody
+            ordered: the node that was elected, or was handed the lead, gave the term back before it led.
         epoch: Of the newest term when it was ordered.
         by, why, at: Who, why, when (UTC, by that machine's clock).
         what: The node or the version it is about; empty: none.
@@ -165,6 +169,11 @@ class ActionRecord:
     at: str = ""
     what: str = ""
     revision: int = field(default=0, compare=False)
+
+    @property
+    def is_veto(self) -> bool:
+        """Whether no operator ordered it: see `action`."""
+        return self.action == VETO
 
     def to_value(self) -> bytes:
         return to_json({"schema": SCHEMA, **self.to_fields()})
@@ -206,12 +215,16 @@ def remember(keys: ElectionKeys, record: HistoryRecord) -> tuple[Put | Delete, .
     return (put, Delete(election_key(keys, record.epoch - KEPT))) if record.epoch > KEPT else (put,)
 
 
-def remember_step_down(keys: ElectionKeys, record: ActionRecord) -> tuple[Put | Delete, ...]:
-    """What the transaction that gives a term back writes of who wished for that. Once a term, so it needs no id; the
-    oldest makes room."""
-    put = Put(action_key(keys, record.epoch, _STEP_DOWN), record.to_value())
+def end_key(keys: ElectionKeys, epoch: int, action: str) -> bytes:
+    """Key of what the transaction that gives a term back tells of it. Once a term, so it needs no id."""
+    return action_key(keys, epoch, action.replace("_", "-"))
+
+
+def remember_end(keys: ElectionKeys, record: ActionRecord) -> tuple[Put | Delete, ...]:
+    """What the transaction that gives a term back writes of why; the oldest makes room."""
+    put = Put(end_key(keys, record.epoch, record.action), record.to_value())
     oldest = record.epoch - KEPT
-    return (put, Delete(action_key(keys, oldest, _STEP_DOWN))) if oldest > 0 else (put,)
+    return (put, Delete(end_key(keys, oldest, record.action))) if oldest > 0 else (put,)
 
 
 def read_entries(kvs: Iterable[KeyValue]) -> tuple[list[Entry], int]:
@@ -228,8 +241,9 @@ def read_entries(kvs: Iterable[KeyValue]) -> tuple[list[Entry], int]:
 
 
 def action_keys(kvs: Sequence[KeyValue]) -> list[bytes]:
-    """Keys of actions, the oldest first."""
-    actions = [kv for kv in kvs if b"-" in kv.key.rpartition(b"/")[2]]
+    """Keys of what operators ordered, the oldest first. Vetoes make room by themselves: a node that never starts takes
+    none of theirs."""
+    actions = [kv for kv in kvs if b"-" in kv.key.rpartition(b"/")[2] and not kv.key.endswith(_OF_A_VETO)]
     return [kv.key for kv in sorted(actions, key=lambda kv: kv.mod_revision)]
 
 

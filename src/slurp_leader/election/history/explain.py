@@ -16,6 +16,7 @@ from slurp_leader.election.history.table import Row, in_the_way, number, rows_of
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import Cause, Standing, lateness, lets_others_go_first, standings
 from slurp_leader.election.ranking.scoring import Weights
+from slurp_leader.election.transfer import under_way
 
 _MOST_ACTIONS = 3
 _MOST_NAMES = 10
@@ -80,11 +81,11 @@ def explain(
         record: Of the term to be explained; None: that in force, or the vacancy.
     """
     if record is not None:
-        found = _of_a_term(node_id, situation, record)
+        found = _of_a_term(node_id, situation, record, _veto_of(entries, record.epoch))
     elif situation.leader is None:
         found = _of_a_vacancy(node_id, situation, rank_wait_s)
     elif (told := _told(situation)) is not None:
-        found = _of_a_term(node_id, situation, told)
+        found = _of_a_term(node_id, situation, told, _veto_of(entries, told.epoch))
     else:
         found = _of_a_term_untold(node_id, situation)
     return replace(found, notes=(*found.notes, *_always(node_id, situation, entries, found.epoch or situation.epoch)))
@@ -155,27 +156,38 @@ def _of_a_term_untold(node_id: str, situation: Situation) -> Explanation:
 # ---------------------------------------------------------------- one term, by its record
 
 
-def _of_a_term(node_id: str, situation: Situation, record: HistoryRecord) -> Explanation:
+def _veto_of(entries: Iterable[Entry], epoch: int) -> ActionRecord | None:
+    """That the node which was to lead in this term gave it back before it did; None: it did not."""
+    return next(
+        (each for each in entries if isinstance(each, ActionRecord) and each.is_veto and each.epoch == epoch), None
+    )
+
+
+def _of_a_term(
+    node_id: str, situation: Situation, record: HistoryRecord, veto: ActionRecord | None = None
+) -> Explanation:
     leader = situation.record
     in_force = leader is not None and (leader.epoch, leader.session) == (record.epoch, record.session)
     when = record.at or "a time that is not told"
-    headline = (
-        f"{record.node_id} leads since {when}, in epoch {record.epoch}"
-        if in_force
-        else f"{record.node_id} led in epoch {record.epoch}, from {when} on"
-    )
-    leads = record.node_id == node_id
-    because = f"{headline}: {_how(record)}." if leads else f"{headline}: {_why_not(node_id, situation, record)}"
+    if veto is not None:
+        headline = f"{record.node_id} was to lead in epoch {record.epoch}, from {when} on"
+    elif in_force:
+        headline = f"{record.node_id} leads since {when}, in epoch {record.epoch}"
+    else:
+        headline = f"{record.node_id} led in epoch {record.epoch}, from {when} on"
+    is_own = record.node_id == node_id
+    leads = is_own and veto is None
+    because = f"{headline}: {_how(record)}." if is_own else f"{headline}: {_why_not(node_id, situation, record)}"
     mine, now = _best(node_id, record.standings), _sessions(node_id, situation)
     notes = []
     if mine is not None and now and mine.candidate.session not in now:
         notes.append(f"{node_id} has been started anew since then.")
-    if in_force and not leads and now:
+    if in_force and not is_own and now:
         notes += _at_present(node_id, situation)
     if (forced := record.circumstances.operator.forced) is not None and forced.epoch == record.epoch - 1:
         notes.append(f"The term before was ended by force, {forced.order}.")
     rank_wait_s = record.rank_wait_s if record.names_all_placed else None  # waits depend on how many could have led
-    rows = rows_of(record.standings, rank_wait_s, record.session)
+    rows = rows_of(record.standings, rank_wait_s, record.session if veto is None else "")
     return Explanation(node_id, because, tuple(notes), rows, record.epoch, leads)
 
 
@@ -295,7 +307,13 @@ def _always(node_id: str, situation: Situation, entries: Iterable[Entry], epoch:
         )
     if situation.operator_problem:
         yield f"The orders of operators cannot be read, so none is in force: {situation.operator_problem}."
-    actions = [each for each in entries if isinstance(each, ActionRecord) and each.epoch == epoch]
+    if (veto := _veto_of(entries, epoch)) is not None:
+        yield f"{veto.what} gave the term of epoch {epoch} back before it led: {veto.why}."
+    leader = situation.leader
+    handover = under_way(situation.transfer, leader.mod_revision) if leader is not None else None
+    if handover is not None and epoch == situation.epoch:
+        yield f"A handover is under way: {handover}."
+    actions = [each for each in entries if isinstance(each, ActionRecord) and each.epoch == epoch and not each.is_veto]
     for each in actions[-_MOST_ACTIONS:]:
         what = f"{each.action.replace('_', ' ')} {each.what}".rstrip()
         why = f": {each.why}" if each.why else ""
