@@ -51,6 +51,17 @@ def test_an_order_where_nobody_stands_says_so_and_names_the_elections_that_there
     assert "there are nodes of: reports" in slurp("status").out
 
 
+def test_what_is_to_be_done_next_names_the_election(slurp: Slurp, reports: LeaderElection) -> None:
+    pinned = slurp("leader", "pin", "zz", "--election", "reports")
+    assert "`slurp leader explain zz --election reports` tells why" in pinned.err
+    slurp("leader", "freeze", "--election", "nobodys")
+    (problem,) = slurp("status", "--election", "nobodys", "--json").json["problems"]
+    assert problem["fix"] == "hold elections again with `slurp leader unfreeze --election nobodys`"
+    shown = slurp("leader", "show", "--election", "nobodys", "--json")
+    assert shown.error["fix"] == "see why with `slurp leader explain --election nobodys`"
+    assert shown.err.endswith(f"{shown.error['fix']}\n")
+
+
 def test_without_any_other_election_the_hint_is_short(slurp: Slurp, cluster: str) -> None:
     assert slurp("leader", "freeze", "--json").err == "slurp: nobody stands in the election 'slurp'\n"
     assert slurp("leader", "step-down").err.splitlines()[0] == "slurp: nobody stands in the election 'slurp'"

@@ -29,7 +29,7 @@ CLOCK = SystemClock()
 
 
 def words(**facts: Any) -> tuple[bool, bool, bool, list[str]]:
-    health = health_of(Facts("a", **facts), CLOCK)
+    health = health_of(Facts("a", "reports", **facts), CLOCK)
     assert all(problem["fix"] for problem in health["problems"])
     return health["live"], health["ready"], health["healthy"], [problem["what"] for problem in health["problems"]]
 
@@ -99,15 +99,21 @@ def test_each_fact_is_said_in_the_words_it_deserves(
     assert words(**facts) == expected
 
 
+@pytest.mark.parametrize("facts", [{"unfit": "no disk"}, {"held_back": "the election is frozen"}])
+def test_a_command_that_is_named_is_about_this_election(facts: dict[str, Any]) -> None:
+    (problem,) = health_of(Facts("a", "reports", **facts), CLOCK)["problems"]
+    assert "`slurp leader explain --election reports`" in problem["fix"]
+
+
 def test_a_guard_that_dies_along_is_not_said_to_be_out_of_work() -> None:
-    (problem,) = health_of(Facts("a", guard_trouble=DYING_ALONG), CLOCK)["problems"]
+    (problem,) = health_of(Facts("a", "reports", guard_trouble=DYING_ALONG), CLOCK)["problems"]
     assert "although its crash guard works: this process is process 1" in problem["message"]
     assert "`slurp guard -- CMD`" in problem["fix"]
 
 
 @pytest.mark.parametrize("facts", [{"outage": OUTAGE}, {"guard_trouble": UNGUARDED}, {"guard_trouble": DYING_ALONG}])
 def test_what_lasts_is_dated(facts: dict[str, Any]) -> None:
-    since = health_of(Facts("a", **facts), CLOCK)["problems"][0]["since"]
+    since = health_of(Facts("a", "reports", **facts), CLOCK)["problems"][0]["since"]
     assert since.endswith("Z")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -156,10 +157,10 @@ def answer_to(error: BaseException) -> Answer | None:
     return next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), None)
 
 
-def describe(error: BaseException, hint: str = "") -> dict[str, Any]:
-    """An error as plain data, with all its facts."""
+def describe(error: BaseException, hint: str = "", said: Callable[[str], str] = str) -> dict[str, Any]:
+    """An error as plain data, with all its facts. `said`: what to do, as it is said; see `Invocation.hint`."""
     answer = answer_to(error)
-    fix = _fix(error, answer) if answer else hint
+    fix = said(_fix(error, answer) if answer else hint)
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "message": _message(error, expected=answer is not None),
@@ -173,7 +174,7 @@ def describe(error: BaseException, hint: str = "") -> dict[str, Any]:
     return described
 
 
-def report(error: BaseException, *, as_json: bool, hint: str = "") -> int:
+def report(error: BaseException, *, as_json: bool, hint: str = "", said: Callable[[str], str] = str) -> int:
     """Say what went wrong, in one line on standard error, with `as_json` as a document on standard output too.
 
     Returns:
@@ -182,7 +183,7 @@ def report(error: BaseException, *, as_json: bool, hint: str = "") -> int:
     from slurp_leader.cli.output import dump_json
     from slurp_leader.telemetry.logs import printable
 
-    described = describe(error, hint)
+    described = describe(error, hint, said)
     fix = described.get("fix", "")
     # Of several wrong settings each has a line of its own. Elsewhere a line end is part of what somebody said.
     parts = [described["message"]] if isinstance(error, errors.LeadershipError) else described["message"].split("\n")

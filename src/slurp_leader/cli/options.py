@@ -130,6 +130,12 @@ class Invocation:
     def wants_traces(self) -> bool:
         return self.verbose >= 2
 
+    def hint(self, text: str) -> str:
+        """What is to be done next: the commands that it names ask about the same election as this one."""
+        from slurp_leader.election.commands import about
+
+        return about(self.election, text) if self.election is not None else text
+
     def output(self) -> Output:
         """Where this call writes."""
         from slurp_leader.cli.output import Output

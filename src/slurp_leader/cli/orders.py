@@ -301,7 +301,7 @@ def _give(
     elif until and seen and seen.is_known:
         output.line(leads(seen.leader))
         if not until(seen.leader):
-            output.say(f"that has not changed yet: `slurp leader explain {named[0]}` tells why")
+            output.say(call.hint(f"that has not changed yet: `slurp leader explain {named[0]}` tells why"))
 
 
 def _as_json(done: Ordered, election: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def explain(
     with asking(call) as asked:
         orders = asked.orders()
         question = Question.of(asked.name, orders.situation(), orders.history()[0], asked.settings, epoch)
-    told = question.about(node) if node is not None else question.about_the_lead()
+    told = (question.about(node) if node is not None else question.about_the_lead()).hinted(call.hint)
     output = call.output()
     if output.as_json:
         output.json(

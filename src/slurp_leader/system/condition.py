@@ -18,6 +18,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election import ElectionState, Reason
+from slurp_leader.election.commands import about
 from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreFullError
 from slurp_leader.guard.client import GuardTrouble
@@ -31,6 +32,8 @@ class Facts:
     """What is known. The defaults are those of a node that does well."""
 
     node_id: str
+    election: str
+    """Name of the election, which whoever reads this may not have in his settings."""
     is_running: bool = True
     is_stopping: bool = False
     has_heard: bool = True
@@ -168,10 +171,11 @@ def _of_the_election(facts: Facts, clock: Clock) -> list[Problem]:
         problems.append(Problem("cannot_stand", message, "put right what the message names", since))
     if facts.unfit and not facts.held_back:
         message = f"this node lets others go first, and leads only when they do not: {facts.unfit}"
-        problems.append(Problem("unfit", message, "put right what the message names; see `slurp leader explain`"))
+        fix = about(facts.election, "put right what the message names; see `slurp leader explain`")
+        problems.append(Problem("unfit", message, fix))
     if facts.held_back:
         message = f"nobody leads, and this node may not: {facts.held_back}"
-        fix = "see `slurp leader explain`, and whether other nodes that may lead are up"
+        fix = about(facts.election, "see `slurp leader explain`, and whether other nodes that may lead are up")
         problems.append(Problem("held_back", message, fix))
     if facts.state is ElectionState.SUSPENDED:
         message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"

@@ -354,9 +354,10 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         parts = self._running_parts
         node_id = self.settings.node.id
         if parts is None:
-            return health_of(Facts(node_id, is_running=False), self._clock)
+            return health_of(Facts(node_id, self.name, is_running=False), self._clock)
         facts = Facts(
             node_id,
+            self.name,
             is_stopping=parts.is_stopping,
             has_heard=parts.has_heard,
             state=parts.election.state,

@@ -6,7 +6,7 @@ orders as they were then, not as they are now. Nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,10 @@ class Explanation:
 
     def __str__(self) -> str:
         return " ".join((self.sentence, *self.notes))
+
+    def hinted(self, hint: Callable[[str], str]) -> Explanation:
+        """With the commands that it names as `hint` writes them."""
+        return replace(self, sentence=hint(self.sentence), notes=tuple(map(hint, self.notes)))
 
     def to_fields(self) -> dict[str, Any]:
         """As plain data."""
