@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Slurp
-from slurp_leader import SlurpLeaderSystem, SlurpSettings
+from slurp_leader import LeaderObserver, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli import orders
 from slurp_leader.cli.asking import Asked, asking
 from slurp_leader.cli.options import Invocation
@@ -263,15 +263,38 @@ def test_an_order_that_stands_is_told_of_where_etcd_does_not_say_who_leads_after
     assert len(again.out.splitlines()) == 1  # that nobody leads is not known
 
 
+def hang_in(keys: ElectionKeys, store: Store) -> None:
+    """An election in which node-a leads and does nothing more, and node-b stands."""
+    lease = do(store, Grant(secrets.randbits(62), 60)).lease_id
+    for name in ("node-a", "node-b"):
+        each = Candidate(name, f"s-{name}", lease, 60)
+        do(store, Put(keys.candidate(each.session), each.to_value(), lease=lease))
+    silent = LeaderRecord("node-a", "s-node-a", "ab" * 16, 60, 1)
+    do(store, Put(keys.leader, silent.to_value(), lease=lease))
+
+
+def test_while_the_leader_hangs_explain_says_how_a_pin_comes_true(
+    slurp: Slurp, cluster: str, etcd_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "_LONGEST_LOOK_S", 0.1)
+    hang_in(ElectionKeys.of(Keyspace(cluster), "reports"), etcd_store)
+    slurp("leader", "pin", "node-b", "--election", "reports", "--by", "ops")
+    waits = (
+        "node-b is pinned by ops, and fit; node-a has not handed over to it yet. If node-a does not answer: "
+        "`slurp leader force --to node-b --election reports`."
+    )
+    explain = ("leader", "explain", "--election", "reports", "--json")
+    assert slurp(*explain, "node-b").json["sentence"].endswith(waits)
+    assert waits in slurp(*explain).json["notes"]
+    with LeaderObserver("reports") as anybody:
+        assert str(anybody.explain("node-b")).startswith("node-a leads")
+        assert waits in str(anybody.explain("node-b"))
+
+
 def test_a_wish_that_nobody_obeys_in_time_is_taken_back(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
     """It would be obeyed when the leader wakes up, with nobody waiting for it any more."""
     keys = ElectionKeys.of(Keyspace(cluster), "slurp")
-    lease = do(etcd_store, Grant(secrets.randbits(62), 60)).lease_id
-    for name in ("node-a", "node-b"):
-        each = Candidate(name, f"s-{name}", lease, 60)
-        do(etcd_store, Put(keys.candidate(each.session), each.to_value(), lease=lease))
-    silent = LeaderRecord("node-a", "s-node-a", "ab" * 16, 60, 1)
-    do(etcd_store, Put(keys.leader, silent.to_value(), lease=lease))
+    hang_in(keys, etcd_store)
     told = slurp("leader", "transfer", "--to", "node-b", "--timeout", 4, "--json")
     assert (told.code, told.error["reason"], told.error["outcome"]) == (75, "timeout", "not_applied")
     assert get(etcd_store, keys.transfer) is None

@@ -91,7 +91,25 @@ def explain(
         found = _of_a_term(node_id, situation, told)
     else:
         found = _of_a_term_untold(node_id, situation)
+    if record is None:
+        found = _with_a_pin_that_waits(found, situation)
     return replace(found, notes=(*found.notes, *_always(node_id, situation, entries, found.epoch or situation.epoch)))
+
+
+def _with_a_pin_that_waits(found: Explanation, situation: Situation) -> Explanation:
+    """Said of the one that leads, and of the one that is pinned, while the first has not handed over to the other."""
+    leader, orders = situation.record, situation.operator
+    if leader is None or orders.pinned_to == leader.node_id or orders.pinned_to not in situation.by_the_leader.able:
+        return found
+    waits = (
+        f"{orders.pinned_to} is pinned {orders.pinned}, and fit; {leader.node_id} has not handed over to it yet. If "
+        f"{leader.node_id} does not answer: `slurp leader force --to {orders.pinned_to}`."
+    )
+    if found.leads:
+        return replace(found, notes=(*found.notes, waits))
+    if found.node_id != orders.pinned_to:
+        return found
+    return replace(found, sentence=f"{found.sentence.removesuffix(_NOT_REPLACED).rstrip()} {waits}")
 
 
 def _told(situation: Situation) -> HistoryRecord | None:
