@@ -127,7 +127,7 @@ def test_simulate_tries_other_weights_and_changes_nothing(
     )
     assert [row["score"] for row in told.json["candidates"]] == [0.8, 0.8]
     wrong = slurp("leader", "simulate", "--weights", "capability=0.5", "--json")
-    assert (wrong.code, wrong.error["type"]) == (78, "ConfigurationError")
+    assert (wrong.code, wrong.error["type"], wrong.error["field"]) == (2, "UsageError", "weights")
     assert slurp("leader", "simulate").out.startswith("If an election were held now, ")
     assert node.is_leader
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -51,7 +52,22 @@ MEANINGS = {
 
 
 class UsageError(errors.SlurpLeaderError):
-    """The command was called in a wrong way."""
+    """The command was called in a wrong way. `field`: which of its parts is wrong, where that has a name."""
+
+    field: str = ""
+
+
+@contextmanager
+def as_typed() -> Iterator[None]:
+    """What is found wrong here stands in no file and no variable: it was typed, so it is wrong usage.
+
+    Raises:
+        UsageError: In place of a ConfigurationError.
+    """
+    try:
+        yield
+    except errors.ConfigurationError as error:
+        raise UsageError(str(error), field=error.field) from error
 
 
 class NotFoundError(errors.SlurpLeaderError):

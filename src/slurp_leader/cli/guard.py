@@ -19,7 +19,7 @@ import typer
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.exits import UsageError
 from slurp_leader.cli.node import logging_of
-from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.options import Invocation, check_name
 from slurp_leader.clock import SystemClock
 from slurp_leader.errors import LifecycleError
 from slurp_leader.guard.inherited import EPOCH, GUARD_SOCKET, TOKEN
@@ -98,6 +98,7 @@ def lead(
     from slurp_leader.system import LeaderElection
 
     wanted = _checked(cmd, "lead")
+    check_name("--name", name)
     settings = call.settings()
     with logging_of(call, settings):
         election = LeaderElection(name, _with_time_to_end(settings, grace))

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurp_leader.cli.exits import as_typed
+
 if TYPE_CHECKING:
     from slurp_leader.cli.output import Output
     from slurp_leader.settings import SlurpSettings
@@ -160,8 +162,10 @@ class Invocation:
         """Read the settings; what deserves a look is said on standard error.
 
         Raises:
+            UsageError: The election cannot have the name that was given.
             ConfigurationError: Something is wrong or missing.
         """
+        check_name("--election", self.election)
         from slurp_leader.settings import ConfigurationWarning, SlurpSettings
 
         output = self.output()
@@ -184,6 +188,15 @@ class Invocation:
         from slurp_leader.telemetry.logs import configure_logging
 
         return configure_logging(level=("critical" if self.quiet else level, "info", "debug")[min(self.verbose, 2)])
+
+
+def check_name(option: str, name: str | None) -> None:
+    """Raises UsageError when no election can have the name that was given, if one was."""
+    from slurp_leader.store.keyspace import key_segment
+
+    if name is not None:
+        with as_typed():
+            key_segment(option, name)
 
 
 def _say_in_one_line(failure: threading.ExceptHookArgs) -> None:
