@@ -15,7 +15,7 @@ from slurp_leader.cli.asking import Asked, asking
 from slurp_leader.cli.options import Invocation
 from slurp_leader.election import ElectionKeys
 from slurp_leader.election.ranking.candidates import Candidate
-from slurp_leader.election.records import LeaderRecord
+from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.errors import StoreTimeoutError
 from slurp_leader.store import Grant, Put, Store
 from slurp_leader.store.keyspace import Keyspace
@@ -115,6 +115,8 @@ def test_force_asks_or_wants_to_be_told_and_ends_the_term(
     assert leads.startswith("node-b leads (epoch 2, token ")
     assert other.wait_for_leadership(WAIT_S)
     assert before.lost.wait(WAIT_S)
+    assert told_to_be_in_force(slurp) == [{}, {}, "nothing is ordered in the election 'slurp'\n"]  # that one is spent
+    assert "forced" not in slurp("leader", "block", "node-x", "--json").json["orders"]
     refused = slurp("leader", "force", "--yes", "--to", "nowhere", "--json")
     assert (refused.code, refused.error["reason"]) == (6, "unknown")
 
@@ -263,6 +265,22 @@ def test_an_order_that_stands_is_told_of_where_etcd_does_not_say_who_leads_after
     assert len(again.out.splitlines()) == 1  # that nobody leads is not known
 
 
+def told_to_be_in_force(slurp: Slurp) -> list[Any]:
+    """What every command says that tells of it."""
+    as_json = [slurp(*command, "--json").json["orders"] for command in (("leader", "orders"), ("status",))]
+    return [*as_json, slurp("leader", "orders").out]
+
+
+def test_a_force_is_in_force_until_somebody_leads_again(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
+    hang_in(ElectionKeys.of(Keyspace(cluster), "slurp"), etcd_store)
+    slurp("leader", "force", "--yes", "--to", "node-b", "--by", "ops", "--why", "it hangs")
+    own, of_status, text = told_to_be_in_force(slurp)
+    assert own["forced"] == of_status["forced"]
+    assert (own["forced"]["to"], own["forced"]["why"]) == ("node-b", "it hangs")
+    assert text == "node-b goes first after epoch 1, which was ended by force, by ops: it hangs\n"
+    assert text.strip() in slurp("status").out.replace("\n", " ").replace("  ", "")
+
+
 def hang_in(keys: ElectionKeys, store: Store) -> None:
     """An election in which node-a leads and does nothing more, and node-b stands."""
     lease = do(store, Grant(secrets.randbits(62), 60)).lease_id
@@ -270,6 +288,7 @@ def hang_in(keys: ElectionKeys, store: Store) -> None:
         each = Candidate(name, f"s-{name}", lease, 60)
         do(store, Put(keys.candidate(each.session), each.to_value(), lease=lease))
     silent = LeaderRecord("node-a", "s-node-a", "ab" * 16, 60, 1)
+    do(store, Put(keys.epoch, epoch_value(1)))
     do(store, Put(keys.leader, silent.to_value(), lease=lease))
 
 

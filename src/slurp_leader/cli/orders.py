@@ -266,6 +266,9 @@ def in_force(orders: OperatorRecord) -> Iterator[str]:
         yield f"{node_id} is blocked {order}"
     if orders.oldest_version:
         yield f"version {orders.oldest_version} or newer is preferred, {orders.versions}"
+    if (forced := orders.forced) is not None:
+        ended = f"epoch {forced.epoch}, which was ended by force, {forced.order}"
+        yield f"{forced.to or 'another'} goes first after {ended}"
 
 
 def _give(
