@@ -99,6 +99,12 @@ def test_each_fact_is_said_in_the_words_it_deserves(
     assert words(**facts) == expected
 
 
+def test_what_ended_the_election_is_said_in_words() -> None:
+    facts = Facts("a", "reports", has_ended=True, reason=Reason.STORE_CHANGED, why_ended="another etcd cluster answers")
+    (problem,) = health_of(facts, CLOCK)["problems"]
+    assert problem["message"] == "this node stands for election no more: another etcd cluster answers"
+
+
 @pytest.mark.parametrize("facts", [{"unfit": "no disk"}, {"held_back": "the election is frozen"}])
 def test_a_command_that_is_named_is_about_this_election(facts: dict[str, Any]) -> None:
     (problem,) = health_of(Facts("a", "reports", **facts), CLOCK)["problems"]

@@ -43,6 +43,8 @@ class Facts:
     """Why that state was entered."""
     has_ended: bool = False
     """Whether the election stands no more, although the node runs."""
+    why_ended: str = ""
+    """What keeps it from ever standing again, if it is known."""
     duplicates: tuple[str, ...] = ()
     slow_hooks: tuple[str, ...] = ()
     failing_checks: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)
@@ -129,8 +131,8 @@ def _for_good(facts: Facts) -> list[Problem]:
     if lost is not None:
         problems.append(Problem("store", str(lost) or repr(lost), restart, ends_life=True, stops_requests=True))
     elif facts.has_ended and not facts.is_stopping and facts.engine_failure is None and not facts.executor_failure:
-        reason = facts.reason.value if facts.reason else "unknown"
-        message = f"this node stands for election no more: {reason}"
+        why = facts.why_ended or (facts.reason.value if facts.reason else "unknown")
+        message = f"this node stands for election no more: {why}"
         problems.append(Problem("election", message, restart, ends_life=True))
     if facts.engine_failure is not None:
         message = f"the scheduler of jobs failed, so this node leads no more: {facts.engine_failure!r}"

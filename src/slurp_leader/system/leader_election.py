@@ -106,8 +106,7 @@ class _Parts(ProcessParts):
         """What the watch says."""
         if isinstance(notice, FollowFailed):
             self.failure = notice.error
-            log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(notice.error), fatal=True)
-            stop_aside(self.election)
+            end_for_good(self.election, notice.error)
         else:
             self.has_heard = True
             self.election.feed(notice)
@@ -363,6 +362,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             state=parts.election.state,
             reason=parts.election.reason,
             has_ended=parts.election.has_ended,
+            why_ended=parts.election.why_ended,
             duplicates=parts.election.duplicates,
             trouble=parts.election.trouble,
             held_back=parts.election.held_back,
@@ -566,6 +566,13 @@ def unfit_of(election: Election) -> str:
     """Why a candidate is unfit, where it is not for its health checks: those are told of by name."""
     why = election.lets_others_go_first
     return "" if why == election.unfit else why
+
+
+def end_for_good(election: Election, error: Exception) -> None:
+    """Nothing will be heard of etcd any more. Said in the log, unless the election has found out and said so itself."""
+    if election.is_news(str(error)):
+        log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(error), fatal=True)
+    stop_aside(election)
 
 
 def stop_aside(election: Election) -> None:
