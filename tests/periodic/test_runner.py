@@ -84,6 +84,25 @@ def test_a_coroutine_and_a_function_that_raise_have_failed_and_say_so(
     assert "in a function" in caplog.text
 
 
+def test_work_fails_from_its_newest_failure_until_it_is_done_once(bench: Bench) -> None:
+    def work(term: Term) -> None:
+        term.check()
+        if raises:
+            raise ValueError("no disk")
+
+    def failing_after(run_id: int) -> list[str]:
+        bench.runner.begin(Begin(run_id, "report", DUE, bench.term))
+        bench.outcome()
+        return [f"{name}: {error}" for name, (error, _) in bench.runner.failing.items()]
+
+    bench.tasks["report"], raises = Task.of(work), True
+    assert failing_after(1) == ["report: ValueError('no disk')"]
+    bench.term.trust.until = float("-inf")
+    assert failing_after(2) == ["report: ValueError('no disk')"]  # an interruption tells nothing
+    bench.term, raises = term(), False
+    assert failing_after(3) == []
+
+
 @pytest.mark.parametrize("is_over", [True, False])
 def test_the_loss_of_the_term_is_an_interruption_and_anything_else_a_failure(bench: Bench, is_over: bool) -> None:
     if is_over:

@@ -80,6 +80,7 @@ DYING_ALONG = GuardTrouble("this process is process 1", CLOCK.boottime() - 5, di
         ({"stuck_jobs": 2}, (True, True, False, ["stuck"])),
         ({"stuck_jobs": 1, "can_kill": True}, (True, True, False, ["stuck"])),
         ({"duplicates": ("f00",)}, (True, True, False, ["duplicate_node"])),
+        ({"failing_work": {"report": ("ValueError('no')", 1.0)}}, (True, True, True, ["periodic_work"])),
         ({"guard_trouble": UNGUARDED}, (True, True, True, ["guard"])),
         ({"guard_trouble": UNGUARDED, "stuck_jobs": 1}, (True, True, False, ["stuck", "guard"])),
         ({"guard_trouble": UNGUARDED, "outage": OUTAGE}, (True, False, False, ["store_unreachable"])),

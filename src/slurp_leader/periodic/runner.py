@@ -101,6 +101,13 @@ class Runner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
         self._is_ending = False
+        self._failing: dict[str, tuple[str, float]] = {}
+
+    @property
+    def failing(self) -> Mapping[str, tuple[str, float]]:
+        """Work whose newest run failed, interruptions left aside: what it raised, and when, in boottime seconds."""
+        with self._lock:
+            return dict(self._failing)
 
     def begin(self, begin: Begin) -> None:
         """Begin a run. Never blocks, never raises."""
@@ -185,10 +192,15 @@ class Runner:
     # ------------------------------------------------------------ the end
 
     def _finished(self, begin: Begin, start: _Start, error: BaseException | None) -> None:
+        now = self._clock.boottime()
+        duration_s = now - start.at
+        outcome = _outcome_of(error, begin.term, start.refusals)
         with self._lock:
             self._under_way.pop(begin.run_id, None)
-        duration_s = self._clock.boottime() - start.at
-        outcome = _outcome_of(error, begin.term, start.refusals)
+            if outcome is RunOutcome.FAILED:
+                self._failing[begin.name] = f"{error!r:.500}", now
+            elif outcome is RunOutcome.COMPLETED:
+                self._failing.pop(begin.name, None)
         facts: dict[str, Any] = {"work": begin.name, "token": begin.term.token, "due": begin.due}
         facts |= {"outcome": outcome.value, "duration_s": round(duration_s, 3)}
         if outcome is RunOutcome.FAILED:

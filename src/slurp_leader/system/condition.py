@@ -49,6 +49,8 @@ class Facts:
     slow_hooks: tuple[str, ...] = ()
     failing_checks: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)
     """Health checks that fail: what they say, and since when, in boottime seconds."""
+    failing_work: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """Periodic work whose newest run in the term in force failed: what it raised, and when, in boottime seconds."""
     trouble: Trouble | None = None
     unfit: str = ""
     """Why this candidate lets others go first, beyond failing health checks."""
@@ -120,6 +122,7 @@ def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
         *_of_the_executor(facts),
         *_of_the_service(facts, clock),
         *_of_settings(facts),
+        *_of_periodic_work(facts, clock),
         *_of_the_guard(facts, clock),
     ]
 
@@ -235,6 +238,20 @@ def _of_the_service(facts: Facts, clock: Clock) -> list[Problem]:
             None if since is None else date_of(since, clock),
         )
         for name, (error, since) in sorted(facts.failing_checks.items())
+    ]
+
+
+def _of_periodic_work(facts: Facts, clock: Clock) -> list[Problem]:
+    """It harms nothing but itself: the node does what it has to, and no other would do it better."""
+    return [
+        Problem(
+            "periodic_work",
+            f"the newest run of the periodic work {name!r} failed: {error}",
+            "see the log for where it was raised; the work is begun again when it is due",
+            date_of(at, clock),
+            is_minor=True,
+        )
+        for name, (error, at) in sorted(facts.failing_work.items())
     ]
 
 

@@ -52,7 +52,7 @@ from slurp_leader.system.connection import (
 from slurp_leader.system.guarding import Reach, guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_view import Access, LeaderControl
-from slurp_leader.system.leader_work import LeaderWork, StallHint, periodic_of
+from slurp_leader.system.leader_work import LeaderWork, StallHint, failing_work_of, periodic_of
 from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.system.running import Run, awaited_run, not_awaited
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -368,6 +368,7 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
             held_back=parts.election.held_back,
             unfit=unfit_of(parts.election),
             failing_checks=self._checks.failing,
+            failing_work=failing_work_of(parts.periodic, parts.election),
             slow_hooks=self._hooks.slow,
             outage=outage_of(parts.store),
             lost_store=parts.failure,

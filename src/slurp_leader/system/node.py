@@ -39,7 +39,7 @@ from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts, hold_as_fields
 from slurp_leader.system.leader_election import end_for_good, identity_of, stop_aside, unfit_of
-from slurp_leader.system.leader_work import periodic_of
+from slurp_leader.system.leader_work import failing_work_of, periodic_of
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
 from slurp_leader.term import Lent
@@ -228,6 +228,7 @@ class Node:
             trouble=election.trouble,
             held_back=election.held_back,
             unfit=unfit_of(election),
+            failing_work=failing_work_of(self._periodic, election),
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
             hold=engine.hold() if election.term is not None else None,
