@@ -103,6 +103,10 @@ def test_it_was_elected_and_no_more_is_told() -> None:
         ({"reason": "handover", "before": ""}, "who led before handed the lead over to it."),
         ({"reason": "handover", "by": "n-z", "why": "it is not fit"}, "n-z handed the lead over to it: it is not fit."),
         (
+            {"reason": "handover", "by": "n-z", "why": "n-z: it is blocked by ops"},
+            "n-z handed the lead over to it: n-z is blocked by ops.",
+        ),
+        (
             {"reason": "handover", "by": "ops", "why": "upgrade"},
             "n-z handed the lead over to it, as ops wished: upgrade.",
         ),

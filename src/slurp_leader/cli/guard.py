@@ -85,7 +85,8 @@ def lead(
 ) -> int:
     """Run a program, in any language, on the leader only.
 
-    It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back, as in a
+    It is started when this node leads and finds the fencing token in SLURP_TOKEN, and in SLURP_EPOCH the number of the
+    term, for people. When the term is given back, as in a
     handover, it gets SIGTERM, and after --grace SIGKILL; so long the next leader waits, whatever election.stop_timeout
     says. When the term is lost, it is killed before the lease ends. If this command is killed or stopped, its crash
     guard kills the program before the next leader can start.

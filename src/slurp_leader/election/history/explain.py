@@ -294,7 +294,11 @@ def _handed_over(record: HistoryRecord) -> str:
 
 def _wish(record: HistoryRecord) -> str:
     by = f", as {record.by} wished" if record.by not in ("", record.before) else ""
-    return f"{by}: {record.why}" if record.why else by
+    its_own = f"{record.before}: it "  # as a leader begins its own reasons; it has just been named
+    why = record.why
+    if why.startswith(its_own):
+        why = f"{record.before} {why.removeprefix(its_own)}"
+    return f"{by}: {why}" if why else by
 
 
 def _at_present(node_id: str, situation: Situation) -> Iterator[str]:
