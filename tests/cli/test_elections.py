@@ -35,8 +35,8 @@ def test_a_command_is_about_the_election_that_is_named(slurp: Slurp, reports: Le
     assert slurp("status", "--election", "reports", "--json").json["leader"]["node_id"] == "node-r"
     assert slurp("leader", "explain", "--election", "reports").out.startswith("node-r leads since ")
     wrong = slurp("leader", "show", "--election", "a/b", "--json")
-    assert (wrong.code, wrong.error["type"]) == (78, "ConfigurationError")
-    assert slurp("leader", "show", "--election", "").code == 78
+    assert (wrong.code, wrong.error["type"]) == (2, "UsageError")
+    assert slurp("leader", "show", "--election", "").code == 2
 
 
 def test_an_order_where_nobody_stands_says_so_and_names_the_elections_that_there_are(
@@ -49,6 +49,17 @@ def test_an_order_where_nobody_stands_says_so_and_names_the_elections_that_there
     assert (shown.code, shown.err.startswith(hint)) == (3, True)
     assert shown.err.endswith("see why with `slurp leader explain`\n")
     assert "there are nodes of: reports" in slurp("status").out
+
+
+def test_what_is_to_be_done_next_names_the_election(slurp: Slurp, reports: LeaderElection) -> None:
+    pinned = slurp("leader", "pin", "zz", "--election", "reports")
+    assert "`slurp leader explain zz --election reports` tells why" in pinned.err
+    slurp("leader", "freeze", "--election", "nobodys")
+    (problem,) = slurp("status", "--election", "nobodys", "--json").json["problems"]
+    assert problem["fix"] == "hold elections again with `slurp leader unfreeze --election nobodys`"
+    shown = slurp("leader", "show", "--election", "nobodys", "--json")
+    assert shown.error["fix"] == "see why with `slurp leader explain --election nobodys`"
+    assert shown.err.endswith(f"{shown.error['fix']}\n")
 
 
 def test_without_any_other_election_the_hint_is_short(slurp: Slurp, cluster: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from slurp_leader import errors
 from slurp_leader.cli import main
 from slurp_leader.cli.exits import ANSWERS, INTERNAL_HINT, MEANINGS, Exit, answer_to, describe, report
+from slurp_leader.cli.options import Invocation
 
 
 def every_error() -> list[type[errors.SlurpLeaderError]]:
@@ -106,6 +107,14 @@ def test_a_mistake_of_ours_says_its_type_and_how_to_see_more(capsys: pytest.Capt
 def test_the_hint_fits_the_reason(error: Exception, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     report(error, as_json=False)
     assert hint in capsys.readouterr().err
+
+
+def test_the_hint_is_about_the_election_that_was_named(capsys: pytest.CaptureFixture[str]) -> None:
+    error = errors.OrderRefusedError("no", reason="")
+    report(error, as_json=True, said=Invocation(election="reports").hint)
+    written = capsys.readouterr()
+    fix = "see `slurp leader orders --election reports` and `slurp leader show --election reports`"
+    assert (json.loads(written.out)["error"]["fix"], written.err) == (fix, f"slurp: no; {fix}\n")
 
 
 def test_a_reason_with_a_line_end_does_not_break_the_line(capsys: pytest.CaptureFixture[str]) -> None:

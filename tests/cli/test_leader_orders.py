@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from cli.conftest import Slurp
-from slurp_leader import SlurpLeaderSystem, SlurpSettings
+from slurp_leader import LeaderObserver, SlurpLeaderSystem, SlurpSettings
 from slurp_leader.cli import orders
 from slurp_leader.cli.asking import Asked, Lead, asking
 from slurp_leader.cli.options import Invocation
 from slurp_leader.election import ElectionKeys
 from slurp_leader.election.ranking.candidates import Candidate
-from slurp_leader.election.records import LeaderRecord
+from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.errors import StoreTimeoutError
 from slurp_leader.store import Grant, Put, Store
@@ -117,6 +117,8 @@ def test_force_asks_or_wants_to_be_told_and_ends_the_term(
     assert leads.startswith("node-b leads (epoch 2, token ")
     assert other.wait_for_leadership(WAIT_S)
     assert before.lost.wait(WAIT_S)
+    assert told_to_be_in_force(slurp) == [{}, {}, "nothing is ordered in the election 'slurp'\n"]  # that one is spent
+    assert "forced" not in slurp("leader", "block", "node-x", "--json").json["orders"]
     refused = slurp("leader", "force", "--yes", "--to", "nowhere", "--json")
     assert (refused.code, refused.error["reason"]) == (6, "unknown")
 
@@ -129,7 +131,7 @@ def test_simulate_tries_other_weights_and_changes_nothing(
     )
     assert [row["score"] for row in told.json["candidates"]] == [0.8, 0.8]
     wrong = slurp("leader", "simulate", "--weights", "capability=0.5", "--json")
-    assert (wrong.code, wrong.error["type"]) == (78, "ConfigurationError")
+    assert (wrong.code, wrong.error["type"], wrong.error["field"]) == (2, "UsageError", "weights")
     assert slurp("leader", "simulate").out.startswith("If an election were held now, ")
     assert node.is_leader
 
@@ -265,15 +267,55 @@ def test_an_order_that_stands_is_told_of_where_etcd_does_not_say_who_leads_after
     assert len(again.out.splitlines()) == 1  # that nobody leads is not known
 
 
+def told_to_be_in_force(slurp: Slurp) -> list[Any]:
+    """What every command says that tells of it."""
+    as_json = [slurp(*command, "--json").json["orders"] for command in (("leader", "orders"), ("status",))]
+    return [*as_json, slurp("leader", "orders").out]
+
+
+def test_a_force_is_in_force_until_somebody_leads_again(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
+    hang_in(ElectionKeys.of(Keyspace(cluster), "slurp"), etcd_store)
+    slurp("leader", "force", "--yes", "--to", "node-b", "--by", "ops", "--why", "it hangs")
+    own, of_status, text = told_to_be_in_force(slurp)
+    assert own["forced"] == of_status["forced"]
+    assert (own["forced"]["to"], own["forced"]["why"]) == ("node-b", "it hangs")
+    assert text == "node-b goes first after epoch 1, which was ended by force, by ops: it hangs\n"
+    assert text.strip() in slurp("status").out.replace("\n", " ").replace("  ", "")
+
+
+def hang_in(keys: ElectionKeys, store: Store) -> None:
+    """An election in which node-a leads and does nothing more, and node-b stands."""
+    lease = do(store, Grant(secrets.randbits(62), 60)).lease_id
+    for name in ("node-a", "node-b"):
+        each = Candidate(name, f"s-{name}", lease, 60)
+        do(store, Put(keys.candidate(each.session), each.to_value(), lease=lease))
+    silent = LeaderRecord("node-a", "s-node-a", "ab" * 16, 60, 1)
+    do(store, Put(keys.epoch, epoch_value(1)))
+    do(store, Put(keys.leader, silent.to_value(), lease=lease))
+
+
+def test_while_the_leader_hangs_explain_says_how_a_pin_comes_true(
+    slurp: Slurp, cluster: str, etcd_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "_LONGEST_LOOK_S", 0.1)
+    hang_in(ElectionKeys.of(Keyspace(cluster), "reports"), etcd_store)
+    slurp("leader", "pin", "node-b", "--election", "reports", "--by", "ops")
+    waits = (
+        "node-b is pinned by ops, and fit; node-a has not handed over to it yet. If node-a does not answer: "
+        "`slurp leader force --to node-b --election reports`."
+    )
+    explain = ("leader", "explain", "--election", "reports", "--json")
+    assert slurp(*explain, "node-b").json["sentence"].endswith(waits)
+    assert waits in slurp(*explain).json["notes"]
+    with LeaderObserver("reports") as anybody:
+        assert str(anybody.explain("node-b")).startswith("node-a leads")
+        assert waits in str(anybody.explain("node-b"))
+
+
 def test_a_wish_that_nobody_obeys_in_time_is_taken_back(slurp: Slurp, cluster: str, etcd_store: Store) -> None:
     """It would be obeyed when the leader wakes up, with nobody waiting for it any more."""
     keys = ElectionKeys.of(Keyspace(cluster), "slurp")
-    lease = do(etcd_store, Grant(secrets.randbits(62), 60)).lease_id
-    for name in ("node-a", "node-b"):
-        each = Candidate(name, f"s-{name}", lease, 60)
-        do(etcd_store, Put(keys.candidate(each.session), each.to_value(), lease=lease))
-    silent = LeaderRecord("node-a", "s-node-a", "ab" * 16, 60, 1)
-    do(etcd_store, Put(keys.leader, silent.to_value(), lease=lease))
+    hang_in(keys, etcd_store)
     told = slurp("leader", "transfer", "--to", "node-b", "--timeout", 4, "--json")
     assert (told.code, told.error["reason"], told.error["outcome"]) == (75, "timeout", "not_applied")
     assert get(etcd_store, keys.transfer) is None

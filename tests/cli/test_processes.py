@@ -175,6 +175,23 @@ def test_a_node_that_lost_etcd_for_good_ends_and_says_why(
 
 
 @pytest.mark.etcd
+def test_a_program_whose_etcd_was_replaced_is_ended_and_why_is_said_in_the_log_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EtcdProcess(extra_args=QUICK) as first:
+        monkeypatch.setenv("SLURP_ETCD__ENDPOINTS", first.endpoint)
+        lead = start("lead", "--", "sleep", "1000")
+        read_until(lead.stderr, "state=leader")
+        port = int(first.endpoint.rpartition(":")[2])
+    with EtcdProcess(extra_args=QUICK, client_port=port):
+        _, said = lead.communicate(timeout=WAIT_S)
+    ended = "slurp: the election ended, and no work was done to its end: another etcd cluster answers: id "
+    assert lead.returncode == 1
+    assert said.splitlines()[-1].startswith(ended)
+    assert said.count("election.ended") + said.count("fatal=True") == 1
+
+
+@pytest.mark.etcd
 def test_settings_decide_how_a_node_logs(start: Start, cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURP_LOGS__FORMAT", "json")
     monkeypatch.setenv("SLURP_TELEMETRY__EXPORTER", "console")

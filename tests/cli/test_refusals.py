@@ -159,6 +159,37 @@ def test_an_authority_that_did_not_sign_the_member_is_denied(
         assert slurp("status").code == 0
 
 
+# ---------------------------------------------------------------- what was typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (("leader", "simulate", "--weights", "netwrk=0.4"), "no weight 'netwrk'"),
+        (("leader", "simulate", "--weights", "network=0.9"), "not 1"),
+        (("leader", "simulate", "--weights", "network"), "has no number"),
+        (("leader", "require-version", "abc"), "as in 1.4.2"),
+        (("leader", "pin", "a b"), "cannot be part of a key"),
+        (("leader", "freeze", "--why", "x" * 2000), "why has 2000 characters"),
+        (("leader", "transfer", "--why", "x" * 2000), "why has 2000 characters"),
+        (("queue", "pause", "--why", "x" * 2000), "at most"),
+        (("status", "--election", "a/b"), "--election: 'a/b'"),
+        (("lead", "--name", "a b", "--", "true"), "--name: 'a b'"),
+    ],
+)
+def test_what_was_typed_wrong_is_wrong_usage_and_no_wrong_setting(
+    slurp: Slurp, cluster: str, typed: tuple[str, ...], named: str
+) -> None:
+    result = slurp(*typed)
+    assert (result.code, result.out) == (2, "")
+    assert named in result.err.splitlines()[-1]
+
+
+def test_a_name_of_the_settings_is_no_wrong_usage(slurp: Slurp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURP_ELECTION__NAME", "a/b")
+    assert slurp("status").code == 78
+
+
 # ---------------------------------------------------------------- settings
 
 

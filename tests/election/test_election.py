@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from slurp_leader.clock import SystemClock
 from slurp_leader.election import Election, ElectionEvent, ElectionState, Identity, Lending, Reason, StateChanged
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NoLeaderError, NotLeaderError
-from slurp_leader.store import Delete, Revoke, Store
+from slurp_leader.store import Delete, Request, Revoke, Store
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.store.memory import MemoryStore
 from support.calls import PATIENCE_S, Recorder, do, get
@@ -99,6 +100,30 @@ def test_an_etcd_that_stands_still_ends_the_trust_before_the_lease(stand: Stand,
             assert leader.stop()
         finally:
             store.close()
+
+
+class _Replaced(MemoryStore):
+    """A store in whose place another one answers from some moment on."""
+
+    by: MemoryStore | None = None
+
+    def call(self, request: Request[Any], timeout_s: float) -> Future[Any]:
+        return self.by.call(request, timeout_s) if self.by else super().call(request, timeout_s)
+
+
+def test_an_election_that_another_cluster_ends_says_why_and_that_is_in_the_log_once(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _Replaced() as store, MemoryStore(cluster_id=2) as other:
+        election = leading(stand, store).election
+        store.by = other
+        assert election.wait_until(lambda: election.has_ended, PATIENCE_S)
+        why = "another etcd cluster answers: id 2, before 1"
+        assert (election.why_ended, election.reason) == (why, Reason.STORE_CHANGED)
+        (entry,) = [each for each in caplog.records if getattr(each, "slurp_event", "") == "election.ended"]
+        assert (entry.levelname, entry.__dict__["slurp"]["error"]) == ("ERROR", why)
+        assert not election.is_news("the watch has found it out too")
+        assert election.why_ended == why
 
 
 # ---------------------------------------------------------------- listeners

@@ -104,6 +104,10 @@ def test_it_was_elected_and_no_more_is_told() -> None:
         ({"reason": "handover", "before": ""}, "who led before handed the lead over to it."),
         ({"reason": "handover", "by": "n-z", "why": "it is not fit"}, "n-z handed the lead over to it: it is not fit."),
         (
+            {"reason": "handover", "by": "n-z", "why": "n-z: it is blocked by ops"},
+            "n-z handed the lead over to it: n-z is blocked by ops.",
+        ),
+        (
             {"reason": "handover", "by": "ops", "why": "upgrade"},
             "n-z handed the lead over to it, as ops wished: upgrade.",
         ),
@@ -257,6 +261,32 @@ def test_it_was_not_standing_then() -> None:
     assert in_force("n-c", record_of(A, B), A, B, candidate("n-c", 0.99)) == (
         f"{SINCE}: it was elected. n-c was not standing then. {NOT_REPLACED}"
     )
+
+
+def test_it_is_pinned_and_fit_and_waits_for_who_leads() -> None:
+    pinned = NO_ORDERS.pin("n-b", OPS)
+    waits = (
+        "n-b is pinned by ops: disk is failing, and fit; n-a has not handed over to it yet. If n-a does not answer: "
+        "`slurp leader force --to n-b`."
+    )
+    new = led_by(record_of(A), A, B, operator=pinned)
+    assert why("n-b", new).sentence == f"{SINCE}: it was elected. n-b was not standing then. {waits}"
+    untold = dataclasses.replace(new, newest=None)
+    assert why("n-b", untold).sentence.endswith(f"is not told in the history. {waits}")
+    assert why("n-b", led_by(record_of(A, B), A, B, operator=pinned)).sentence.endswith(f"counts 100%. {waits}")
+    assert why("n-a", new).notes == (waits,)
+    assert waits not in str(why("n-c", led_by(record_of(A), A, B, C, operator=pinned)))
+    assert waits not in str(why("n-b", new, record=record_of(A)))
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [NO_ORDERS, *(NO_ORDERS.pin(name, OPS) for name in ("n-a", "n-x")), NO_ORDERS.pin("n-b", OPS).block("n-b", OPS)],
+)
+def test_nobody_waits_for_a_handover_where_none_is_due(orders: OperatorRecord) -> None:
+    assert "handed over" not in str(why("n-b", led_by(record_of(A), A, B, operator=orders)))
+    ill = candidate("n-b", unfit="ill")
+    assert "handed over" not in str(why("n-b", led_by(record_of(A), A, ill, operator=NO_ORDERS.pin("n-b", OPS))))
 
 
 def test_it_is_no_candidate_at_all() -> None:

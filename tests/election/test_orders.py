@@ -11,7 +11,7 @@ import pytest
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import ElectionKeys
 from slurp_leader.election.history.entries import KEPT, ActionRecord, action_key
-from slurp_leader.election.operator import OperatorRecord, read_operator
+from slurp_leader.election.operator import Forced, OperatorRecord, read_operator
 from slurp_leader.election.orders import Ordered, Orders
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.scoring import ScoreInputs
@@ -94,6 +94,21 @@ def test_each_order_tells_the_history_who_gave_it_and_why(
     assert isinstance(entry, ActionRecord)
     assert (entry.action, entry.by, entry.why, entry.what, entry.epoch) == (action, "ops", "why", what, 7)
     assert (entry.revision, unreadable) == (done.revision, 0)
+
+
+def test_a_force_of_an_earlier_term_is_not_in_force_and_is_gone_with_the_next_order(
+    memory_store: MemoryStore, keyspace: Keyspace
+) -> None:
+    spent = OperatorRecord().force(Forced(6, "a", "s-b", _ORDER)).pin("p", _ORDER)
+    put(memory_store, keys_of(keyspace).operator, spent.to_value())
+    a_leader(memory_store, keyspace, "a", "b")
+    orders = orders_of(memory_store, keyspace)
+    now = orders.situation().operator
+    assert (now.forced, now.pinned_to) == (None, "p")
+    assert orders.block("x").orders.forced is None
+    assert in_force(memory_store, keyspace).forced is None
+    assert orders.force("b").orders.forced is not None
+    assert orders.situation().operator.forced is not None
 
 
 def test_orders_add_up_and_are_taken_back_one_by_one(memory_store: MemoryStore, keyspace: Keyspace) -> None:

@@ -159,7 +159,7 @@ def test_another_etcd_behind_the_same_address_ends_everything_at_once() -> None:
 
     world.state.apply = other_cluster
     world.run_for(OPTIONS.renew_interval_s + 0.1)
-    assert leader.finished == Finished(clean=False)
+    assert leader.finished == Finished(clean=False, why="another etcd cluster answers: id 63, before 1")
     assert leader.last_reason is Reason.STORE_CHANGED
     assert not leader.terms[0].is_valid
 
@@ -167,10 +167,11 @@ def test_another_etcd_behind_the_same_address_ends_everything_at_once() -> None:
 def test_a_store_that_reports_another_cluster_ends_everything_whatever_was_asked() -> None:
     for chosen in (grants, lambda request: isinstance(request, KeepAlive), writes_key(KEYS.leader)):
         world = World()
-        world.order(failed(StoreChangedError()), chosen)
+        world.order(failed(StoreChangedError("it went back")), chosen)
         standing = node(world)
         world.run_until(lambda n=standing: n.finished is not None, within_s=5.0)
         assert standing.last_reason is Reason.STORE_CHANGED
+        assert standing.finished == Finished(clean=False, why="it went back")
 
 
 def test_sessions_of_one_node_in_other_elections_are_no_duplicates() -> None:

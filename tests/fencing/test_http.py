@@ -211,6 +211,12 @@ def test_a_bare_token_is_checked_for_form() -> None:
         fence_headers(7, resource="")
 
 
+@pytest.mark.parametrize("given", ["5", None, 5.0, True, object()])
+def test_what_is_neither_a_holder_nor_a_token_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match="a token is"):
+        fence_headers(given)
+
+
 @given(st.integers(1, 2**63 - 1), st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255))
 def test_what_was_sent_is_what_is_read(token: int, resource: str) -> None:
     sent = fence_headers(token, resource=resource)

@@ -193,6 +193,40 @@ def test_a_coroutine_behind_one_that_blocks_looks_at_the_term_when_its_turn_has_
     assert called == []
 
 
+def test_an_error_that_cannot_be_printed_ends_its_run_all_the_same(bench: Bench) -> None:
+    class UnprintableError(Exception):
+        def __repr__(self) -> str:
+            raise ValueError("no")
+
+        __str__ = __repr__
+
+    def work() -> None:
+        raise UnprintableError
+
+    bench.begin(work)
+    assert bench.outcome() is RunOutcome.FAILED
+    assert [error for error, _ in bench.runner.failing.values()] == ["UnprintableError"]
+
+
+def test_work_fails_from_its_newest_failure_until_it_is_done_once(bench: Bench) -> None:
+    def work(term: Term) -> None:
+        term.check()
+        if raises:
+            raise ValueError("no disk")
+
+    def failing_after(run_id: int) -> list[str]:
+        bench.runner.begin(Begin(run_id, "report", DUE, bench.term))
+        bench.outcome()
+        return [f"{name}: {error}" for name, (error, _) in bench.runner.failing.items()]
+
+    bench.tasks["report"], raises = Task.of(work), True
+    assert failing_after(1) == ["report: ValueError('no disk')"]
+    bench.term.trust.until = float("-inf")
+    assert failing_after(2) == ["report: ValueError('no disk')"]  # an interruption tells nothing
+    bench.term, raises = term(), False
+    assert failing_after(3) == []
+
+
 @pytest.mark.parametrize("is_over", [True, False])
 def test_the_loss_of_the_term_is_an_interruption_and_anything_else_a_failure(bench: Bench, is_over: bool) -> None:
     def work(term: Term) -> None:

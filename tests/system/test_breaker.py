@@ -112,7 +112,7 @@ def test_a_breaker_inside_a_generator_puts_jobs_back_without_an_attempt(make_sys
 def test_a_probe_under_way_is_told_as_such() -> None:
     clock = SystemClock()
     hold = Hold("circuit_half_open", clock.boottime() + 60, "")
-    health = health_of(Facts("a", hold=hold), clock)
+    health = health_of(Facts("a", "reports", hold=hold), clock)
     assert (health["live"], health["ready"], health["healthy"]) == (True, True, False)
     (problem,) = health["problems"]
     assert "one is tried now" in problem["message"]

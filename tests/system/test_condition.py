@@ -29,7 +29,7 @@ CLOCK = SystemClock()
 
 
 def words(**facts: Any) -> tuple[bool, bool, bool, list[str]]:
-    health = health_of(Facts("a", **facts), CLOCK)
+    health = health_of(Facts("a", "reports", **facts), CLOCK)
     assert all(problem["fix"] for problem in health["problems"])
     return health["live"], health["ready"], health["healthy"], [problem["what"] for problem in health["problems"]]
 
@@ -80,6 +80,7 @@ DYING_ALONG = GuardTrouble("this process is process 1", CLOCK.boottime() - 5, di
         ({"stuck_jobs": 2}, (True, True, False, ["stuck"])),
         ({"stuck_jobs": 1, "can_kill": True}, (True, True, False, ["stuck"])),
         ({"duplicates": ("f00",)}, (True, True, False, ["duplicate_node"])),
+        ({"failing_work": {"report": ("ValueError('no')", 1.0)}}, (True, True, True, ["periodic_work"])),
         ({"guard_trouble": UNGUARDED}, (True, True, True, ["guard"])),
         ({"guard_trouble": UNGUARDED, "stuck_jobs": 1}, (True, True, False, ["stuck", "guard"])),
         ({"guard_trouble": UNGUARDED, "outage": OUTAGE}, (True, False, False, ["store_unreachable"])),
@@ -99,15 +100,27 @@ def test_each_fact_is_said_in_the_words_it_deserves(
     assert words(**facts) == expected
 
 
+def test_what_ended_the_election_is_said_in_words() -> None:
+    facts = Facts("a", "reports", has_ended=True, reason=Reason.STORE_CHANGED, why_ended="another etcd cluster answers")
+    (problem,) = health_of(facts, CLOCK)["problems"]
+    assert problem["message"] == "this node stands for election no more: another etcd cluster answers"
+
+
+@pytest.mark.parametrize("facts", [{"unfit": "no disk"}, {"held_back": "the election is frozen"}])
+def test_a_command_that_is_named_is_about_this_election(facts: dict[str, Any]) -> None:
+    (problem,) = health_of(Facts("a", "reports", **facts), CLOCK)["problems"]
+    assert "`slurp leader explain --election reports`" in problem["fix"]
+
+
 def test_a_guard_that_dies_along_is_not_said_to_be_out_of_work() -> None:
-    (problem,) = health_of(Facts("a", guard_trouble=DYING_ALONG), CLOCK)["problems"]
+    (problem,) = health_of(Facts("a", "reports", guard_trouble=DYING_ALONG), CLOCK)["problems"]
     assert "although its crash guard works: this process is process 1" in problem["message"]
     assert "`slurp guard -- CMD`" in problem["fix"]
 
 
 @pytest.mark.parametrize("facts", [{"outage": OUTAGE}, {"guard_trouble": UNGUARDED}, {"guard_trouble": DYING_ALONG}])
 def test_what_lasts_is_dated(facts: dict[str, Any]) -> None:
-    since = health_of(Facts("a", **facts), CLOCK)["problems"][0]["since"]
+    since = health_of(Facts("a", "reports", **facts), CLOCK)["problems"][0]["since"]
     assert since.endswith("Z")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from slurp_leader import LeaderElection, LeadershipLostError, NotLeaderError, SlurpSettings, Term
+from slurp_leader import LeaderElection, LeadershipLostError, NotLeaderError, SlurpLeaderSystem, SlurpSettings, Term
 from slurp_leader.clock import SystemClock
 from slurp_leader.election import Reason, StateChanged
 from slurp_leader.errors import ConfigurationError, LifecycleError
@@ -20,7 +20,7 @@ from slurp_leader.store import Delete, Get, Store
 from slurp_leader.telemetry.events import LogEvent
 from slurp_leader.telemetry.metrics import PERIODIC_RUN, PERIODIC_SKIPPED, Instrument
 from support.calls import Recorder
-from support.waiting import WAIT_S
+from support.waiting import WAIT_S, until
 
 LEADER_KEY = b"/slurp/v1/default/m/election/reports/leader"
 
@@ -195,6 +195,28 @@ def test_an_error_ends_its_run_only_and_is_counted(shared: Any) -> None:
         instrument, attributes = metrics.seen.get(timeout=WAIT_S)
     assert instrument is PERIODIC_RUN
     assert attributes == {"election": "reports", "work": "report", "outcome": "failed"}
+
+
+@pytest.mark.parametrize("face", [LeaderElection, SlurpLeaderSystem])
+def test_health_names_work_that_fails_while_this_process_leads(shared: Any, face: Any) -> None:
+    mine = face(settings=SlurpSettings(node={"id": "a"}), stores=shared)
+    let_go = threading.Event()
+
+    @mine.every(1)
+    def report() -> None:
+        if not let_go.is_set():
+            raise ValueError("no disk")
+
+    def said() -> list[str]:
+        return [each["message"] for each in mine.health()["problems"] if each["what"] == "periodic_work"]
+
+    with mine:
+        until(said)
+        assert said() == ["the newest run of the periodic work 'report' failed: ValueError('no disk')"]
+        assert mine.health()["healthy"]
+        let_go.set()
+        until(lambda: not said())
+        assert mine.is_leader
 
 
 def test_a_due_time_that_comes_while_the_run_goes_on_is_skipped_and_counted(shared: Any) -> None:

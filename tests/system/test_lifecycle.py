@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from slurp_leader import Elections, LeaderElection, LeadershipLostError, SlurpLeaderSystem, SlurpSettings
+from slurp_leader import (
+    Elections,
+    LeaderElection,
+    LeaderObserver,
+    LeadershipLostError,
+    SlurpLeaderSystem,
+    SlurpSettings,
+)
 from slurp_leader.election import Election
 from slurp_leader.errors import ConfigurationError, LifecycleError, NoLeaderError, StoreDeniedError
 from slurp_leader.guard import shared as sharing
@@ -481,3 +488,22 @@ def test_work_does_not_begin_in_a_term_that_is_being_given_back(shared: Any) -> 
 
 def _interrupted(term: Any) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda given: LeaderElection("reports", given),
+        SlurpLeaderSystem,
+        Elections,
+        lambda given: LeaderObserver("reports", given),
+    ],
+    ids=["LeaderElection", "SlurpLeaderSystem", "Elections", "LeaderObserver"],
+)
+@pytest.mark.parametrize("given", [{"election": {"lease_ttl": 3}}, 5], ids=["dict", "int"])
+def test_settings_that_are_none_are_refused_by_name_with_what_to_give(make: Any, given: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"settings: {type(given).__name__} given; give SlurpSettings"
+    ) as refused:
+        make(given)
+    assert refused.value.field == "settings"

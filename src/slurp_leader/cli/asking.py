@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slurp_leader.cli.connection import DeadlineStore, reading
-from slurp_leader.cli.exits import UsageError
+from slurp_leader.cli.exits import UsageError, as_typed
 from slurp_leader.cli.options import Invocation
 from slurp_leader.clock import SystemClock
 
@@ -145,14 +145,16 @@ def asking(call: Invocation, by: str | None = None, settings: SlurpSettings | No
         settings: Those that were read already.
 
     Raises:
-        UsageError: `by` is empty.
+        UsageError: `by` is empty; or what is ordered or asked makes no sense.
         ConfigurationError: A setting is wrong.
     """
     if by is not None and not by.strip():
         raise UsageError("--by: say who orders it, or leave it out for user and host")
     settings = settings or call.settings()
     with reading(call, settings) as store:
-        yield Asked(call, settings, store, operator() if by is None else by)
+        asked = Asked(call, settings, store, operator() if by is None else by)
+        with as_typed():
+            yield asked
 
 
 def operator() -> str:

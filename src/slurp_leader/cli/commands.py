@@ -117,4 +117,4 @@ def perform(call: Invocation, body: Body, given: dict[str, Any]) -> int:
     except Exception as error:
         if call.wants_traces:
             traceback.print_exc()
-        return report(error, as_json=call.as_json, hint=INTERNAL_HINT)
+        return report(error, as_json=call.as_json, hint=INTERNAL_HINT, said=call.hint)

@@ -57,7 +57,10 @@ class Held:
 
 
 def ls(call: Invocation) -> None:
-    """List the elections of the cluster: those that somebody stands in, and those that were held once."""
+    """List the elections of the cluster: those that somebody stands in, and those that were held once.
+
+    One that was held once stays in the list for good, also when nobody stands in it any more.
+    """
     from slurp_leader.store.keyspace import Keyspace
 
     settings = call.settings()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -50,7 +52,22 @@ MEANINGS = {
 
 
 class UsageError(errors.SlurpLeaderError):
-    """The command was called in a wrong way."""
+    """The command was called in a wrong way. `field`: which of its parts is wrong, where that has a name."""
+
+    field: str = ""
+
+
+@contextmanager
+def as_typed() -> Iterator[None]:
+    """What is found wrong here stands in no file and no variable: it was typed, so it is wrong usage.
+
+    Raises:
+        UsageError: In place of a ConfigurationError.
+    """
+    try:
+        yield
+    except errors.ConfigurationError as error:
+        raise UsageError(str(error), field=error.field) from error
 
 
 class NotFoundError(errors.SlurpLeaderError):
@@ -156,10 +173,10 @@ def answer_to(error: BaseException) -> Answer | None:
     return next((ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS), None)
 
 
-def describe(error: BaseException, hint: str = "") -> dict[str, Any]:
-    """An error as plain data, with all its facts."""
+def describe(error: BaseException, hint: str = "", said: Callable[[str], str] = str) -> dict[str, Any]:
+    """An error as plain data, with all its facts. `said`: what to do, as it is said; see `Invocation.hint`."""
     answer = answer_to(error)
-    fix = _fix(error, answer) if answer else hint
+    fix = said(_fix(error, answer) if answer else hint)
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "message": _message(error, expected=answer is not None),
@@ -173,7 +190,7 @@ def describe(error: BaseException, hint: str = "") -> dict[str, Any]:
     return described
 
 
-def report(error: BaseException, *, as_json: bool, hint: str = "") -> int:
+def report(error: BaseException, *, as_json: bool, hint: str = "", said: Callable[[str], str] = str) -> int:
     """Say what went wrong, in one line on standard error, with `as_json` as a document on standard output too.
 
     Returns:
@@ -182,7 +199,7 @@ def report(error: BaseException, *, as_json: bool, hint: str = "") -> int:
     from slurp_leader.cli.output import dump_json
     from slurp_leader.telemetry.logs import printable
 
-    described = describe(error, hint)
+    described = describe(error, hint, said)
     fix = described.get("fix", "")
     # Of several wrong settings each has a line of its own. Elsewhere a line end is part of what somebody said.
     parts = [described["message"]] if isinstance(error, errors.LeadershipError) else described["message"].split("\n")

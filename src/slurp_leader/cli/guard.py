@@ -19,7 +19,7 @@ import typer
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.exits import UsageError
 from slurp_leader.cli.node import logging_of
-from slurp_leader.cli.options import Invocation
+from slurp_leader.cli.options import Invocation, check_name
 from slurp_leader.clock import SystemClock
 from slurp_leader.errors import LifecycleError
 from slurp_leader.guard.inherited import EPOCH, GUARD_SOCKET, TOKEN
@@ -85,7 +85,8 @@ def lead(
 ) -> int:
     """Run a program, in any language, on the leader only.
 
-    It is started when this node leads and finds the fencing token in SLURP_TOKEN. When the term is given back, as in a
+    It is started when this node leads and finds the fencing token in SLURP_TOKEN, and in SLURP_EPOCH the number of the
+    term, for people. When the term is given back, as in a
     handover, it gets SIGTERM, and after --grace SIGKILL; so long the next leader waits, whatever election.stop_timeout
     says. When the term is lost, it is killed before the lease ends. If this command is killed or stopped, its crash
     guard kills the program before the next leader can start.
@@ -98,6 +99,7 @@ def lead(
     from slurp_leader.system import LeaderElection
 
     wanted = _checked(cmd, "lead")
+    check_name("--name", name)
     settings = call.settings()
     with logging_of(call, settings):
         election = LeaderElection(name, _with_time_to_end(settings, grace))

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurp_leader.cli.exits import as_typed
+
 if TYPE_CHECKING:
     from slurp_leader.cli.output import Output
     from slurp_leader.settings import SlurpSettings
@@ -136,6 +138,12 @@ class Invocation:
     def wants_traces(self) -> bool:
         return self.verbose >= 2
 
+    def hint(self, text: str) -> str:
+        """What is to be done next: the commands that it names ask about the same election as this one."""
+        from slurp_leader.election.commands import about
+
+        return about(self.election, text) if self.election is not None else text
+
     def output(self) -> Output:
         """Where this call writes."""
         from slurp_leader.cli.output import Output
@@ -160,8 +168,10 @@ class Invocation:
         """Read the settings; what deserves a look is said on standard error.
 
         Raises:
+            UsageError: The election cannot have the name that was given.
             ConfigurationError: Something is wrong or missing.
         """
+        check_name("--election", self.election)
         from slurp_leader.settings import ConfigurationWarning, SlurpSettings
 
         output = self.output()
@@ -184,6 +194,15 @@ class Invocation:
         from slurp_leader.telemetry.logs import configure_logging
 
         return configure_logging(level=("critical" if self.quiet else level, "info", "debug")[min(self.verbose, 2)])
+
+
+def check_name(option: str, name: str | None) -> None:
+    """Raises UsageError when no election can have the name that was given, if one was."""
+    from slurp_leader.store.keyspace import key_segment
+
+    if name is not None:
+        with as_typed():
+            key_segment(option, name)
 
 
 def _say_in_one_line(failure: threading.ExceptHookArgs) -> None:

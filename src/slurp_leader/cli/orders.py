@@ -276,6 +276,9 @@ def in_force(orders: OperatorRecord) -> Iterator[str]:
         yield f"{node_id} is blocked {order}"
     if orders.oldest_version:
         yield f"version {orders.oldest_version} or newer is preferred, {orders.versions}"
+    if (forced := orders.forced) is not None:
+        ended = f"epoch {forced.epoch}, which was ended by force, {forced.order}"
+        yield f"{forced.to or 'another'} goes first after {ended}"
 
 
 def _give(
@@ -311,7 +314,7 @@ def _give(
     elif until and seen and seen.is_known:
         output.line(leads(seen.leader, has_begun=seen.has_begun))
         if not (seen.has_begun and until(seen.leader)):
-            output.say(f"that has not changed yet: `slurp leader explain {named[0]}` tells why")
+            output.say(call.hint(f"that has not changed yet: `slurp leader explain {named[0]}` tells why"))
 
 
 def _as_json(done: Ordered, election: str) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def overview(
     leader = leader_info(by_key[keys.leader]) if keys.leader in by_key else None
     picture = Picture(JobKeys(keyspace))
     picture.load(reading.revision, reading.kvs)
-    epoch = by_key.get(keys.epoch)
+    epoch_kv = by_key.get(keys.epoch)
+    epoch = read_epoch(epoch_kv.value) if epoch_kv else 0
     orders, orders_problem = read_operator(by_key.get(keys.operator))
     candidates = {each.session: each for each in _candidates(keys, reading.kvs)}
     sessions = [kv for kv in reading.kvs if kv.key.startswith(keys.nodes)]
@@ -78,10 +79,10 @@ def overview(
         "cluster_id": keyspace.cluster_id,
         "election": election,
         "leader": leader_as_json(leader),
-        "epoch": read_epoch(epoch.value) if epoch else 0,
+        "epoch": epoch,
         "queue": {**count_by_status(picture, format_utc(clock.utcnow())), "outcomes_kept": reading.outcomes},
         "nodes": nodes,
-        "orders": orders.to_fields(),
+        "orders": orders.in_force_at(epoch).to_fields(),
         "orders_problem": orders_problem or None,
         "parked": {key.decode("ascii", "replace"): reason for key, reason in sorted(picture.parked.items())},
         "store": {

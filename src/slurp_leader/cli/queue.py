@@ -10,7 +10,7 @@ import typer
 from slurp_leader.cli.asking import operator
 from slurp_leader.cli.commands import command
 from slurp_leader.cli.connection import reading
-from slurp_leader.cli.exits import UsageError
+from slurp_leader.cli.exits import UsageError, as_typed
 from slurp_leader.cli.options import Invocation
 from slurp_leader.cli.output import Output
 from slurp_leader.cli.results import format_age
@@ -145,7 +145,9 @@ def _give(
     call: Invocation, by: str | None, give: Callable[[QueueOrders], QueueOrdered], said: str, already: str
 ) -> None:
     with reading(call, call.settings()) as store:
-        done = give(_orders(call, store, by))
+        orders = _orders(call, store, by)
+        with as_typed():
+            done = give(orders)
     output = call.output()
     if output.as_json:
         output.json(

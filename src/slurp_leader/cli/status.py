@@ -39,6 +39,7 @@ def status(call: Invocation) -> None:
     with reading(call, settings) as store:
         seen = read(store, keyspace, call.timeout_s)
     document = overview(seen, keyspace, settings.election.name, SystemClock(), settings.election.weights)
+    document["problems"] = [{**problem, "fix": call.hint(problem["fix"])} for problem in document["problems"]]
     output = call.output()
     if output.as_json:
         output.json({**document, "orders": as_document(document["orders"])})

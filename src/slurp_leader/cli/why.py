@@ -45,7 +45,11 @@ def history(
     call: Invocation,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500, metavar="N", help="So many at most.")] = 20,
 ) -> None:
-    """Show how the newest terms came about, and what operators ordered, the newest first."""
+    """Show how the newest terms came about, and what operators ordered, the newest first.
+
+    VACANCY is for how long nobody led before the term, as its leader saw it: empty where the lead was handed over, or
+    where the vacancy was there before that node looked. Narrow terminals leave columns out, --json none.
+    """
     with asking(call) as asked:
         entries, unreadable = asked.orders().history()
     newest = entries[::-1][:limit]
@@ -75,7 +79,7 @@ def explain(
     with asking(call) as asked:
         orders = asked.orders()
         question = Question.of(asked.name, orders.situation(), orders.history()[0], asked.settings, epoch)
-    told = question.about(node) if node is not None else question.about_the_lead()
+    told = (question.about(node) if node is not None else question.about_the_lead()).hinted(call.hint)
     output = call.output()
     if output.as_json:
         output.json(

@@ -156,6 +156,7 @@ class Election:
         self._duplicates: tuple[str, ...] = ()
         self._finished = False
         self._gave_all_back = False
+        self._why_ended = ""
         self._started = False
         self._stopping = False
         self._owners: set[str] = set()
@@ -259,6 +260,18 @@ class Election:
     def has_ended(self) -> bool:
         """Whether it stands no more: stopped, or ended by itself; `reason` says why."""
         return self._finished or self._is_of_parent
+
+    @property
+    def why_ended(self) -> str:
+        """What keeps this process from ever standing again, for people; empty: nothing that was seen so far."""
+        return self._why_ended
+
+    def is_news(self, why_ended: str) -> bool:
+        """Take note of what keeps this process from ever standing again, and say whether nothing was known to before:
+        elector and watch both find it out, and it is said in the log once."""
+        with self._changed:
+            before, self._why_ended = self._why_ended, self._why_ended or why_ended
+        return not before
 
     @property
     def _is_of_parent(self) -> bool:
@@ -457,7 +470,7 @@ class Election:
             case HoldLease() | SayBeat() | DropLease():
                 self._on_guard(command)
             case Finished():
-                self._on_finished(clean=command.clean)
+                self._on_finished(clean=command.clean, why=command.why)
             case _:
                 raise TypeError(f"the election knows no command {command!r}")
 
@@ -560,7 +573,9 @@ class Election:
         if why:
             log_event(_logger, logging.WARNING, LogEvent.ELECTION_HELD_BACK, election=self.options.name, why=why)
 
-    def _on_finished(self, *, clean: bool) -> None:
+    def _on_finished(self, *, clean: bool, why: str = "") -> None:
+        if why and self.is_news(why):
+            log_event(_logger, logging.ERROR, LogEvent.ELECTION_ENDED, election=self.options.name, error=why)
         with self._changed:
             self._finished = True
             self._gave_all_back = clean

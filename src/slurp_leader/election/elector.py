@@ -329,22 +329,21 @@ class Elector:
                 pass  # `campaign.TIMER`: brings the elector back to `_decide`
 
     def _on_answer(self, answer: Answer, now: float) -> None:
-        reason = self._reason_to_halt(answer.result)
-        if reason is not None:
-            self._finish(reason, clean=False)
+        if isinstance(answer.result, StoreClosedError):  # under us
+            self._finish(Reason.STORE_CLOSED, clean=False)
+        elif why := self._changed_store(answer.result):
+            self._finish(Reason.STORE_CHANGED, clean=False, why=why)
         else:
             self._desk.calls.settle(answer, now)
 
-    def _reason_to_halt(self, result: Any) -> Reason | None:
-        """Another etcd answers, so nothing that was known holds (I10, A10); or the store was closed under us."""
-        if isinstance(result, StoreChangedError):
-            return Reason.STORE_CHANGED
-        if isinstance(result, StoreClosedError):
-            return Reason.STORE_CLOSED
+    def _changed_store(self, result: Any) -> str:
+        """That another etcd answers, so nothing that was known holds (I10, A10), for people; empty: it does not."""
         if isinstance(result, StoreError):
-            return None
-        known, self._cluster_id = self._cluster_id, result.header.cluster_id
-        return Reason.STORE_CHANGED if known not in (None, self._cluster_id) else None
+            return str(result) if isinstance(result, StoreChangedError) else ""
+        before, self._cluster_id = self._cluster_id, result.header.cluster_id
+        if before in (None, self._cluster_id):
+            return ""
+        return f"another etcd cluster answers: id {self._cluster_id:x}, before {before:x}"
 
     # ------------------------------------------------------------ the session
 
@@ -756,7 +755,7 @@ class Elector:
         self._beats.drop()
         self._finish(Reason.SHUTDOWN, clean=True)
 
-    def _finish(self, reason: Reason, *, clean: bool) -> None:
+    def _finish(self, reason: Reason, *, clean: bool, why: str = "") -> None:
         """End for good. What could not be given back ends with the lease, which nobody renews any more."""
         reign, self._reign = self._reign, None
         self._finished = True
@@ -768,7 +767,7 @@ class Elector:
             reign.term.trust.until = float("-inf")
             reign.term.trust.changing_hands = False
         self._enter(ElectionState.FOLLOWER, reason, reign.term if reign and reign.announced else None)
-        self._desk.say(Finished(clean))
+        self._desk.say(Finished(clean, why))
 
     # ------------------------------------------------------------ small things
 

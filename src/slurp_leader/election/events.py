@@ -167,9 +167,11 @@ class DropLease:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The elector has stopped: no term, no key, no lease, as far as it could make sure. `clean`: it could."""
+    """The elector has stopped: no term, no key, no lease, as far as it could make sure. `clean`: it could. `why`: what
+    keeps this process from ever standing again, for people; empty: nothing does."""
 
     clean: bool
+    why: str = ""
 
 
 # ---------------------------------------------------------------- the owner to the elector

@@ -99,6 +99,12 @@ class OperatorRecord:
     def force(self, forced: Forced) -> OperatorRecord:
         return replace(self, forced=forced)
 
+    def in_force_at(self, epoch: int) -> OperatorRecord:
+        """What of it is in force while the newest term is the one with this epoch: a force that was about an earlier
+        one is spent."""
+        is_spent = self.forced is not None and self.forced.epoch != epoch
+        return replace(self, forced=None) if is_spent else self
+
     def without_words(self) -> tuple[object, ...]:
         """What is ordered, without who ordered it, why and when."""
         return (self.frozen is not None, self.pinned_to, frozenset(self.blocked), self.oldest_version, self.forced)

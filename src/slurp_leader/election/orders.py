@@ -10,9 +10,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
+from slurp_leader.election.commands import about
 from slurp_leader.election.history.entries import (
     KEPT,
     ActionRecord,
@@ -222,7 +224,8 @@ class Orders:
         record = next((each for each in entries if isinstance(each, HistoryRecord) and each.epoch == epoch), None)
         if epoch is not None and record is None:
             raise NoLeaderError(f"nothing is remembered of epoch {epoch} of the election {self._election!r}")
-        return explain(node_id, situation, entries, rank_wait_s=rank_wait_s, record=record)
+        told = explain(node_id, situation, entries, rank_wait_s=rank_wait_s, record=record)
+        return told.hinted(partial(about, self._election))
 
     def simulate(self, weights: str, *, rank_wait_s: float) -> Simulation:
         """Who would go first if an election were held now, with other weights. Changes nothing.

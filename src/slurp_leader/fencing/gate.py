@@ -14,7 +14,10 @@ LONGEST_RESOURCE = 255
 
 
 class FenceGate(Protocol):
-    """Refuses tokens older than the newest it has seen, for each resource apart."""
+    """Refuses tokens older than the newest it has seen, for each resource apart.
+
+    A protocol, for type checkers: whatever has these two methods is one. `isinstance` does not tell.
+    """
 
     def admit(self, token: int, resource: str) -> None:
         """Let a token through, and keep it if it is the newest. An equal one passes: it is the same leader.
@@ -34,7 +37,7 @@ class FenceGate(Protocol):
         ...
 
 
-def check_token(token: int) -> int:
+def check_token(token: object) -> int:
     """Return the token.
 
     Raises:

@@ -38,7 +38,7 @@ def fence_headers(holder_or_token: Holder | int, /, *, resource: str | None = No
         JobInterrupted: The job has to stop. Send nothing.
         ValueError: Not a token, or not the name of a resource.
     """
-    if isinstance(holder_or_token, int):
+    if isinstance(holder_or_token, int) or not hasattr(holder_or_token, "check"):
         token = check_token(holder_or_token)
     else:
         holder_or_token.check()

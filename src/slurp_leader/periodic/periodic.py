@@ -82,6 +82,11 @@ class Periodic:
         self._runner = Runner({work.name: task for work, task in works.items()}, clock, self._loop.post)
         self._token = 0
 
+    @property
+    def failing(self) -> Mapping[str, tuple[str, float]]:
+        """Work whose newest run here failed: what it raised, and when, in boottime seconds."""
+        return self._runner.failing
+
     def start(self) -> None:
         """Begin. Nothing runs before `lead`."""
         self._loop.start()

@@ -109,6 +109,13 @@ class Runner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
         self._loop_end: asyncio.Future[None] | None = None
+        self._failing: dict[str, tuple[str, float]] = {}
+
+    @property
+    def failing(self) -> Mapping[str, tuple[str, float]]:
+        """Work whose newest run failed, interruptions left aside: what it raised, and when, in boottime seconds."""
+        with self._lock:
+            return dict(self._failing)
 
     def begin(self, begin: Begin) -> None:
         """Begin a run. Never blocks, never raises."""
@@ -215,21 +222,35 @@ class Runner:
     # ------------------------------------------------------------ the end
 
     def _finished(self, begin: Begin, start: _Start, error: BaseException | None) -> None:
+        now = self._clock.boottime()
+        duration_s = now - start.at
         with self._lock:
             self._under_way.pop(begin.run_id, None)
-        duration_s = self._clock.boottime() - start.at
         if isinstance(error, _NotBegun):
             self._tell(RunEnded(begin.run_id, None, duration_s))
             return
         outcome = _outcome_of(error, begin.term, start.refusals)
+        with self._lock:
+            if outcome is RunOutcome.FAILED:
+                self._failing[begin.name] = _told(error), now
+            elif outcome is RunOutcome.COMPLETED:
+                self._failing.pop(begin.name, None)
         facts: dict[str, Any] = {"work": begin.name, "token": begin.term.token, "due": begin.due}
         facts |= {"outcome": outcome.value, "duration_s": round(duration_s, 3)}
         if outcome is RunOutcome.FAILED:
-            log_event(_logger, logging.ERROR, LogEvent.PERIODIC_ENDED, **facts, error=repr(error))
+            log_event(_logger, logging.ERROR, LogEvent.PERIODIC_ENDED, **facts, error=_told(error))
             _logger.error("periodic work %s raised", begin.name, exc_info=error)
         else:
             log_event(_logger, logging.INFO, LogEvent.PERIODIC_ENDED, **facts)
         self._tell(RunEnded(begin.run_id, outcome, duration_s))
+
+
+def _told(error: BaseException | None) -> str:
+    """What was raised. Nothing in it is trusted to print."""
+    try:
+        return repr(error)[:500]
+    except Exception:
+        return type(error).__name__
 
 
 class _Start(NamedTuple):

@@ -18,6 +18,7 @@ from typing import Any
 
 from slurp_leader.clock import Clock, format_utc
 from slurp_leader.election import ElectionState, Reason
+from slurp_leader.election.commands import about
 from slurp_leader.election.events import Trouble
 from slurp_leader.errors import StoreFullError
 from slurp_leader.guard.client import GuardTrouble
@@ -31,6 +32,8 @@ class Facts:
     """What is known. The defaults are those of a node that does well."""
 
     node_id: str
+    election: str
+    """Name of the election, which whoever reads this may not have in his settings."""
     is_running: bool = True
     is_stopping: bool = False
     has_heard: bool = True
@@ -40,10 +43,14 @@ class Facts:
     """Why that state was entered."""
     has_ended: bool = False
     """Whether the election stands no more, although the node runs."""
+    why_ended: str = ""
+    """What keeps it from ever standing again, if it is known."""
     duplicates: tuple[str, ...] = ()
     slow_hooks: tuple[str, ...] = ()
     failing_checks: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)
     """Health checks that fail: what they say, and since when, in boottime seconds."""
+    failing_work: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """Periodic work whose newest run in the term in force failed: what it raised, and when, in boottime seconds."""
     trouble: Trouble | None = None
     unfit: str = ""
     """Why this candidate lets others go first, beyond failing health checks."""
@@ -115,6 +122,7 @@ def problems_of(facts: Facts, clock: Clock) -> list[Problem]:
         *_of_the_executor(facts),
         *_of_the_service(facts, clock),
         *_of_settings(facts),
+        *_of_periodic_work(facts, clock),
         *_of_the_guard(facts, clock),
     ]
 
@@ -126,8 +134,8 @@ def _for_good(facts: Facts) -> list[Problem]:
     if lost is not None:
         problems.append(Problem("store", str(lost) or repr(lost), restart, ends_life=True, stops_requests=True))
     elif facts.has_ended and not facts.is_stopping and facts.engine_failure is None and not facts.executor_failure:
-        reason = facts.reason.value if facts.reason else "unknown"
-        message = f"this node stands for election no more: {reason}"
+        why = facts.why_ended or (facts.reason.value if facts.reason else "unknown")
+        message = f"this node stands for election no more: {why}"
         problems.append(Problem("election", message, restart, ends_life=True))
     if facts.engine_failure is not None:
         message = f"the scheduler of jobs failed, so this node leads no more: {facts.engine_failure!r}"
@@ -168,10 +176,11 @@ def _of_the_election(facts: Facts, clock: Clock) -> list[Problem]:
         problems.append(Problem("cannot_stand", message, "put right what the message names", since))
     if facts.unfit and not facts.held_back:
         message = f"this node lets others go first, and leads only when they do not: {facts.unfit}"
-        problems.append(Problem("unfit", message, "put right what the message names; see `slurp leader explain`"))
+        fix = about(facts.election, "put right what the message names; see `slurp leader explain`")
+        problems.append(Problem("unfit", message, fix))
     if facts.held_back:
         message = f"nobody leads, and this node may not: {facts.held_back}"
-        fix = "see `slurp leader explain`, and whether other nodes that may lead are up"
+        fix = about(facts.election, "see `slurp leader explain`, and whether other nodes that may lead are up")
         problems.append(Problem("held_back", message, fix))
     if facts.state is ElectionState.SUSPENDED:
         message = f"the term cannot be proved at present: {facts.reason.value if facts.reason else 'unknown'}"
@@ -229,6 +238,20 @@ def _of_the_service(facts: Facts, clock: Clock) -> list[Problem]:
             None if since is None else date_of(since, clock),
         )
         for name, (error, since) in sorted(facts.failing_checks.items())
+    ]
+
+
+def _of_periodic_work(facts: Facts, clock: Clock) -> list[Problem]:
+    """It harms nothing but itself: the node does what it has to, and no other would do it better."""
+    return [
+        Problem(
+            "periodic_work",
+            f"the newest run of the periodic work {name!r} failed: {error}",
+            "see the log for where it was raised; the work is begun again when it is due",
+            date_of(at, clock),
+            is_minor=True,
+        )
+        for name, (error, at) in sorted(facts.failing_work.items())
     ]
 
 

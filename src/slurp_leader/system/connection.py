@@ -10,6 +10,7 @@ from slurp_leader.clock import Clock
 from slurp_leader.election import ElectionKeys
 from slurp_leader.election.observing.observer import Sighting
 from slurp_leader.election.records import leader_info
+from slurp_leader.errors import ConfigurationError
 from slurp_leader.settings import SlurpSettings
 from slurp_leader.store import Get, GetResult, Status, StatusResult, Store
 from slurp_leader.store.follow import Follower, FollowSink
@@ -45,9 +46,17 @@ def settings_of(settings: SettingsLike) -> SlurpSettings:
     """The settings meant.
 
     Raises:
-        ConfigurationError: A setting is wrong, or the file is missing; names field and fix.
+        ConfigurationError: A setting is wrong, the file is missing, or this is something else; names field and fix.
     """
-    return settings if isinstance(settings, SlurpSettings) else SlurpSettings.load(settings)
+    if isinstance(settings, SlurpSettings):
+        return settings
+    if settings is not None and not isinstance(settings, str | Path):
+        raise ConfigurationError(
+            f"settings: {type(settings).__name__} given; give SlurpSettings(election={{...}}) or the path of a "
+            f"settings file, or leave it out",
+            field="settings",
+        )
+    return SlurpSettings.load(settings)
 
 
 def etcd_stores(settings: SlurpSettings, clock: Clock) -> StoreFactory:

@@ -111,6 +111,9 @@ class Elections(RunsParts[_Parts]):
     def add(self, name: str) -> LeaderElection:
         """One more election. It starts with the others; at once, if they run.
 
+        Periodic work (`every`, `cron`) has to be registered before an election starts. Where they run already, `stop`
+        the new one, register, and `start` it again. Hooks, health checks and listeners can be added at any time.
+
         Raises:
             ConfigurationError: There is one of this name here, or the name cannot be part of a key.
             LifecycleError: They are being stopped.

@@ -52,7 +52,7 @@ from slurp_leader.system.connection import (
 from slurp_leader.system.guarding import Reach, guard_of
 from slurp_leader.system.hooks import HasHooks
 from slurp_leader.system.leader_view import Access, LeaderControl
-from slurp_leader.system.leader_work import LeaderWork, StallHint, periodic_of
+from slurp_leader.system.leader_work import LeaderWork, StallHint, failing_work_of, periodic_of
 from slurp_leader.system.lifetime import ProcessParts, RunsParts
 from slurp_leader.system.running import Run, awaited_run, not_awaited
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -106,8 +106,7 @@ class _Parts(ProcessParts):
         """What the watch says."""
         if isinstance(notice, FollowFailed):
             self.failure = notice.error
-            log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(notice.error), fatal=True)
-            stop_aside(self.election)
+            end_for_good(self.election, notice.error)
         else:
             self.has_heard = True
             self.election.feed(notice)
@@ -354,19 +353,22 @@ class LeaderElection(HasHooks, RunsParts[_Parts], LeaderWork):
         parts = self._running_parts
         node_id = self.settings.node.id
         if parts is None:
-            return health_of(Facts(node_id, is_running=False), self._clock)
+            return health_of(Facts(node_id, self.name, is_running=False), self._clock)
         facts = Facts(
             node_id,
+            self.name,
             is_stopping=parts.is_stopping,
             has_heard=parts.has_heard,
             state=parts.election.state,
             reason=parts.election.reason,
             has_ended=parts.election.has_ended,
+            why_ended=parts.election.why_ended,
             duplicates=parts.election.duplicates,
             trouble=parts.election.trouble,
             held_back=parts.election.held_back,
             unfit=unfit_of(parts.election),
             failing_checks=self._checks.failing,
+            failing_work=failing_work_of(parts.periodic, parts.election),
             slow_hooks=self._hooks.slow,
             outage=outage_of(parts.store),
             lost_store=parts.failure,
@@ -566,6 +568,13 @@ def unfit_of(election: Election) -> str:
     """Why a candidate is unfit, where it is not for its health checks: those are told of by name."""
     why = election.lets_others_go_first
     return "" if why == election.unfit else why
+
+
+def end_for_good(election: Election, error: Exception) -> None:
+    """Nothing will be heard of etcd any more. Said in the log, unless the election has found out and said so itself."""
+    if election.is_news(str(error)):
+        log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(error), fatal=True)
+    stop_aside(election)
 
 
 def stop_aside(election: Election) -> None:

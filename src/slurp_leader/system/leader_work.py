@@ -207,6 +207,11 @@ class LeaderWork(Lifetime):
             raise NotLeaderError(f"this process does not lead: {error}") from error
 
 
+def failing_work_of(periodic: Periodic | None, election: Election) -> Mapping[str, tuple[str, float]]:
+    """Periodic work that fails here. Who does not lead has none: another one does it, and may do well."""
+    return periodic.failing if periodic is not None and election.term is not None else {}
+
+
 def periodic_of(
     works: Mapping[Work, Task],
     store: Store,

@@ -38,9 +38,8 @@ from slurp_leader.store import Store
 from slurp_leader.store.follow import Follower, FollowFailed, FollowNotice
 from slurp_leader.store.keyspace import Keyspace
 from slurp_leader.system.condition import Facts, hold_as_fields
-from slurp_leader.system.leader_election import identity_of, stop_aside, unfit_of
-from slurp_leader.system.leader_work import periodic_of
-from slurp_leader.telemetry.events import LogEvent, log_event
+from slurp_leader.system.leader_election import end_for_good, identity_of, stop_aside, unfit_of
+from slurp_leader.system.leader_work import failing_work_of, periodic_of
 from slurp_leader.telemetry.metrics import Metrics
 from slurp_leader.telemetry.tracing import Tracer
 from slurp_leader.term import Lent
@@ -223,11 +222,13 @@ class Node:
             state=election.state,
             reason=election.reason,
             has_ended=election.has_ended,
+            why_ended=election.why_ended,
             duplicates=election.duplicates,
             slow_hooks=election.hooks.slow,
             trouble=election.trouble,
             held_back=election.held_back,
             unfit=unfit_of(election),
+            failing_work=failing_work_of(self._periodic, election),
             lost_store=self.failure or facts.lost_store,
             engine_failure=engine.failure,
             hold=engine.hold() if election.term is not None else None,
@@ -245,8 +246,7 @@ class Node:
         """One watch feeds both sides; each takes the keys it knows."""
         if isinstance(notice, FollowFailed):
             self.failure = notice.error
-            log_event(_logger, logging.CRITICAL, LogEvent.STORE_UNAVAILABLE, error=str(notice.error), fatal=True)
-            self._give_up()
+            end_for_good(self.election, notice.error)
             return
         self.election.feed(notice)
         self.engine.feed(notice)

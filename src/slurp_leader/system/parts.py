@@ -81,12 +81,13 @@ class Parts(ProcessParts):
         self.store.close()
         return clean
 
-    def facts(self, node_id: str) -> Facts:
+    def facts(self, node_id: str, election: str) -> Facts:
         """What is known of how they are."""
         node, client = self.node, self.client
         stores = (self.store, node.store) if node else (self.store,)
         facts = Facts(
             node_id,
+            election,
             is_stopping=self.is_stopping,
             outage=next((outage for outage in map(outage_of, stores) if outage), None),
             lost_store=client.failure or (self.view.failure if self.view else None),

@@ -71,8 +71,8 @@ class Run(Generic[T]):
             self._give_back(election)
         if self._is_given_up:
             raise asyncio.CancelledError
-        reason = election.reason.value if election.reason else "unknown"
-        raise LifecycleError(f"the election ended, and no work was done to its end: {reason}")
+        why = election.why_ended or (election.reason.value if election.reason else "unknown")
+        raise LifecycleError(f"the election ended, and no work was done to its end: {why}")
 
     def _do(self, _election: Election, term: Term) -> Any:
         """Do the work of one term.

@@ -523,10 +523,10 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
         return health_of(self._facts(), self._clock)
 
     def _facts(self) -> Facts:
-        parts, node_id = self._running_parts, self.settings.node.id
+        parts, node_id, election = self._running_parts, self.settings.node.id, self.settings.election.name
         if parts is None:
-            return Facts(node_id, is_running=False)
-        return replace(parts.facts(node_id), failing_checks=self._checks.failing)
+            return Facts(node_id, election, is_running=False)
+        return replace(parts.facts(node_id, election), failing_checks=self._checks.failing)
 
     def _on_health(self, why: str) -> None:
         node = self._node

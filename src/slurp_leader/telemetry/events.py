@@ -20,6 +20,7 @@ class LogEvent(StrEnum):
     """Names of the log entries. Once released, a name and the meaning of its fields do not change."""
 
     ELECTION_STATE = "election.state"
+    ELECTION_ENDED = "election.ended"
     ELECTION_CAMPAIGN = "election.campaign"
     ELECTION_RENEWAL_FAILED = "election.renewal_failed"
     ELECTION_CALL_FAILED = "election.call_failed"

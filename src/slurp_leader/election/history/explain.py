@@ -6,7 +6,7 @@ orders as they were then, not as they are now. Nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,10 @@ class Explanation:
     def __str__(self) -> str:
         return " ".join((self.sentence, *self.notes))
 
+    def hinted(self, hint: Callable[[str], str]) -> Explanation:
+        """With the commands that it names as `hint` writes them."""
+        return replace(self, sentence=hint(self.sentence), notes=tuple(map(hint, self.notes)))
+
     def to_fields(self) -> dict[str, Any]:
         """As plain data."""
         return {
@@ -88,7 +92,25 @@ def explain(
         found = _of_a_term(node_id, situation, told, _veto_of(entries, told.epoch))
     else:
         found = _of_a_term_untold(node_id, situation)
+    if record is None:
+        found = _with_a_pin_that_waits(found, situation)
     return replace(found, notes=(*found.notes, *_always(node_id, situation, entries, found.epoch or situation.epoch)))
+
+
+def _with_a_pin_that_waits(found: Explanation, situation: Situation) -> Explanation:
+    """Said of the one that leads, and of the one that is pinned, while the first has not handed over to the other."""
+    leader, orders = situation.record, situation.operator
+    if leader is None or orders.pinned_to == leader.node_id or orders.pinned_to not in situation.by_the_leader.able:
+        return found
+    waits = (
+        f"{orders.pinned_to} is pinned {orders.pinned}, and fit; {leader.node_id} has not handed over to it yet. If "
+        f"{leader.node_id} does not answer: `slurp leader force --to {orders.pinned_to}`."
+    )
+    if found.leads:
+        return replace(found, notes=(*found.notes, waits))
+    if found.node_id != orders.pinned_to:
+        return found
+    return replace(found, sentence=f"{found.sentence.removesuffix(_NOT_REPLACED).rstrip()} {waits}")
 
 
 def _told(situation: Situation) -> HistoryRecord | None:
@@ -284,7 +306,11 @@ def _handed_over(record: HistoryRecord) -> str:
 
 def _wish(record: HistoryRecord) -> str:
     by = f", as {record.by} wished" if record.by not in ("", record.before) else ""
-    return f"{by}: {record.why}" if record.why else by
+    its_own = f"{record.before}: it "  # as a leader begins its own reasons; it has just been named
+    why = record.why
+    if why.startswith(its_own):
+        why = f"{record.before} {why.removeprefix(its_own)}"
+    return f"{by}: {why}" if why else by
 
 
 def _at_present(node_id: str, situation: Situation) -> Iterator[str]:

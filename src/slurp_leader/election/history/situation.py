@@ -126,7 +126,7 @@ def look_at(ask: Ask, keys: ElectionKeys) -> Situation:
         record=_leader_record(leader),
         epoch=epoch,
         transfer=transfer,
-        operator=operator,
+        operator=operator.in_force_at(epoch),
         operator_revision=operator_kv.mod_revision if operator_kv is not None else 0,
         operator_problem=problem,
         operator_is_later=operator_kv is not None and is_of_later_version(operator_kv.value),
