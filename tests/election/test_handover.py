@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from slurp_leader.election import Drained, ElectionState, Lending, Reason, ResignWanted, StopWanted, transactions
+from slurp_leader.election import (
+    Drained,
+    ElectionState,
+    GoOn,
+    Lending,
+    Reason,
+    ResignWanted,
+    Settled,
+    SettleWanted,
+    StopWanted,
+    transactions,
+)
 from slurp_leader.election.operator import OperatorRecord
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import AckRecord, Readiness, Stage, TransferRecord
@@ -280,6 +291,102 @@ def test_work_that_cannot_be_lent_ends_before_the_key_moves() -> None:
     leader.seat.post(Drained(leader.term.token))
     world.run_until(lambda: other.leads, within_s=0.1)
     assert vacancies(world) == 0
+
+
+SETTLING = replace(LENDING, settles_within_s=5.0)
+"""Of a node that has work beside it which cannot be lent."""
+
+
+def settles(world: World, leader: Node) -> int:
+    """Let a handover come to where it waits for what cannot be lent. Returns the token of the term."""
+    token = leader.term.token
+    world.run_until(lambda: SettleWanted(token) in leader.said, within_s=0.2)
+    return token
+
+
+@pytest.mark.parametrize("leaves", ["wish", "stop"])
+def test_what_cannot_be_lent_ends_before_the_key_moves_while_the_term_leads_as_ever(leaves: str) -> None:
+    world = World()
+    leader, other, watch = pair(world, SETTLING)
+    if leaves == "stop":
+        leader.stop()
+    else:
+        wish(world, leader.term.token)
+    token = settles(world, leader)
+    trusted_until = leader.term.trust.until
+    world.run_for(4.5)
+    leader.seat.post(Settled(token - 1))  # of another term
+    world.run_for(0.2)
+    assert leader.leads
+    assert leader.state is ElectionState.LEADER
+    assert leader.term.trust.until > trusted_until
+    assert leader.term.should_stop == (leaves == "stop")  # a wish may still be refused
+    leader.seat.post(Settled(token))
+    world.run_until(lambda: other.leads, within_s=0.2)
+    assert leader.term.trust.lent is not None
+    assert GoOn(token) not in leader.said
+    assert (vacancies(world), watch.violations) == (0, [])
+
+
+def test_where_all_can_be_lent_nobody_is_asked() -> None:
+    world = World()
+    leader, other, _ = pair(world, LENDING)
+    wish(world, leader.term.token)
+    world.run_until(lambda: other.leads, within_s=0.2)
+    assert not any(isinstance(said, SettleWanted) for said in leader.said)
+
+
+def test_what_cannot_be_lent_and_does_not_end_delays_a_handover_by_its_time_and_no_more() -> None:
+    world = World()
+    leader, other, watch = pair(world, SETTLING)
+    wish(world, leader.term.token)
+    settles(world, leader)
+    began = world.clock.now
+    world.run_until(lambda: other.leads, within_s=5.2)
+    assert world.clock.now - began >= 5.0
+    assert (vacancies(world), watch.violations) == (0, [])
+
+
+def test_a_handover_that_fails_after_it_has_settled_lets_the_work_go_on_and_the_next_one_asks_anew() -> None:
+    world = World()
+    leader, other, _ = pair(world, SETTLING)
+    wish(world, leader.term.token)
+    token = settles(world, leader)
+    world.apply(Put(KEYS.ack, world.apply(Get(KEYS.ack)).kvs[0].value))  # what it rests on has moved
+    assert GoOn(token) not in leader.said
+    leader.seat.post(Settled(token))
+    assert refusal_soon(world) == "refused"
+    assert GoOn(token) in leader.said
+    assert leader.term.leaving.is_set() is False
+    leader.said.clear()
+    wish(world, token, number="w2")
+    settles(world, leader)
+    assert not other.leads
+    leader.seat.post(Settled(token))
+    world.run_until(lambda: other.leads, within_s=0.2)
+
+
+def test_a_stop_while_a_handover_waits_tells_the_work_that_there_is_no_way_back() -> None:
+    world = World()
+    leader, other, _ = pair(world, SETTLING)
+    wish(world, leader.term.token)
+    token = settles(world, leader)
+    leader.stop()
+    assert leader.term.leaving.is_set()
+    assert leader.leads
+    leader.seat.post(Settled(token))
+    world.run_until(lambda: other.leads, within_s=0.2)
+    world.run_until(lambda: leader.finished is not None, within_s=0.5)
+
+
+def test_a_stop_that_looks_for_no_successor_does_not_wait_for_what_a_handover_waited_for() -> None:
+    world = World()
+    leader, other, _ = pair(world, SETTLING)
+    wish(world, leader.term.token)
+    settles(world, leader)
+    leader.seat.post(StopWanted(hands_over=False))
+    assert (ElectionState.DRAINING, Reason.SHUTDOWN) in leader.states
+    world.run_until(lambda: leader.finished is not None and other.leads, within_s=1.0)
 
 
 def test_a_leader_that_stops_keeps_its_session_until_what_it_lent_has_ended() -> None:

@@ -12,12 +12,23 @@ from pydantic_core import to_json
 
 from periodic.rig import KEY, all_dues, leading, record, recorded_due, worker
 from slurp_leader.election import ElectionState
-from slurp_leader.periodic.messages import Drained, Ended, Lead, Note, RunOutcome, Skipped, SkipReason
+from slurp_leader.periodic.messages import (
+    Drained,
+    Ended,
+    GoOn,
+    Lead,
+    Note,
+    RunOutcome,
+    Settle,
+    Settled,
+    Skipped,
+    SkipReason,
+)
 from slurp_leader.periodic.schedule import Cron, Interval
 from slurp_leader.store import Delete, Get, Put, Request
 from slurp_leader.telemetry.events import LogEvent
 from support.electing import KEYS
-from support.virtual import World, answer_lost, connection_refused, fine, full, late, request_lost, writes_key
+from support.virtual import Fate, World, answer_lost, connection_refused, fine, full, late, request_lost, writes_key
 
 MINUTELY = Cron.of("* * * * *")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -317,6 +328,88 @@ def test_a_run_that_did_not_begin_before_its_term_was_lost_is_said_to_be_lost() 
     assert [(each.reason, each.due) for each in lost] == [(SkipReason.LOST, a.dues[0])]
     assert 0 < lost[0].late_s < 2
     assert not any(isinstance(said, Ended) for said in a.said)
+
+
+def test_before_a_handover_what_runs_ends_and_nothing_begins_until_the_term_goes_on() -> None:
+    world = World()
+    a = leading(world, holds=True)
+    token = a.node.term.token
+    a.seat.post(Settle(token))
+    world.run_for(120)
+    assert Settled(token) not in a.said
+    a.end_run()
+    assert Settled(token) in a.said
+    world.run_for(120)
+    assert len(a.begun) == 1
+    assert a.skipped == []  # they are left to whoever leads next
+    a.seat.post(GoOn(token))
+    world.run_for(0.5)
+    assert len(a.begun) == 2
+
+
+def test_before_a_handover_nothing_is_waited_for_where_nothing_is_under_way() -> None:
+    world = World()
+    a = leading(world)
+    token = a.node.term.token
+    a.seat.post(Settle(token))
+    assert a.said[-1] == Settled(token)
+    assert Drained(token) not in a.said
+
+
+@pytest.mark.parametrize("fate", [answer_lost(), fine(1.5, 0.1), request_lost()], ids=["applied", "late", "lost"])
+def test_a_claim_that_is_under_way_before_a_handover_is_given_back_and_claimed_again_if_the_term_goes_on(
+    fate: Fate,
+) -> None:
+    world = World()
+    a = leading(world)
+    token, before = a.node.term.token, record(world)
+    claim = world.order(fate, writes_key(KEY), times=1)
+    world.run_until(lambda: claim.met == 1, within_s=61)
+    a.seat.post(Settle(token))
+    assert Settled(token) not in a.said
+    world.run_for(5)
+    assert Settled(token) in a.said
+    assert len(a.begun) == 1
+    assert record(world) == before
+    a.seat.post(GoOn(token))
+    world.run_for(0.5)
+    assert len(a.begun) == 2
+    assert a.dues[1] - a.dues[0] < timedelta(seconds=61)
+    world.run_for(60)
+    assert len(a.begun) == 3
+
+
+def test_a_claim_that_was_given_back_when_the_answer_was_lost_is_claimed_again_if_the_term_goes_on() -> None:
+    world = World()
+    a = leading(world)
+    token, before = a.node.term.token, record(world)
+    claim = world.order(fine(0.1, 0.1), writes_key(KEY), times=1)
+    world.run_until(lambda: claim.met == 1, within_s=61)
+    a.seat.post(Settle(token))
+    world.order(answer_lost(), writes_key(KEY), times=1)
+    world.run_for(5)
+    assert Settled(token) in a.said
+    assert record(world) == before
+    a.seat.post(GoOn(token))
+    world.run_for(0.5)
+    assert len(a.begun) == 2
+
+
+def test_a_term_that_is_to_be_handed_over_before_its_beginning_was_told_begins_nothing() -> None:
+    """Who tells of terms may lag behind: another listener holds it up."""
+    world = World()
+    a = worker(world)
+    a.node.told = None
+    world.run_until(lambda: a.node.leads)
+    token = a.node.term.token
+    a.seat.post(Settle(token))
+    assert a.said == [Settled(token)]
+    a.seat.post(Lead(a.node.term))
+    world.run_for(5)
+    assert a.begun == []
+    a.seat.post(GoOn(token))
+    world.run_for(0.5)
+    assert len(a.begun) == 1
 
 
 def test_the_loss_of_the_term_cancels_what_runs_and_the_next_term_begins_nothing_beside_it() -> None:

@@ -11,7 +11,10 @@ A term is every put of the leader key, until the next put or delete of it (PROTO
 * O  orders of operators bind every taking of the key from their own revision on, and each term is told of;
 * B  claims, run numbers, states and outcomes follow the rules of the protocol, and outcomes are those of their runs;
      a job comes back from its outcome only, and a run is given the newest checkpoint of those before it;
-* L  after the trouble there is a leader soon, everything accepted ends, and then nothing changes any more.
+* P  no periodic run begins without trust, or twice; a handover waits for it and for its claim, as long as it may
+     (checked as it happens);
+* L  after the trouble there is a leader soon, everything accepted ends, periodic work goes on, and then nothing changes
+     any more.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 
 from simulation.cluster import ELECTION, JOB_KEYS, JOBS
 from simulation.history import History, Request
+from simulation.periodic import EVERY_S, LONGEST_S
 from slurp_leader.election import Reason
 from slurp_leader.election.history.entries import election_key
 from slurp_leader.election.operator import OperatorRecord, read_operator
@@ -589,6 +593,9 @@ def _check_peace(history: History, log: _Replay) -> list[str]:
     changes = [write.at for write in history.world.log for e in write.events if e.kv.key == KEYS.leader]
     if changes and changes[-1] > max(history.settled_at, peace + _LEADER_WITHIN_S):
         wrong.append(f"L5 the leader changed at {changes[-1]:.1f}, though all was at rest at {history.settled_at:.1f}")
+    idle_s = 0.0 if history.periodic_begun_at is None else history.world.clock.now - history.periodic_begun_at
+    if idle_s > LONGEST_S + 2 * EVERY_S:
+        wrong.append(f"L6 periodic work was begun last {idle_s:.1f} s before the end")
     if history.believers_at_end != ([log._current.token] if log._current else []):
         holder = log._current.token if log._current else None
         wrong.append(f"L4 tokens {history.believers_at_end} are trusted at the end, {holder} is in force")

@@ -6,11 +6,12 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from simulation.history import BodyStart, History, Request
+from simulation.periodic import SETTLES_WITHIN_S, SimPeriodic
 from slurp_leader.clock import format_utc
 from slurp_leader.election import (
     Drained,
@@ -19,11 +20,14 @@ from slurp_leader.election import (
     Elector,
     Finished,
     FitnessChanged,
+    GoOn,
     Identity,
     Lending,
     Readiness,
     Reason,
     ResignWanted,
+    Settled,
+    SettleWanted,
     StateChanged,
     StopWanted,
 )
@@ -190,6 +194,7 @@ class SimNode:
         """Begin a new life."""
         clock, name = self.host.clock, self.host.name
         self.up, self.stopped, self.terms = True, False, []
+        self._drained: dict[int, set[str]] = {}  # who of jobs and periodic work is done with the term of this token
         seed = self._rng.getrandbits(64)
         share = random.Random(seed).random()
         self.elector = Elector(
@@ -199,7 +204,7 @@ class SimNode:
             nodes_prefix(KEYSPACE, name),
             clock,
             random.Random(seed),
-            lending=LENDING,
+            lending=replace(LENDING, settles_within_s=SETTLES_WITHIN_S) if self._has_periodic_work else LENDING,
             ready=lambda: Readiness(self.scheduler.picture.revision),
             free=lambda: Free(share, share, share),
         )
@@ -207,12 +212,22 @@ class SimNode:
         self.pool = Pool(self, JOBS.workers)
         self.election = self.host.seat(self.elector, self._on_election)
         self.jobs = self.host.seat(self.scheduler, self._on_jobs)
+        self.periodic = (
+            SimPeriodic(self.host, self.history, seed, self._on_periodic) if self._has_periodic_work else None
+        )
         self.election.carry_out(self.elector.start(clock.boottime()))
         self.host.follow(KEYSPACE.mirrored, self._feed)
+
+    @property
+    def _has_periodic_work(self) -> bool:
+        """In every fourth seed, so that the others stay what they are."""
+        return self.host.world.seed % 8 in (0, 7)
 
     def crash(self) -> None:
         """As SIGKILL does."""
         self.up = False
+        if self.periodic is not None:
+            self.periodic.died()
         self.host.crash()
 
     def later(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
@@ -232,8 +247,22 @@ class SimNode:
     def _on_election(self, command: Any) -> None:
         if isinstance(command, StateChanged):
             self._on_state(command)
+        elif isinstance(command, SettleWanted | GoOn) and self.periodic is not None:
+            self.later(BETWEEN_THREADS_S, self.periodic.ask, command)
         elif isinstance(command, Finished):
             self.stopped = True
+
+    def _on_periodic(self, word: Drained | Settled) -> None:
+        if isinstance(word, Settled):
+            self.later(BETWEEN_THREADS_S, self.election.post, word)
+        else:
+            self._has_drained("periodic", word.token)
+
+    def _has_drained(self, owner: str, token: int) -> None:
+        done = self._drained.setdefault(token, set())
+        done.add(owner)
+        if self.periodic is None or len(done) == 2:
+            self.later(BETWEEN_THREADS_S, self.election.post, Drained(token))
 
     def _on_state(self, change: StateChanged) -> None:
         term, world = change.term, self.host.world
@@ -260,6 +289,8 @@ class SimNode:
                 word = Lost(token)
                 self.later(_STOPPED_WITHIN_S, self._expect_stopped, token)
         self.later(BETWEEN_THREADS_S, self.jobs.post, word)
+        if self.periodic is not None:
+            self.later(2 * BETWEEN_THREADS_S, self.periodic.tell, change)
 
     def _expect_stopped(self, token: int) -> None:
         """I4: the loss of a term is told to everything that runs under it."""
@@ -275,7 +306,7 @@ class SimNode:
             case StopRun():
                 self.later(BETWEEN_THREADS_S, self.pool.stop_run, command)
             case HandedBack():
-                self.later(BETWEEN_THREADS_S, self.election.post, Drained(command.token))
+                self._has_drained("jobs", command.token)
             case CircuitChange():
                 self.host.world.count(f"circuit:{command.state.value}")
 
@@ -467,6 +498,9 @@ class Cluster:
                 self._watch_grant(event)
             if event.kv.key != KEYS.leader:
                 continue
+            for node in self.nodes:
+                if node.periodic is not None and node.host.name == write.author:
+                    node.periodic.lead_was_given(event, self.history.holder)
             self.history.holder = write.revision if event.kind is EventKind.PUT else 0
             for node in self.nodes:
                 for term in node.terms:

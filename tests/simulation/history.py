@@ -70,6 +70,10 @@ class History:
     """Tokens of terms that an operator ended by force: their leaders cannot know at once."""
     broken_at_once: list[str] = field(default_factory=list)
     """What was seen to be wrong while it happened."""
+    periodic_claims: set[str] = field(default_factory=set)
+    """Claims of periodic work whose runs were begun."""
+    periodic_begun_at: float | None = None
+    """When the newest of them was."""
     peace_at: float = 0.0
     settled_at: float | None = None
     """When, in peace, a leader was there and every accepted job had ended."""

@@ -25,6 +25,8 @@ from slurp_leader.jobs.recovery import CloseClaim, InHand
 from slurp_leader.jobs.scheduler import Lost, Scheduler, StopRun
 from slurp_leader.jobs.submitter import Submit, Submitted, Submitter
 from slurp_leader.machine import Calls
+from slurp_leader.periodic.machine import PeriodicMachine
+from slurp_leader.periodic.messages import Settled
 from slurp_leader.store import Compare, Delete, KeepAliveResult, Put, Txn
 from slurp_leader.term import Term
 from support.electing import KEYS
@@ -240,6 +242,29 @@ def _grants_not_seen() -> tuple[Patch, ...]:
     return ((recovery, "_claims_to_close", blind),)
 
 
+def _settled_at_once() -> tuple[Patch, ...]:
+    def hasty(self: PeriodicMachine, token: int, now: float) -> None:
+        """What is under way goes on."""
+        self._settling = token
+        self._out.append(Settled(token))
+
+    return ((PeriodicMachine, "_settle", hasty),)
+
+
+def _claims_not_waited_for() -> tuple[Patch, ...]:
+    say_done = PeriodicMachine._say_done
+
+    def hasty(self: PeriodicMachine) -> None:
+        kept = [(task, task.writing, task.claimed) for task in self._tasks.values()]
+        for task, *_ in kept:
+            task.writing = task.claimed = None
+        say_done(self)
+        for task, writing, claimed in kept:
+            task.writing, task.claimed = writing, claimed
+
+    return ((PeriodicMachine, "_say_done", hasty),)
+
+
 def _hands_over(txn: Txn) -> bool:
     return _deletes(KEYS.ack)(txn)
 
@@ -286,14 +311,18 @@ PLANTED: dict[str, Planted] = {
     "torn_outcome": Planted("I5: outcome and end of the queue record are one", _ends_without_taking_out()),
     "acknowledged_before_commit": Planted("I5: accepted means kept", _acknowledged_at_once()),
     "trusted_from_the_answer": Planted("I3: trust counts from before the send", _trusted_from_the_answer(), first=67),
-    "trusted_by_keepalive_alone": Planted("I3: trust needs a fenced heartbeat too", _trusted_by_keepalive_alone()),
+    "trusted_by_keepalive_alone": Planted(
+        "I3: trust needs a fenced heartbeat too", _trusted_by_keepalive_alone(), first=77
+    ),
     "refused_heartbeat_ignored": Planted(
         "I3: a refused heartbeat ends the term", _refused_heartbeat_ignored(), first=2
     ),
     "win_taken_for_proof": Planted(
         "D: the first window needs a full round after the win", _win_taken_for_proof(), first=51
     ),
-    "orphans_closed_in_memory_only": Planted("B: closing an orphaned claim is written down", _claims_never_closed()),
+    "orphans_closed_in_memory_only": Planted(
+        "B: closing an orphaned claim is written down", _claims_never_closed(), first=1
+    ),
     "orphans_not_counted": Planted(
         "B: closing a claim counts its live runs", ((Picture, "live_entries", lambda self, view: []),)
     ),
@@ -327,6 +356,15 @@ PLANTED: dict[str, Planted] = {
     ),
     "checkpoint_not_asked_for": Planted(
         "a run is given the newest checkpoint", ((Checkpoints, "_read", lambda *_: None),), first=1
+    ),
+    "handed_over_in_mid_run": Planted("P: a handover waits for periodic runs", _settled_at_once()),
+    "handed_over_with_a_claim": Planted(
+        "P: a handover waits for claims of periodic work", _claims_not_waited_for(), first=167
+    ),
+    "held_up_for_ever": Planted(
+        "P: periodic work goes on when a handover fails",
+        ((PeriodicMachine, "_go_on", lambda self, token, now: None),),
+        first=264,
     ),
     "valid_for_ever": Planted("I3: no body starts without trust", ((Term, "is_valid", property(lambda self: True)),)),
 }

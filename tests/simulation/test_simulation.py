@@ -89,6 +89,11 @@ EFFECTS = (
     "retry:not_ended",
     "tried_again",
     "restored",
+    "periodic:begun",
+    "periodic:idle",
+    "periodic:held_up",
+    "periodic:cut_off",
+    "periodic:went_on",
 )
 
 

@@ -66,6 +66,8 @@ class Trouble:
             world.after(draw.uniform(0.0, TROUBLE_S), self._ask, kills and number == 0)
         if world.seed % 3 == 1:
             self._set_operators_to_work()
+        if self.cluster.nodes[0].periodic is not None:
+            self._wish_for_handovers()
         at = 1.0
         while at < TROUBLE_S - 1.0:
             world.after(at, draw.choice(self._kinds()))
@@ -151,6 +153,15 @@ class Trouble:
     def _work_draw(self) -> random.Random:
         assert self._work is not None
         return self._work
+
+    def _wish_for_handovers(self) -> None:
+        """Where there is periodic work. Some are refused while they wait for it: an order moves what they compare."""
+        wishes = random.Random(f"handovers of {self.world.seed}")
+        for _ in range(8):
+            at = wishes.uniform(1.0, TROUBLE_S)
+            self.world.after(at, self._transfer)
+            if wishes.random() < 0.5:
+                self.world.after(at + wishes.uniform(0.1, 1.0), self._order)
 
     # ------------------------------------------------------------ what breaks
 

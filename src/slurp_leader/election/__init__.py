@@ -31,7 +31,7 @@ Trust ends before the transaction is sent and comes back only after a definite r
 so it never matters how long the answer takes, or how often or late the transaction arrives. The successor begins the
 term under the token of that very put, once, and only because it answered that very offer; any other key in its name it
 rewrites. Work under way is not thrown away: where the owner can lend it, a grant lets the old leader end it, and only
-end it, while the new one already leads; where it cannot, it ends before.
+end it, while the new one already leads; where it cannot, it ends before, while the term is in force.
 
 **Who goes first.** Each candidate publishes what it measured; all nodes compute the same order from that
 (`ranking`). In a vacancy the best goes at once, the others let it go first for a bounded time, and then it is first
@@ -57,6 +57,7 @@ from slurp_leader.election.events import (
     ElectionState,
     Finished,
     FitnessChanged,
+    GoOn,
     HeldBack,
     HoldLease,
     LeaderChanged,
@@ -64,6 +65,8 @@ from slurp_leader.election.events import (
     Renewed,
     ResignWanted,
     SayBeat,
+    Settled,
+    SettleWanted,
     StateChanged,
     StopWanted,
 )
@@ -89,6 +92,7 @@ __all__ = [
     "Elector",
     "Finished",
     "FitnessChanged",
+    "GoOn",
     "HeldBack",
     "HoldLease",
     "Identity",
@@ -102,6 +106,8 @@ __all__ = [
     "Renewed",
     "ResignWanted",
     "SayBeat",
+    "SettleWanted",
+    "Settled",
     "StateChanged",
     "StopWanted",
     "Transferred",

@@ -28,6 +28,7 @@ from slurp_leader.election.events import (
     ElectionState,
     Finished,
     FitnessChanged,
+    GoOn,
     HeldBack,
     HoldLease,
     LeaderChanged,
@@ -37,6 +38,8 @@ from slurp_leader.election.events import (
     Renewed,
     ResignWanted,
     SayBeat,
+    Settled,
+    SettleWanted,
     StateChanged,
     StopWanted,
     Trouble,
@@ -143,6 +146,8 @@ class Election:
             needs_progress=needs_progress,
             needs_consent=lambda: self.hooks.may_veto,
         )
+        self._settles_within_s = 0.0 if lending is None else lending.settles_within_s
+        self._settler: Callable[[SettleWanted | GoOn], None] | None = None
         self._loop = Loop("slurp-election", _Started(self._elector), store, clock, self._perform, self._failed)
         self._teller = _Teller()
         self.hooks = hooks or Hooks(options.name, options.hook_timeout_s, metrics)
@@ -188,7 +193,8 @@ class Election:
         """Hand the lead over, or drain and release the key; then end the lease. Safe twice, and before `start`: then it
         ends as soon as it is started. A node that is being handed the lead, but does not lead yet, gives the key back.
 
-        Blocks at most `stop_timeout` for the work of a term, and a few seconds for the rest.
+        Blocks at most `stop_timeout` for the work of a term, and a few seconds for the rest; before a handover also
+        for what cannot be lent (`Lending.settles_within_s`).
 
         Args:
             hands_over: Whether a successor is looked for. A node that hears nothing of etcd any more would only wait.
@@ -205,7 +211,8 @@ class Election:
         if not is_started:
             return True
         with self._changed:
-            self._changed.wait_for(lambda: self._finished, timeout=self.options.stop_timeout_s + _LONGEST_GOODBYE_S)
+            work_s = self._settles_within_s + self.options.stop_timeout_s
+            self._changed.wait_for(lambda: self._finished, timeout=work_s + _LONGEST_GOODBYE_S)
             clean = self._gave_all_back
         self._loop.stop()
         if not self._finished:
@@ -411,6 +418,16 @@ class Election:
             del self._lent[token]
             self._loop.post(Drained(token))
 
+    def ask_before_handover(self, settler: Callable[[SettleWanted | GoOn], None]) -> None:
+        """Name who has work that cannot be lent (`Lending.settles_within_s`), and answers with `settled`. Called on the
+        election's own thread, ahead of all listeners: so it must not block, and may hear of a term that it was not told
+        of yet."""
+        self._settler = settler
+
+    def settled(self, token: int) -> None:
+        """Say that nothing of the term with this token is under way that cannot be lent, and nothing begins."""
+        self._loop.post(Settled(token))
+
     def set_fitness(self, unfit: str) -> None:
         """Say why this node should not lead, or, with an empty text, that it should.
 
@@ -465,14 +482,23 @@ class Election:
             case Note():
                 self._note_trouble(command)
                 log_event(_logger, command.level, command.event, election=self.options.name, **command.fields)
-            case ConsentWanted(term):
-                self.hooks.ask(term, lambda veto: self._loop.post(Consent(term.token, veto)))
+            case ConsentWanted() | SettleWanted() | GoOn():
+                self._ask_owner(command)
             case HoldLease() | SayBeat() | DropLease():
                 self._on_guard(command)
             case Finished():
                 self._on_finished(clean=command.clean, why=command.why)
             case _:
                 raise TypeError(f"the election knows no command {command!r}")
+
+    def _ask_owner(self, command: ConsentWanted | SettleWanted | GoOn) -> None:
+        if isinstance(command, ConsentWanted):
+            token = command.term.token
+            self.hooks.ask(command.term, lambda veto: self._loop.post(Consent(token, veto)))
+        elif self._settler is not None:
+            self._settler(command)
+        elif isinstance(command, SettleWanted):
+            self.settled(command.token)
 
     def _on_guard(self, command: HoldLease | SayBeat | DropLease) -> None:
         guard = self._guard

@@ -42,8 +42,10 @@ from slurp_leader.election.events import (
     ElectionState,
     Finished,
     FitnessChanged,
+    GoOn,
     Reason,
     ResignWanted,
+    Settled,
     StateChanged,
     StopWanted,
 )
@@ -199,7 +201,7 @@ class Elector:
         return self._desk.out
 
     def step(self, event: Any, now: float) -> list[Any]:
-        """Take one event: `Snapshot`, `Changes`, `Answer`, `Tick`, `StopWanted`, `ResignWanted` or `Drained`."""
+        """Take one event: `Snapshot`, `Changes`, `Answer`, `Tick`, or what the owner says (`events`)."""
         self._desk.out = []
         for name in self._timers.take_due(now):
             if not self._finished:
@@ -237,6 +239,9 @@ class Elector:
                 self._on_beat(event, now)
             case Drained():
                 self._on_drained(event, now)
+            case Settled():
+                if self._sessions.current is not None:
+                    self._handover.settled(self._sessions.current, event.token, now)
             case ResignWanted():
                 self._on_resign(event, now)
             case StopWanted():
@@ -710,6 +715,7 @@ class Elector:
             self._prove_again(reign, now)
         if leaving is None:
             reign.pause_s = 0.0  # it goes on leading, so it lets nobody go first
+            self._desk.say(GoOn(reign.term.token))
         else:
             self._drain(leaving, reign.pause_s, now)
 

@@ -143,6 +143,21 @@ class ConsentWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class SettleWanted:
+    """The term with this token is about to be handed over: begin nothing that cannot be lent, and answer `Settled` when
+    none of it is under way. The term is in force meanwhile, and everything else goes on."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The term with this token was not handed over: what `SettleWanted` has held up may begin again."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class HoldLease:
     """Have the crash guard revoke this lease when we die or stall. Answered with `BeatSaid`."""
 
@@ -220,6 +235,13 @@ class ResignWanted:
 
     token: int
     pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing of the term with this token is under way that cannot be lent. Saying it twice does no harm."""
+
+    token: int
 
 
 @dataclass(frozen=True, slots=True)

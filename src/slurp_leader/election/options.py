@@ -87,8 +87,8 @@ class ElectionOptions(Options):
     longer vacancy when an event was missed."""
 
     stop_timeout: Duration = Field(default=timedelta(seconds=30), ge=timedelta(milliseconds=100), le=timedelta(hours=1))
-    """Longest time that stopping waits for work of the term to end before it lets go. 100 ms to 1 h. Longer: less work
-    is thrown away, a slower stop."""
+    """Longest time that stopping waits for work of the term to end before it lets go, and a handover for periodic runs.
+    100 ms to 1 h. Longer: less work is thrown away, a slower stop."""
 
     takeover_timeout: Duration = Field(
         default=timedelta(seconds=3), ge=timedelta(milliseconds=100), le=timedelta(minutes=5)

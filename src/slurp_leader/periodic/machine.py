@@ -15,7 +15,8 @@ sent until it is definite (PROTOCOL A2), and nothing begins before.
 
 **Not skipped by a change of the leader.** The next leader reads the record after its term began, when nothing of an
 older term can be written any more, and begins what became due since: the newest one, if it is within its grace. A claim
-whose run was not begun is given back when the term is given back.
+whose run was not begun is given back when the term is given back, or is to be handed over: `Settle` holds everything up
+until nothing is under way, and `GoOn` takes that back.
 
 **What is lost.** A run that a crash cut off is not begun again, and neither is one whose node died between claim and
 start: the claim stands. Work that must be done to its end belongs into the job queue.
@@ -39,12 +40,15 @@ from slurp_leader.periodic.messages import (
     Cancel,
     Drained,
     Ended,
+    GoOn,
     HandBack,
     Lead,
     Lose,
     Note,
     Pause,
     RunEnded,
+    Settle,
+    Settled,
     Skipped,
     SkipReason,
     Work,
@@ -138,6 +142,7 @@ class PeriodicMachine:
         self._term: Term | None = None
         self._paused = False
         self._leaving = False
+        self._settling = 0  # token of the term that is about to be handed over
         self._runs = 0
 
     @property
@@ -156,6 +161,10 @@ class PeriodicMachine:
                 self._paused = self._paused or self._is_in_force(event.token)
             case HandBack():
                 self._hand_back(event.token, now)
+            case Settle():
+                self._settle(event.token, now)
+            case GoOn():
+                self._go_on(event.token, now)
             case Lose():
                 self._lose(event.token, now)
             case RunEnded():
@@ -188,15 +197,37 @@ class PeriodicMachine:
         self._leaving = True
         for task in self._tasks.values():
             self._look(task, now)
-        self._say_drained()
+        self._say_done()
 
-    def _say_drained(self) -> None:
+    def _settle(self, token: int, now: float) -> None:
+        self._settling = token
+        for task in self._tasks.values():
+            self._look(task, now)
+        if not self._is_in_force(token):
+            self._out.append(Settled(token))
+        self._say_done()
+
+    def _go_on(self, token: int, now: float) -> None:
+        if self._settling == token:
+            self._settling = 0
+            for task in self._tasks.values():
+                self._look(task, now)
+
+    @property
+    def _is_settling(self) -> bool:
+        return self._is_in_force(self._settling)
+
+    def _say_done(self) -> None:
         """Once nothing runs and nothing is claimed or in doubt. Saying it twice does no harm."""
-        if self._leaving and self._term is not None:
-            token = self._term.token
-            busy = (t.writing or t.claimed or (t.run and t.run.token == token) for t in self._tasks.values())
-            if not any(busy):
-                self._out.append(Drained(token))
+        if self._term is None or not (self._leaving or self._is_settling):
+            return
+        token = self._term.token
+        if any(t.writing or t.claimed or (t.run and t.run.token == token) for t in self._tasks.values()):
+            return
+        if self._is_settling:
+            self._out.append(Settled(token))
+        if self._leaving:
+            self._out.append(Drained(token))
 
     def _lose(self, token: int, now: float) -> None:
         if not self._is_in_force(token):
@@ -223,12 +254,12 @@ class PeriodicMachine:
         self._call(task, Get(task.key), partial(self._was_read, task), partial(self._read, task))
 
     def _was_read(self, task: _Task, result: GetResult, now: float) -> None:
-        self._adopt(task, _only(result), now)
+        self._adopt(task, Kept.of(_only(result)), now)
 
-    def _adopt(self, task: _Task, kv: KeyValue | None, now: float) -> None:
+    def _adopt(self, task: _Task, kept: Kept, now: float) -> None:
         """Go on from the record as it stands."""
         try:
-            last = read_due(task.key, kv.value) if kv else None
+            last = None if kept.value is None else read_due(task.key, kept.value)
         except RecordError as error:
             # Not overwritten: it may be of a newer version, which knows when this work was done (I7).
             task.kept = None
@@ -236,11 +267,11 @@ class PeriodicMachine:
             self._try_again(task, partial(self._read, task), now + _LOOK_AT_PARKED_S)
             return
         today = self._clock.utcnow()
-        task.kept, task.last = Kept.of(kv), task.work.schedule.start(last, today)
+        task.kept, task.last = kept, task.work.schedule.start(last, today)
         if task.last is not None:
             task.last_at = now - (today - task.last).total_seconds()
         if last is None and task.last is not None:
-            self._note_first_sight(task, task.kept, task.last)
+            self._note_first_sight(task, kept, task.last)
         else:
             self._look(task, now)
 
@@ -274,8 +305,12 @@ class PeriodicMachine:
         """Do what can be done for this work now, and set the time to look again."""
         if task.claimed is not None:
             self._begin(task, task.claimed, now)
-        elif task.kept is not None and task.writing is None and not self._paused and not self._leaving:
+        elif task.kept is not None and task.writing is None and not self._begins_nothing:
             self._look_at_schedule(task, task.kept, now)
+
+    @property
+    def _begins_nothing(self) -> bool:
+        return self._paused or self._leaving or self._is_settling
 
     def _look_at_schedule(self, task: _Task, kept: Kept, now: float) -> None:
         schedule = task.work.schedule
@@ -328,7 +363,7 @@ class PeriodicMachine:
         term = self._term
         assert term is not None
         late_s = now - claimed.due_at
-        if self._leaving:
+        if self._leaving or self._is_settling:
             self._give_back(task, claimed, term)
             return
         if self._paused or not term.is_valid:
@@ -347,7 +382,10 @@ class PeriodicMachine:
         assert task.kept is not None
         task.claimed = None
         txn = give_back(task.key, task.kept, claimed.before, term)
-        self._write(task, _Writing(txn, None, lambda revision, now: None))
+        self._write(task, _Writing(txn, None, partial(self._was_given_back, task, claimed.before)))
+
+    def _was_given_back(self, task: _Task, before: Kept, revision: int, now: float) -> None:
+        self._adopt(task, Kept() if before.value is None else Kept(revision, before.value), now)
 
     def _ended(self, event: RunEnded, now: float) -> None:
         for task in self._tasks.values():
@@ -360,7 +398,7 @@ class PeriodicMachine:
                 self._look(task, now)
                 if not self._is_in_force(run.token):
                     self._say_let_go(run.token)
-        self._say_drained()
+        self._say_done()
 
     def _was_not_begun(self, task: _Task, run: _Run, now: float) -> None:
         """Between our look at the term and that of the run it ceased to be valid. Its claim is what it was before: it
@@ -386,7 +424,7 @@ class PeriodicMachine:
         else:
             leader, own = (_only(read) for read in result.results)
             self._was_refused(task, writing, leader, own, now)
-        self._say_drained()
+        self._say_done()
 
     def _was_refused(
         self, task: _Task, writing: _Writing, leader: KeyValue | None, own: KeyValue | None, now: float
@@ -397,8 +435,8 @@ class PeriodicMachine:
             writing.then(own.mod_revision, now)  # an earlier copy of this very transaction had arrived
         elif leader is None or (leader.mod_revision, leader.value) != (term.token, term.value):
             task.kept = None  # the term is over; the election will say so
-        elif writing.own_value is not None:
-            self._adopt(task, own, now)  # somebody wrote it who is no leader: an operator
+        else:  # somebody wrote it who is no leader: an operator; or it was given back by an earlier copy
+            self._adopt(task, Kept.of(own), now)
 
     def _call(
         self, task: _Task, request: Request[Any], then: Callable[[Any, float], None], again: Callable[[], None]

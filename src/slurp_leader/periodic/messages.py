@@ -71,6 +71,21 @@ class HandBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """The term with this token is about to be handed over: begin nothing, and say `Settled` when nothing is under way.
+    It may come before the term's `Lead`."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The term with this token was not handed over: begin again what is due."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lose:
     """The term with this token is over."""
 
@@ -113,6 +128,13 @@ class Cancel:
 @dataclass(frozen=True, slots=True)
 class Drained:
     """Nothing of the term with this token runs any more, and nothing will."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing of the term with this token is under way, and nothing begins before `GoOn`."""
 
     token: int
 

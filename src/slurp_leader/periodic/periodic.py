@@ -16,11 +16,14 @@ from slurp_leader.periodic.messages import (
     Cancel,
     Drained,
     Ended,
+    GoOn,
     HandBack,
     Lead,
     Lose,
     Note,
     Pause,
+    Settle,
+    Settled,
     Skipped,
     SkipReason,
     Work,
@@ -50,6 +53,7 @@ class Periodic:
         clock: Source of time.
         timeout_s: Of one call to the store.
         drained: Told that nothing of the term with this token runs any more; on the thread of the machine.
+        settled: Told that nothing of it is under way at present, as was asked for by `settle`; on the same thread.
         failed: Told that it begins nothing any more: a bug. It must not wait.
         metrics: Where measurements go.
 
@@ -67,6 +71,7 @@ class Periodic:
         clock: Clock,
         timeout_s: float,
         drained: Callable[[int], None],
+        settled: Callable[[int], None],
         failed: Callable[[], None],
         metrics: Metrics | None = None,
     ) -> None:
@@ -74,6 +79,7 @@ class Periodic:
         """Why it runs nothing any more: a bug."""
         self._election = election
         self._drained = drained
+        self._settled = settled
         self._give_up = failed
         self._metrics = metrics or NoMetrics()
         keys = {work.name: (work, periodic_key(keyspace, election, work.name)) for work in works}
@@ -118,6 +124,17 @@ class Periodic:
         else:  # it begins nothing, and would not answer
             self._drained(token)
 
+    def settle(self, token: int) -> None:
+        """The term is about to be handed over: begin nothing, and say `settled` when nothing is under way."""
+        if self.failure is None:
+            self._loop.post(Settle(token))
+        else:
+            self._settled(token)
+
+    def go_on(self, token: int) -> None:
+        """It was not handed over: begin again what is due."""
+        self._loop.post(GoOn(token))
+
     def lose(self, token: int) -> None:
         """The term is over: cancel what runs."""
         self._loop.post(Lose(token))
@@ -134,6 +151,8 @@ class Periodic:
                 self._runner.cancel(command.run_id)
             case Drained():
                 self._drained(command.token)
+            case Settled():
+                self._settled(command.token)
             case Ended():
                 labels = {"election": self._election, "work": command.name, "outcome": command.outcome.value}
                 self._metrics.record(instruments.PERIODIC_RUN, command.duration_s, **labels)
@@ -162,4 +181,5 @@ class Periodic:
         """The machine had a bug: it begins nothing any more, and must not hold up what its owner gives back."""
         self.failure = error
         self._drained(self._token)
+        self._settled(self._token)
         self._give_up()

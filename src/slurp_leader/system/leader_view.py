@@ -240,14 +240,17 @@ class LeaderControl(LeaderView):
     ) -> Transferred:
         """Have the lead handed over to another node, without a moment in which nobody leads. From any process.
 
-        Jobs in flight are not interrupted: the old leader ends them, while the new one claims what comes next.
+        Jobs in flight are not interrupted: the old leader ends them, while the new one claims what comes next. Periodic
+        runs that have begun end first, while the old one still leads; it waits for them up to its
+        ``election.stop_timeout``.
 
         Args:
             to: Node id of the successor; None: the best candidate.
             why: For people; it stands in the history of the next term.
             by: Who wishes it, for the history; empty: ``node.id`` of this process.
             dry_run: Only tell who would be asked first. Nothing is written.
-            timeout: Seconds to wait until the successor leads: it has proved its term, and its hooks agree.
+            timeout: Seconds to wait until the successor leads: until periodic runs have ended, it has proved its term,
+                and its hooks agree.
 
         Raises:
             NoLeaderError: Nobody leads.
@@ -263,7 +266,8 @@ class LeaderControl(LeaderView):
 
         Args:
             why: For people.
-            timeout: Seconds to wait. Where nobody can take over, the leader's work in flight ends first.
+            timeout: Seconds to wait. Periodic runs that have begun end first, and where nobody can take over, all that
+                the leader has in flight.
             by: Who wishes it, for the history; empty: ``node.id`` of this process.
 
         Raises:

@@ -13,7 +13,15 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from zoneinfo import ZoneInfo
 
 from slurp_leader.clock import Clock
-from slurp_leader.election import Election, ElectionEvent, ElectionState, Reason, StateChanged
+from slurp_leader.election import (
+    Election,
+    ElectionEvent,
+    ElectionState,
+    GoOn,
+    Reason,
+    SettleWanted,
+    StateChanged,
+)
 from slurp_leader.errors import ConfigurationError, LifecycleError, NotLeaderError
 from slurp_leader.options.durations import parse_duration
 from slurp_leader.periodic import Cron, Interval, Periodic, Schedule, Task, Work
@@ -76,7 +84,12 @@ class LeaderWork(Lifetime):
         once, whoever leads by then: a change of the leader neither skips it nor doubles it. A run that is cut off by a
         crash is not begun again. While a run goes on it is not begun beside itself: the due time is skipped. Losing the
         term sets ``term.should_stop`` and cancels coroutines. An error is logged and counted, and ends nothing but that
-        run. Stopping waits for runs that have begun, as long as ``election.stop_timeout`` allows.
+        run.
+
+        Stopping, and every other planned handover, waits for runs that have begun, as long as
+        ``election.stop_timeout`` allows: they end while this node still leads, and the next due time begins on the
+        next leader. Jobs of a `SlurpLeaderSystem` go on meanwhile. A run that takes longer is cut off, as by a loss of
+        the term. ``term.should_stop`` is set at the beginning of that wait if the term ends in any case.
 
         With ``LeaderElection(needs_progress=True)`` periodic work does not beat for you, as that would hide a loop of
         yours that is stuck: something has to call ``term.beat()`` within each `election.stall_timeout`, or the term
@@ -238,11 +251,13 @@ def periodic_of(
         clock=clock,
         timeout_s=options.rpc_timeout_s,
         drained=partial(election.drained, _OWNER),
+        settled=election.settled,
         failed=give_up,
         metrics=metrics,
     )
     election.add_owner(_OWNER)
     election.subscribe(partial(_tell, periodic))
+    election.ask_before_handover(partial(_ask, periodic))
     return periodic
 
 
@@ -259,6 +274,14 @@ def _tell(periodic: Periodic, event: ElectionEvent) -> None:
             periodic.hand_back(event.term.token)
         case _:
             periodic.lose(event.term.token)
+
+
+def _ask(periodic: Periodic, question: SettleWanted | GoOn) -> None:
+    """Where jobs are lent at a handover, periodic runs are not: two nodes would have one work under way."""
+    if isinstance(question, SettleWanted):
+        periodic.settle(question.token)
+    else:
+        periodic.go_on(question.token)
 
 
 class StallHint:

@@ -102,16 +102,19 @@ class Node:
         self._jobs_store = jobs_store
         self._clock = clock
         self._metrics = metrics
-        self.election = self._new_election(hooks)
+        periodic = periodic or {}
+        # A run that cannot end holds the lead up, so it gets what was set, and not what jobs may need beyond that.
+        settles_within_s = settings.election.stop_timeout_s if periodic else 0.0
+        self.election = self._new_election(hooks, settles_within_s)
         self.engine = self._new_engine(work, executor, tracer, hooks, cache)
         self.failover = self._new_failover()
         """What is left at a handover, and what this node found of it."""
-        self._periodic = self._new_periodic(periodic or {})
+        self._periodic = self._new_periodic(periodic)
         self._follower = Follower(jobs_store, self._keyspace.mirrored, self._on_notice, clock=clock)
 
     # ------------------------------------------------------------ its parts
 
-    def _new_election(self, hooks: Hooks | None) -> Election:
+    def _new_election(self, hooks: Hooks | None, settles_within_s: float) -> Election:
         settings = self._settings
         election = Election(
             self.store,
@@ -126,7 +129,7 @@ class Node:
             needs_progress=True,
             free=MachineMeter(self._clock).sample,
             requires=_REQUIRES,
-            lending=Lending(JobKeys(self._keyspace).grant, self._longest_run_s),
+            lending=Lending(JobKeys(self._keyspace).grant, self._longest_run_s, settles_within_s),
             ready=self._readiness,
             manifest=lambda epoch, term: self.failover.left_for(epoch, term),
         )

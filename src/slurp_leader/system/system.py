@@ -301,8 +301,9 @@ class SlurpLeaderSystem(HasHooks, RunsParts[Parts], LeaderWork):
 
     def stop(self) -> bool:
         """Hand the lead over, finish what runs (up to ``jobs.drain_timeout``), and end. With nobody to hand it to,
-        finish first and give the term back. Safe twice, before `start`, and from several threads: each returns when
-        all has ended.
+        finish first and give the term back. Periodic runs that have begun are waited for before that, up to
+        ``election.stop_timeout``. Safe twice, before `start`, and from several threads: each returns when all has
+        ended.
 
         Without etcd it takes a few seconds longer, and what is held is left to the lease.
 

@@ -27,6 +27,7 @@ class LogEvent(StrEnum):
     ELECTION_DUPLICATE_NODE = "election.duplicate_node"
     ELECTION_HANDED_OVER = "election.handed_over"
     ELECTION_NOT_HANDED_OVER = "election.not_handed_over"
+    ELECTION_NOT_SETTLED = "election.not_settled"
     ELECTION_LISTENER_FAILED = "election.listener_failed"
     ELECTION_HOOK_FAILED = "election.hook_failed"
     ELECTION_HOOK_SLOW = "election.hook_slow"

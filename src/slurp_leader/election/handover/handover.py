@@ -6,7 +6,9 @@
       -> looking      who stands in this election, from their session keys; the best first
       -> offering     the offer is written under the fence, to one session, with a nonce
       -> offered      until that session answers; a silent or unfit one is followed by the next
-      -> draining     only where work cannot be lent: the owner ends what runs, the term is in force meanwhile
+      -> draining     only where no work can be lent: the owner ends what runs, the term is in force meanwhile
+      -> settling     only where some work cannot be lent: the owner begins none of it, and says when none of it is
+                      under way; meanwhile the term leads, as ever
       -> ready        until the last heartbeat is known to have committed
       -> deciding     trust is gone; one transaction, the same again until it is definite
       -> handed over, or failed: then a fenced heartbeat proves the term again before anything is trusted
@@ -36,7 +38,7 @@ from slurp_leader.election import transactions
 from slurp_leader.election.contest import Contest
 from slurp_leader.election.control import ControlView
 from slurp_leader.election.desk import Backoff, Desk
-from slurp_leader.election.events import Reason
+from slurp_leader.election.events import Reason, SettleWanted
 from slurp_leader.election.options import ElectionOptions
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.ranking.eligible import Cause
@@ -73,10 +75,12 @@ class Lending:
     Attributes:
         grants: Prefix of the keys of grants.
         longest_s: Asked at a handover how long its grant is to be honoured at most; must not block.
+        settles_within_s: How long a handover waits at most for work beside it that cannot be lent; 0: there is none.
     """
 
     grants: bytes
     longest_s: Callable[[], float]
+    settles_within_s: float = 0.0
 
     def key(self, token: int) -> bytes:
         return self.grants + b"%d" % token
@@ -89,6 +93,7 @@ class Phase(StrEnum):
     OFFERING = "offering"
     OFFERED = "offered"
     DRAINING = "draining"
+    SETTLING = "settling"
     READY = "ready"
     DECIDING = "deciding"
 
@@ -242,6 +247,8 @@ class Handover:
             return
         if plan.phase is Phase.OFFERED:
             self._look_for_answer(plan, session, now)
+        if plan.phase is Phase.SETTLING and reign.leaving is not None:
+            reign.term.leaving.set()  # no way back into the term: work that asks it comes to its end now
         if plan is self._plan and plan.phase is Phase.READY:
             self._decide(plan, session, reign, now)
 
@@ -256,6 +263,12 @@ class Handover:
         if plan.phase is Phase.DRAINING:
             self._get_ready(plan, session, now)
         return True
+
+    def settled(self, session: Session, token: int, now: float) -> None:
+        """Nothing is under way that cannot be lent. As with `drained`, it may be said early, and twice."""
+        plan = self._plan
+        if plan is not None and plan.phase is Phase.SETTLING and plan.term.token == token:
+            self._get_ready(plan, session, now)
 
     def on_timer(self, session: Session | None, now: float) -> None:
         plan = self._plan
@@ -272,6 +285,9 @@ class Handover:
                 if plan.phase is Phase.OFFERED and plan.candidate is not None:
                     self._silent[plan.candidate.session] = now
                 self._ask_next(plan, session, now)
+            case Phase.SETTLING:  # it goes on, and ends with the term
+                self._desk.note(logging.WARNING, LogEvent.ELECTION_NOT_SETTLED, token=plan.term.token)
+                self._get_ready(plan, session, now)
             case Phase.DRAINING:
                 pass
 
@@ -413,6 +429,10 @@ class Handover:
             plan.phase = Phase.DRAINING
             self._desk.timers.clear(TIMER)
             self._owner.drain_first(now)
+        elif self._lending.settles_within_s > 0:
+            plan.phase = Phase.SETTLING
+            self._wait_until(plan, now + self._lending.settles_within_s)
+            self._desk.say(SettleWanted(plan.term.token))
         else:
             self._get_ready(plan, session, now)
 
