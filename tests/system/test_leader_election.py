@@ -313,13 +313,14 @@ def test_work_that_begins_anew_in_a_term_that_was_in_doubt_is_waited_for_like_an
     connection = Troubled(shared)
     settings = SlurpSettings(node={"id": "a"}, election={"lease_ttl": 3})
     mine, other = LeaderElection("reports", settings, stores=lambda: connection), election(shared, "b")
-    began, tokens, beside = threading.Semaphore(0), [], []
+    began, in_doubt, tokens, beside = threading.Semaphore(0), threading.Event(), [], []
 
     def work(term: Any) -> None:
         tokens.append(term.token)
         began.release()
         if len(tokens) == 1:
             until(lambda: not term.is_valid)
+            in_doubt.set()
             return
         assert term.leaving.wait(WAIT_S)
         other.wait_for_leadership(0.5)  # a step that cannot be interrupted
@@ -329,7 +330,7 @@ def test_work_that_begins_anew_in_a_term_that_was_in_doubt_is_waited_for_like_an
         working = in_background(lambda: mine.run(work))
         assert began.acquire(timeout=WAIT_S)
         connection.is_full = True
-        until(lambda: mine.state is ElectionState.SUSPENDED and not mine.is_leader)
+        assert in_doubt.wait(WAIT_S)
         connection.is_full = False
         assert began.acquire(timeout=WAIT_S)
         assert tokens[0] == tokens[1]
