@@ -433,3 +433,11 @@ class JobInterrupted(SlurpLeaderError):  # noqa: N818 - a signal to stop, not a 
     """Raised inside a running job that has to stop: cancelled, out of time, or the term is over."""
 
     reason: str = ""
+
+
+def repr_of(error: BaseException | None, longest: int = 500) -> str:
+    """What user code raised, for logs and messages. Nothing in it is trusted to print, or to be short."""
+    try:
+        return repr(error)[:longest]
+    except Exception:
+        return type(error).__name__

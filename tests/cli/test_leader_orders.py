@@ -18,7 +18,7 @@ from slurp_leader.election import ElectionKeys
 from slurp_leader.election.ranking.candidates import Candidate
 from slurp_leader.election.records import LeaderRecord, epoch_value
 from slurp_leader.election.transfer import Stage, TransferRecord
-from slurp_leader.errors import StoreTimeoutError
+from slurp_leader.errors import StoreError, StoreTimeoutError
 from slurp_leader.store import Grant, Put, Store
 from slurp_leader.store.keyspace import Keyspace
 from support.calls import do, get
@@ -29,7 +29,7 @@ from support.waiting import WAIT_S, until
 def other(node: SlurpLeaderSystem) -> Iterator[SlurpLeaderSystem]:
     """A second node, which stands."""
     with SlurpLeaderSystem(SlurpSettings(node={"id": "node-b"})) as system:
-        until(lambda: "node-b" in {row.node_id for row in system.leader.simulate().rows})
+        until(lambda: "node-b" in {row.node_id for row in system.leader.simulate().rows}, not_yet=StoreError)
         yield system
 
 

@@ -12,6 +12,7 @@ import pytest
 from slurp_leader.election import (
     Drained,
     ElectionState,
+    FitnessChanged,
     GoOn,
     Lending,
     Reason,
@@ -22,6 +23,7 @@ from slurp_leader.election import (
     transactions,
 )
 from slurp_leader.election.operator import OperatorRecord
+from slurp_leader.election.ranking.scoring import Free
 from slurp_leader.election.records import LeaderRecord
 from slurp_leader.election.transfer import AckRecord, Readiness, Stage, TransferRecord
 from slurp_leader.errors import LeaseNotFoundError, StoreBusyError
@@ -364,6 +366,72 @@ def test_a_handover_that_fails_after_it_has_settled_lets_the_work_go_on_and_the_
     assert not other.leads
     leader.seat.post(Settled(token))
     world.run_until(lambda: other.leads, within_s=0.2)
+
+
+@pytest.mark.parametrize("ordered", ["block", "pin", "require"])
+def test_an_order_that_is_given_while_a_handover_waits_is_obeyed(ordered: str) -> None:
+    """A17. It may have been acknowledged long ago when the lead moves."""
+    world = World()
+    leader, other, _ = pair(world, SETTLING)
+    wish(world, leader.term.token)
+    token = settles(world, leader)
+    if ordered == "require":
+        order(world, lambda orders: orders.require_version("0.0.1", Order("ops")))
+    else:
+        node_id = "b" if ordered == "block" else "a"
+        order(world, lambda orders: getattr(orders, ordered)(node_id, Order("ops")))
+    world.run_for(0.1)
+    leader.seat.post(Settled(token))
+    if ordered == "require":  # forbids it nobody, so it is asked again, and nothing waited for again
+        world.run_until(lambda: other.leads, within_s=0.2)
+        return
+    assert refusal_soon(world) == ("blocked" if ordered == "block" else "pinned_elsewhere")
+    assert GoOn(token) in leader.said
+    assert leader.leads
+    assert other.terms == []
+
+
+def test_a_candidate_that_is_unfit_after_a_long_wait_is_passed_over_for_one_that_is_well() -> None:
+    world = World()
+    leader, first, _ = pair(world, SETTLING)
+    second = node(world, "c", lending=SETTLING, free=Free(0.01, 0.01, 0.01))
+    world.run_for(3)
+    wish(world, leader.term.token)
+    token = settles(world, leader)
+    first.seat.post(FitnessChanged("no disk"))
+    world.run_for(2)
+    leader.seat.post(Settled(token))
+    world.run_until(lambda: second.leads, within_s=0.3)
+    assert first.terms == []
+
+
+def test_where_all_work_had_to_end_an_order_that_was_given_meanwhile_is_obeyed() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    leader.drains_at_once = False
+    wish(world, leader.term.token)
+    world.run_until(lambda: leader.state is ElectionState.DRAINING)
+    order(world, lambda orders: orders.block("b", Order("ops")))
+    world.run_for(0.1)
+    leader.seat.post(Drained(leader.term.token))
+    world.run_until(lambda: leader.state is ElectionState.CANDIDATE)  # its work has ended: no way back into the term
+    world.run_for(5)
+    assert other.terms == []
+    assert leader.leads
+
+
+def test_a_stop_without_a_successor_during_the_second_look_ends_what_has_drained_at_once() -> None:
+    world = World()
+    leader, other, _ = pair(world)
+    leader.drains_at_once = False
+    wish(world, leader.term.token)
+    world.run_until(lambda: leader.state is ElectionState.DRAINING)
+    world.run_for(2)
+    other.host.deaf = True
+    leader.seat.post(Drained(leader.term.token))
+    world.run_for(0.1)
+    leader.seat.post(StopWanted(hands_over=False))
+    world.run_until(lambda: leader.finished is not None, within_s=1)
 
 
 def test_a_stop_while_a_handover_waits_tells_the_work_that_there_is_no_way_back() -> None:

@@ -338,11 +338,13 @@ def test_keys_are_in_the_order_of_epochs() -> None:
     assert election_key(KEYS, 9) < action_key(KEYS, 9, "zz") < election_key(KEYS, 10) < election_key(KEYS, 10**9)
 
 
-def test_the_newest_hundred_elections_stay() -> None:
+def test_the_newest_hundred_elections_stay_and_the_vetoes_of_their_terms() -> None:
+    """However seldom there are vetoes: their number has a bound."""
     record = dataclasses.replace(told([candidate()]), epoch=KEPT)
     assert remember(KEYS, record) == (Put(election_key(KEYS, KEPT), record.to_value()),)
     later = dataclasses.replace(record, epoch=KEPT + 1)
     assert remember(KEYS, later) == (
         Put(election_key(KEYS, KEPT + 1), later.to_value()),
         Delete(election_key(KEYS, 1)),
+        Delete(end_key(KEYS, 1, VETO)),
     )

@@ -238,6 +238,27 @@ def test_a_hook_that_raises_is_reported_and_the_next_one_is_called(caplog: pytes
     hooks.stop()
 
 
+def test_an_error_that_cannot_be_printed_ends_no_other_hook() -> None:
+    class UnprintableError(Exception):
+        def __repr__(self) -> str:
+            raise ValueError("no")
+
+        __str__ = __repr__
+
+    def fail() -> None:
+        raise UnprintableError
+
+    called: Recorder[str] = Recorder()
+    hooks = Hooks("slurp", 5.0)
+    hooks.add(HookKind.STANDBY, fail)
+    hooks.add(HookKind.STANDBY, lambda: called("the next one"))
+    try:
+        hooks.call(HookKind.STANDBY)
+        assert called.next() == "the next one"
+    finally:
+        hooks.stop()
+
+
 def test_a_hook_that_hangs_is_reported_while_it_does(caplog: pytest.LogCaptureFixture) -> None:
     hooks = Hooks("e", 0.1)
     let_go, slow = threading.Event(), threading.Event()

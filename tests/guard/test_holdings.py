@@ -156,3 +156,8 @@ def test_nothing_that_is_said_breaks_the_guard(messages: list[Message]) -> None:
 
 def test_a_route_shows_no_secret() -> None:
     assert "hunter2" not in repr(Hello(1, Route(("h:1",), password="hunter2", key="hunter2")))
+
+
+def test_what_a_later_version_says_beyond_what_is_known_is_passed_over() -> None:
+    packet = encode(Beat(1, 2))
+    assert decode(packet[:-1] + b', "mood": "good"}') == Beat(1, 2)

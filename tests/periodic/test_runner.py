@@ -193,6 +193,25 @@ def test_a_coroutine_behind_one_that_blocks_looks_at_the_term_when_its_turn_has_
     assert called == []
 
 
+def test_where_no_thread_can_be_had_a_coroutine_fails_and_a_stop_does_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuses_the_loop(thread: threading.Thread) -> None:
+        if thread.name == "slurp-periodic-loop":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def work() -> None:
+        pass
+
+    monkeypatch.setattr(threading.Thread, "start", refuses_the_loop)
+    bench.begin(work)
+    assert bench.outcome() is RunOutcome.FAILED
+    assert bench.runner.stop(WAIT_S)
+
+
 def test_an_error_that_cannot_be_printed_ends_its_run_all_the_same(bench: Bench) -> None:
     class UnprintableError(Exception):
         def __repr__(self) -> str:

@@ -52,7 +52,7 @@ from slurp_leader.election.records import ElectionKeys, Identity, LeaderInfo, no
 from slurp_leader.election.service import RESTS
 from slurp_leader.election.transactions import Told
 from slurp_leader.election.transfer import Readiness
-from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError
+from slurp_leader.errors import LifecycleError, NoLeaderError, NotLeaderError, repr_of
 from slurp_leader.forks import free_in_child
 from slurp_leader.machine import Loop
 from slurp_leader.store import Store
@@ -672,5 +672,5 @@ class _Teller:
                 try:
                     listener(event)
                 except BaseException as error:  # SystemExit too: on this thread it would only leave all others deaf
-                    log_event(_logger, logging.ERROR, LogEvent.ELECTION_LISTENER_FAILED, error=repr(error))
+                    log_event(_logger, logging.ERROR, LogEvent.ELECTION_LISTENER_FAILED, error=repr_of(error))
                     _logger.exception("an election listener raised")

@@ -745,7 +745,7 @@ class Elector:
         elif self._reign is not None and self._handover.is_deciding:
             self._reign.leaving = Reason.SHUTDOWN  # if it is refused there is no way back into the term
         else:
-            has_ended = self._handover.is_ready and self._state is ElectionState.DRAINING  # the work, and it said so
+            has_ended = self._handover.is_quiet and self._state is ElectionState.DRAINING  # the work, and it said so
             self._handover.drop()
             self._drain(Reason.SHUTDOWN, 0.0, now)
             if has_ended:

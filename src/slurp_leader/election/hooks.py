@@ -23,6 +23,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
+from slurp_leader.errors import repr_of
 from slurp_leader.forks import free_in_child
 from slurp_leader.telemetry import metrics as instruments
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -159,7 +160,7 @@ class Hooks:
             if kind is HookKind.ELECTED and answer is False:
                 outcome, why = "vetoed", f"{name} returned False"
         except BaseException as error:  # SystemExit too: on this thread it would end nothing but the hooks
-            outcome, why = "raised", f"{name} raised {error!r}"
+            outcome, why = "raised", f"{name} raised {repr_of(error)}"
             log_event(_logger, logging.ERROR, LogEvent.ELECTION_HOOK_FAILED, election=self._election, hook=name)
             _logger.exception("a hook raised")
         finally:

@@ -151,7 +151,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(packet: bytes) -> Message:
-    """Read a packet.
+    """Read a packet. What a later version says beyond what is known here is passed over.
 
     Raises:
         ValueError: Not a message.
@@ -169,7 +169,8 @@ def decode(packet: bytes) -> Message:
             fields["route"] = Route(targets=tuple(route.pop("targets")), settings=settings, **route)
             if not fields["route"].targets:
                 raise ValueError("a route to nowhere")
-        message: Message = kind(**fields)
+        known = kind.__dataclass_fields__.keys()
+        message: Message = kind(**{name: value for name, value in fields.items() if name in known})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{kind.__name__}: {error!r}") from None
     return message

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from slurp_leader.clock import Clock
-from slurp_leader.errors import ConfigurationError, LeadershipLostError
+from slurp_leader.errors import ConfigurationError, LeadershipLostError, repr_of
 from slurp_leader.loops import run_until
 from slurp_leader.periodic.messages import Begin, RunEnded, RunOutcome
 from slurp_leader.telemetry.events import LogEvent, log_event
@@ -191,11 +191,14 @@ class Runner:
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
-        self._loop_end = loop.create_future()
-        self._loop_thread = threading.Thread(
-            target=self._serve, args=(loop, self._loop_end), name="slurp-periodic-loop", daemon=True
-        )
-        self._loop_thread.start()
+        end = loop.create_future()
+        thread = threading.Thread(target=self._serve, args=(loop, end), name="slurp-periodic-loop", daemon=True)
+        try:
+            thread.start()
+        except BaseException:
+            loop.close()
+            raise
+        self._loop_end, self._loop_thread = end, thread
         return loop
 
     def _serve(self, loop: asyncio.AbstractEventLoop, end: asyncio.Future[None]) -> None:
@@ -232,25 +235,17 @@ class Runner:
         outcome = _outcome_of(error, begin.term, start.refusals)
         with self._lock:
             if outcome is RunOutcome.FAILED:
-                self._failing[begin.name] = _told(error), now
+                self._failing[begin.name] = repr_of(error), now
             elif outcome is RunOutcome.COMPLETED:
                 self._failing.pop(begin.name, None)
         facts: dict[str, Any] = {"work": begin.name, "token": begin.term.token, "due": begin.due}
         facts |= {"outcome": outcome.value, "duration_s": round(duration_s, 3)}
         if outcome is RunOutcome.FAILED:
-            log_event(_logger, logging.ERROR, LogEvent.PERIODIC_ENDED, **facts, error=_told(error))
+            log_event(_logger, logging.ERROR, LogEvent.PERIODIC_ENDED, **facts, error=repr_of(error))
             _logger.error("periodic work %s raised", begin.name, exc_info=error)
         else:
             log_event(_logger, logging.INFO, LogEvent.PERIODIC_ENDED, **facts)
         self._tell(RunEnded(begin.run_id, outcome, duration_s))
-
-
-def _told(error: BaseException | None) -> str:
-    """What was raised. Nothing in it is trusted to print."""
-    try:
-        return repr(error)[:500]
-    except Exception:
-        return type(error).__name__
 
 
 class _Start(NamedTuple):

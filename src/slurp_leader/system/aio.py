@@ -15,6 +15,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from slurp_leader.errors import repr_of
+
 
 class AsyncFace:
     """The same verbs with ``await``: ``handle = await system.aio.submit("src/main.py")``.
@@ -81,6 +83,6 @@ def _settle(answer: asyncio.Future[Any], result: Any, error: BaseException | Non
     if error is None:
         answer.set_result(result)
     elif isinstance(error, StopIteration):  # a future refuses it
-        answer.set_exception(RuntimeError(f"the call raised {error!r}"))
+        answer.set_exception(RuntimeError(f"the call raised {repr_of(error)}"))
     else:
         answer.set_exception(error)

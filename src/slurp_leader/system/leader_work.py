@@ -89,7 +89,8 @@ class LeaderWork(Lifetime):
         Stopping, and every other planned handover, waits for runs that have begun, as long as
         ``election.stop_timeout`` allows: they end while this node still leads, and the next due time begins on the
         next leader. Jobs of a `SlurpLeaderSystem` go on meanwhile. A run that takes longer is cut off, as by a loss of
-        the term. ``term.should_stop`` is set at the beginning of that wait if the term ends in any case.
+        the term. ``term.should_stop`` is set at the beginning of that wait if the term ends in any case. So a run that
+        hands the lead over itself must not wait for that (``transfer``, ``step_down``): each would wait for the other.
 
         With ``LeaderElection(needs_progress=True)`` periodic work does not beat for you, as that would hide a loop of
         yours that is stuck: something has to call ``term.beat()`` within each `election.stall_timeout`, or the term

@@ -26,6 +26,7 @@ from functools import partial
 from typing import Any
 
 from slurp_leader.clock import Clock
+from slurp_leader.errors import repr_of
 from slurp_leader.jobs.cache import ResultCache, in_other_processes
 from slurp_leader.jobs.context import JobContext
 from slurp_leader.jobs.decisions import RunEnd, RunReport
@@ -149,7 +150,7 @@ class Recall:
             LogEvent.CACHE_HASH_FAILED,
             generator=self._name,
             file_path=request.file_path,
-            error=repr(error),
+            error=repr_of(error),
         )
 
 

@@ -9,6 +9,7 @@
       -> draining     only where no work can be lent: the owner ends what runs, the term is in force meanwhile
       -> settling     only where some work cannot be lent: the owner begins none of it, and says when none of it is
                       under way; meanwhile the term leads, as ever
+                      (if either took long, or an operator gave an order meanwhile: looking again, and no more waiting)
       -> ready        until the last heartbeat is known to have committed
       -> deciding     trust is gone; one transaction, the same again until it is definite
       -> handed over, or failed: then a fenced heartbeat proves the term again before anything is trusted
@@ -62,6 +63,8 @@ _STANDS_BACK_S = 2.0
 """How long others go first when a leader had to step down and found nobody to hand over to."""
 _SILENT_FOR_S = 60.0
 """So long a candidate that did not answer is asked after the others."""
+_CHOSEN_FOR_S = 1.5
+"""How long it is taken for granted that whoever answered would answer the same."""
 _DOING = "hand over"
 _WITHDRAWN = "withdrawn"
 """Why a handover fails whose wish is gone before it was answered: who wished waits no more, and was told that nothing
@@ -100,7 +103,9 @@ class Phase(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class _Plan:
-    """One handover under way. `wish` is what its records are made from; `leaves`: the leader goes in any case."""
+    """One handover under way. `wish` is what its records are made from; `leaves`: the leader goes in any case;
+    `chosen_under`: the revision of the operator's record that counted when it was found out whom to ask; `is_quiet`:
+    what had to end before has ended."""
 
     term: Term
     wish: TransferRecord
@@ -114,6 +119,9 @@ class _Plan:
     deadline: float = 0.0
     give_up_at: float = 0.0
     ack_revision: int = 0
+    chosen_at: float = 0.0
+    chosen_under: int = 0
+    is_quiet: bool = False
     reason: str = "silent"
     decision: _Decision | None = None
 
@@ -202,9 +210,9 @@ class Handover:
         return self._plan is not None
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the owner's work has ended for it, and only the last heartbeat is waited for."""
-        return self._plan is not None and self._plan.phase is Phase.READY
+    def is_quiet(self) -> bool:
+        """Whether the owner's work has ended for it."""
+        return self._plan is not None and self._plan.is_quiet
 
     @property
     def is_deciding(self) -> bool:
@@ -233,11 +241,7 @@ class Handover:
         if plan.wish.to in (session.name, session.identity.node_id):
             self._fail(plan, "itself", now)
             return
-        plan.give_up_at = now + _FOUND_WITHIN_S
-        self._wait_until(plan, now + _ANSWERED_WITHIN_S)
-        self._desk.call(
-            transactions.read_candidates(self._keys), session.timing.rpc_timeout_s, partial(self._found, plan, session)
-        )
+        self._look(plan, session, now)
 
     def act(self, session: Session, reign: Reign, now: float) -> None:
         """Level-triggered: what does the situation ask for? The reign is announced, and its session live."""
@@ -250,7 +254,10 @@ class Handover:
         if plan.phase is Phase.SETTLING and reign.leaving is not None:
             reign.term.leaving.set()  # no way back into the term: work that asks it comes to its end now
         if plan is self._plan and plan.phase is Phase.READY:
-            self._decide(plan, session, reign, now)
+            if plan.chosen_under == self._view.operator_revision:
+                self._decide(plan, session, reign, now)
+            else:
+                self._look(plan, session, now)
 
     def drained(self, session: Session, now: float) -> bool:
         """The owner's work has ended, or its time is up. False: there is no handover that goes on from there.
@@ -261,14 +268,14 @@ class Handover:
         if plan is None:
             return False
         if plan.phase is Phase.DRAINING:
-            self._get_ready(plan, session, now)
+            self._has_ended(plan, session, now)
         return True
 
     def settled(self, session: Session, token: int, now: float) -> None:
         """Nothing is under way that cannot be lent. As with `drained`, it may be said early, and twice."""
         plan = self._plan
         if plan is not None and plan.phase is Phase.SETTLING and plan.term.token == token:
-            self._get_ready(plan, session, now)
+            self._has_ended(plan, session, now)
 
     def on_timer(self, session: Session | None, now: float) -> None:
         plan = self._plan
@@ -287,7 +294,7 @@ class Handover:
                 self._ask_next(plan, session, now)
             case Phase.SETTLING:  # it goes on, and ends with the term
                 self._desk.note(logging.WARNING, LogEvent.ELECTION_NOT_SETTLED, token=plan.term.token)
-                self._get_ready(plan, session, now)
+                self._has_ended(plan, session, now)
             case Phase.DRAINING:
                 pass
 
@@ -344,9 +351,18 @@ class Handover:
 
     # ------------------------------------------------------------ whom to ask
 
+    def _look(self, plan: _Plan, session: Session, now: float) -> None:
+        plan.phase = Phase.LOOKING
+        plan.give_up_at = now + _FOUND_WITHIN_S
+        self._wait_until(plan, now + _ANSWERED_WITHIN_S)
+        self._desk.call(
+            transactions.read_candidates(self._keys), session.timing.rpc_timeout_s, partial(self._found, plan, session)
+        )
+
     def _found(self, plan: _Plan, session: Session, result: Any, now: float) -> None:
         if plan is not self._plan:
             return
+        plan.chosen_at, plan.chosen_under = now, self._view.operator_revision
         if isinstance(result, StoreError):
             self._fail(plan, "timeout", now)
             return
@@ -425,7 +441,9 @@ class Handover:
             self._ask_next(plan, session, now)
             return
         plan.ack_revision = self._control.ack_revision
-        if self._lending is None:
+        if plan.is_quiet:
+            self._get_ready(plan, session, now)
+        elif self._lending is None:
             plan.phase = Phase.DRAINING
             self._desk.timers.clear(TIMER)
             self._owner.drain_first(now)
@@ -435,6 +453,15 @@ class Handover:
             self._desk.say(SettleWanted(plan.term.token))
         else:
             self._get_ready(plan, session, now)
+
+    def _has_ended(self, plan: _Plan, session: Session, now: float) -> None:
+        """What had to end before the lead moves has ended, or its time is up. If that took long, whoever was chosen may
+        be gone or unfit by now: it is looked and asked again, while nothing begins here."""
+        plan.is_quiet = True
+        if now < plan.chosen_at + _CHOSEN_FOR_S:
+            self._get_ready(plan, session, now)
+        else:
+            self._look(plan, session, now)
 
     # ------------------------------------------------------------ the one transaction
 

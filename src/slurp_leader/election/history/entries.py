@@ -210,9 +210,10 @@ def action_key(keys: ElectionKeys, epoch: int, action_id: str) -> bytes:
 
 
 def remember(keys: ElectionKeys, record: HistoryRecord) -> tuple[Put | Delete, ...]:
-    """What the transaction that begins a term writes of it; the oldest entry makes room."""
+    """What the transaction that begins a term writes of it; the oldest entry makes room, with the veto of that term."""
     put = Put(election_key(keys, record.epoch), record.to_value())
-    return (put, Delete(election_key(keys, record.epoch - KEPT))) if record.epoch > KEPT else (put,)
+    oldest = record.epoch - KEPT
+    return (put, Delete(election_key(keys, oldest)), Delete(end_key(keys, oldest, VETO))) if oldest > 0 else (put,)
 
 
 def end_key(keys: ElectionKeys, epoch: int, action: str) -> bytes:
@@ -221,7 +222,7 @@ def end_key(keys: ElectionKeys, epoch: int, action: str) -> bytes:
 
 
 def remember_end(keys: ElectionKeys, record: ActionRecord) -> tuple[Put | Delete, ...]:
-    """What the transaction that gives a term back writes of why; the oldest makes room."""
+    """What the transaction that gives a term back writes of why; where each term ends so, the oldest makes room."""
     put = Put(end_key(keys, record.epoch, record.action), record.to_value())
     oldest = record.epoch - KEPT
     return (put, Delete(end_key(keys, oldest, record.action))) if oldest > 0 else (put,)
@@ -241,8 +242,8 @@ def read_entries(kvs: Iterable[KeyValue]) -> tuple[list[Entry], int]:
 
 
 def action_keys(kvs: Sequence[KeyValue]) -> list[bytes]:
-    """Keys of what operators ordered, the oldest first. Vetoes make room by themselves: a node that never starts takes
-    none of theirs."""
+    """Keys of what operators ordered, the oldest first. Vetoes go with their terms: a node that never starts takes
+    none of their room."""
     actions = [kv for kv in kvs if b"-" in kv.key.rpartition(b"/")[2] and not kv.key.endswith(_OF_A_VETO)]
     return [kv.key for kv in sorted(actions, key=lambda kv: kv.mod_revision)]
 
