@@ -38,7 +38,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(tmp_path: Path) -> Run:
     """Runs one example in the folder it lies in, as its text says, with a cluster of its own."""
 
-    def run_example(name: str, endpoint: str) -> subprocess.CompletedProcess[str]:
+    def run_example(name: str, endpoint: str, *prefix: str) -> subprocess.CompletedProcess[str]:
         others = {key: value for key, value in os.environ.items() if not key.startswith(("SLURP_", "BZZZ_"))}
         mine = {
             "SLURP_ETCD__ENDPOINTS": endpoint,
@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Run:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", f"{name}.py"],
+            [*prefix, sys.executable, "-W", "error::ResourceWarning", f"{name}.py"],
             cwd=EXAMPLES,
             env=others | mine,
             capture_output=True,
@@ -81,6 +81,16 @@ def test_an_example_runs_and_shows_what_it_promises(name: str, run: Run, etcd_en
     for text in PRINTS[name]:
         assert text in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.etcd
+def test_an_example_runs_under_the_guard_that_its_text_names(run: Run, etcd_endpoint: str) -> None:
+    name = "leader_only_loop"
+    assert "slurp guard -- python" in (EXAMPLES / f"{name}.py").read_text()
+    guard = (sys.executable, "-c", "from slurp_leader.cli import main; main()", "guard", "--")
+    result = run(name, etcd_endpoint, *guard)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert all(text in result.stdout for text in PRINTS[name])
 
 
 def test_without_etcd_an_example_says_so_in_one_line(run: Run) -> None:
