@@ -179,6 +179,9 @@ def test_closing_fails_what_is_under_way_and_refuses_what_comes_later(own_etcd: 
     store.watch(b"k", None, 0, notices.append)
     own_etcd.pause()
     write, read = store.call(Put(b"k", b"w"), PATIENCE_S), store.call(Get(b"k"), PATIENCE_S)
+    cancelled = threading.Semaphore(0)
+    for under_way in store._calls._under_way:
+        under_way.rpc.add_done_callback(lambda _: cancelled.release())  # after our own
     store.close()
     for call, outcome in ((write, Outcome.UNKNOWN), (read, Outcome.NOT_APPLIED)):
         error = call.exception(timeout=PATIENCE_S)
@@ -192,6 +195,8 @@ def test_closing_fails_what_is_under_way_and_refuses_what_comes_later(own_etcd: 
     with pytest.raises(StoreClosedError):
         store.watch(b"k", None, 0, notices.append)
     store.close()
+    assert all(cancelled.acquire(timeout=PATIENCE_S) for _ in range(2))
+    assert store.outage is None  # that it was cancelled by us says nothing of etcd
 
 
 def test_a_future_can_close_its_store_from_its_callback(own_etcd: EtcdProcess) -> None:

@@ -214,6 +214,8 @@ class Calls:
             self._fail(call, failure)
 
     def _refused(self, call: _Call, member: Member, code: grpc.StatusCode, details: str | None) -> None:
+        if call not in self._under_way:
+            return  # cancelled by `close`, which says nothing of etcd
         if self._login is not None and not call.logged_in and is_token_refused(details):
             call.logged_in = True
             self._log_in_and_send(call)
