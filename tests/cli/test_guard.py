@@ -351,12 +351,12 @@ def test_the_log_of_a_normal_run_has_nothing_that_looks_like_a_fault(cluster: st
 def test_it_does_not_run_while_somebody_else_leads(start: Start, cluster: str) -> None:
     with LeaderElection("scripts", SlurpSettings.load(node={"id": "other"})) as other:
         assert other.wait_for_leadership(WAIT_S)
-        second = start("lead", "--name", "scripts", "--", "echo", "mine")
+        second = start("lead", "--name", "scripts", "--", "sh", "-c", 'echo "$SLURP_TOKEN"')
         read_until(second.stderr, "state=candidate")
-        assert other.is_leader
+        token = other.require_term().token
         other.resign(pause=30)
         out, _ = second.communicate(timeout=WAIT_S)
-    assert out == "mine\n"
+    assert int(out) > token  # once, in a term of its own
     assert second.returncode == 0
 
 
@@ -644,11 +644,20 @@ def test_processes_that_all_end_while_they_wait_are_an_error(capsys: pytest.Capt
     assert capsys.readouterr().out == "true: it ends before it begins\n"
 
 
-def test_a_term_that_is_over_before_the_program_begins_runs_nothing() -> None:
+def test_a_term_that_is_over_before_the_program_begins_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen where it would begin: it may be stopped before it has said a word."""
     leaving, in_force = _term(7), _term(8)
     leaving.leaving.set()
-    elections = _Terms(leaving, in_force)
-    assert _lead(elections, "sh", "-c", "exit $SLURP_TOKEN") == 8
+    begins: list[str] = []
+    start = Starter.start
+
+    def watched(starter: Starter, command: Any, environment: Any, may_begin: Any) -> bool:
+        begins.append(environment["SLURP_TOKEN"])
+        return start(starter, command, environment, may_begin)
+
+    monkeypatch.setattr(Starter, "start", watched)
+    assert _lead(_Terms(leaving, in_force), "sh", "-c", "exit $SLURP_TOKEN") == 8
+    assert begins == ["8"]
 
 
 @pytest.mark.parametrize(("stop_timeout", "held_s"), [("2s", 65), ("5m", 300)])
