@@ -341,7 +341,8 @@ os.read(0, 1) or threading.Event().wait()
 
 
 def test_a_goodbye_ends_the_guard_and_revokes_nothing(guarded: Any, etcd_store: Store, prefix: bytes) -> None:
-    program = guarded("guard.close()")
+    """By itself: one that had not heard it would be ended by force."""
+    program = guarded("process = guard._line.process; guard.close(); sys.exit(process.returncode)")
     assert program.process.wait(20) == 0
     await_end(program)
     assert get(etcd_store, prefix + b"key") is not None
