@@ -313,6 +313,11 @@ def test_the_best_is_asked_first_and_who_is_not_fit_last() -> None:
     assert wanted == (["s-n-d", "s-n-a"], "")
 
 
+def test_who_has_seen_the_queue_is_asked_before_one_with_a_better_score_that_has_not() -> None:
+    nodes = [candidate("n-a", 0.9, warm=False), candidate("n-b", 0.2), candidate("n-c", 0.95, warm=False, unfit="ill")]
+    assert asked(nodes) == (["s-n-b", "s-n-a", "s-n-c"], "")
+
+
 def test_only_the_one_that_is_named_is_asked() -> None:
     nodes = [candidate("n-a", 0.1), candidate("n-b", 0.9), candidate("n-a", 0.2, session="s2")]
     assert asked(nodes, "n-a") == (["s2", "s-n-a"], "")
