@@ -10,7 +10,16 @@ import pytest
 
 from election.conftest import OPTIONS, Stand, Standing
 from slurp_leader.clock import SystemClock
-from slurp_leader.election import Election, ElectionEvent, ElectionState, Identity, Lending, Reason, StateChanged
+from slurp_leader.election import (
+    Election,
+    ElectionEvent,
+    ElectionState,
+    FitnessChanged,
+    Identity,
+    Lending,
+    Reason,
+    StateChanged,
+)
 from slurp_leader.election.hooks import HookKind, Hooks
 from slurp_leader.errors import LeadershipLostError, LifecycleError, NoLeaderError, NotLeaderError
 from slurp_leader.store import Delete, Request, Revoke, Store
@@ -272,6 +281,18 @@ def test_an_owner_that_was_taken_back_has_ended_what_was_lent_of_it(
     stopping.start()
     stopping.join(PATIENCE_S)
     assert not stopping.is_alive()
+
+
+def test_an_election_looks_at_once_when_its_node_becomes_unfit(
+    stand: Stand, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would find out by itself, but only when something else happens."""
+    leader = leading(stand, memory_store)
+    told: list[object] = []
+    monkeypatch.setattr(leader.election._loop, "post", told.append)
+    leader.election.set_fitness("no disk")
+    monkeypatch.undo()
+    assert told == [FitnessChanged("no disk")]
 
 
 def test_who_resigned_leads_again_when_nobody_else_does(stand: Stand, memory_store: MemoryStore) -> None:
