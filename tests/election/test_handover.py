@@ -405,12 +405,18 @@ def test_a_candidate_that_is_unfit_after_a_long_wait_is_passed_over_for_one_that
     assert first.terms == []
 
 
-def test_where_all_work_had_to_end_an_order_that_was_given_meanwhile_is_obeyed() -> None:
-    world = World()
+def drains_for_a_handover(world: World) -> tuple[Node, Node]:
+    """A leader whose owner ends its work before it is handed over, and who is to have it."""
     leader, other, _ = pair(world)
     leader.drains_at_once = False
     wish(world, leader.term.token)
     world.run_until(lambda: leader.state is ElectionState.DRAINING)
+    return leader, other
+
+
+def test_where_all_work_had_to_end_an_order_that_was_given_meanwhile_is_obeyed() -> None:
+    world = World()
+    leader, other = drains_for_a_handover(world)
     order(world, lambda orders: orders.block("b", Order("ops")))
     world.run_for(0.1)
     leader.seat.post(Drained(leader.term.token))
@@ -422,10 +428,7 @@ def test_where_all_work_had_to_end_an_order_that_was_given_meanwhile_is_obeyed()
 
 def test_a_stop_without_a_successor_during_the_second_look_ends_what_has_drained_at_once() -> None:
     world = World()
-    leader, other, _ = pair(world)
-    leader.drains_at_once = False
-    wish(world, leader.term.token)
-    world.run_until(lambda: leader.state is ElectionState.DRAINING)
+    leader, other = drains_for_a_handover(world)
     world.run_for(2)
     other.host.deaf = True
     leader.seat.post(Drained(leader.term.token))

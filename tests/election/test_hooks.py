@@ -17,6 +17,7 @@ from slurp_leader.election.transfer import Stage, TransferRecord
 from slurp_leader.store import Delete, EventKind, Get, KeyValue, Put, prefix_end
 from support.calls import Recorder
 from support.electing import KEYS, OPTIONS, Node, leader_key, leading_node, node
+from support.errors import UnprintableError
 from support.logs import events
 from support.virtual import World
 
@@ -239,12 +240,6 @@ def test_a_hook_that_raises_is_reported_and_the_next_one_is_called(caplog: pytes
 
 
 def test_an_error_that_cannot_be_printed_ends_no_other_hook() -> None:
-    class UnprintableError(Exception):
-        def __repr__(self) -> str:
-            raise ValueError("no")
-
-        __str__ = __repr__
-
     def fail() -> None:
         raise UnprintableError
 

@@ -279,14 +279,19 @@ def test_a_leader_that_stepped_down_has_taken_the_wish_along(memory_store: Memor
         do(memory_store, with_wish)
 
 
+def transfer_in(store: MemoryStore, keys: ElectionKeys) -> TransferRecord:
+    """The wish that stands."""
+    standing = get(store, keys.transfer)
+    assert standing is not None
+    return TransferRecord.from_value(keys.transfer, standing.value)
+
+
 def test_what_may_still_happen_is_not_said_not_to_have_happened(memory_store: MemoryStore, keyspace: Keyspace) -> None:
     wish_of(memory_store, keyspace)
     keys = ElectionKeys.of(keyspace, "slurp")
 
     def offered() -> None:
-        standing = get(memory_store, keys.transfer)
-        assert standing is not None
-        record = TransferRecord.from_value(keys.transfer, standing.value)
+        record = transfer_in(memory_store, keys)
         put(memory_store, keys.transfer, replace(record, stage=Stage.OFFERED, node_id="b").to_value())
 
     with pytest.raises(HandoverError) as caught:
@@ -303,9 +308,7 @@ def test_a_candidate_that_answers_that_it_is_not_fit_is_told_of_in_its_own_words
     keys = ElectionKeys.of(keyspace, "slurp")
 
     def refused() -> None:
-        standing = get(memory_store, keys.transfer)
-        assert standing is not None
-        record = TransferRecord.from_value(keys.transfer, standing.value)
+        record = transfer_in(memory_store, keys)
         put(memory_store, keys.ack, AckRecord("n1", "s-b", 1, 1, "it could not start").to_value())
         put(memory_store, keys.transfer, replace(record, node_id="b", nonce="n1").refused("unfit").to_value())
 

@@ -17,6 +17,7 @@ from slurp_leader.errors import ConfigurationError, LeadershipLostError
 from slurp_leader.periodic.messages import Begin, RunEnded, RunOutcome
 from slurp_leader.periodic.runner import Runner, Task
 from slurp_leader.term import Term
+from support.errors import UnprintableError
 from support.waiting import WAIT_S
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -213,12 +214,6 @@ def test_where_no_thread_can_be_had_a_coroutine_fails_and_a_stop_does_not(
 
 
 def test_an_error_that_cannot_be_printed_ends_its_run_all_the_same(bench: Bench) -> None:
-    class UnprintableError(Exception):
-        def __repr__(self) -> str:
-            raise ValueError("no")
-
-        __str__ = __repr__
-
     def work() -> None:
         raise UnprintableError
 
